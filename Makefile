@@ -1,0 +1,40 @@
+# Each line below also works by hand. `make` alone lists the targets.
+# Arguments for the command behind a target: make demo ARGS="--lang zh", make test ARGS="-k ledger -x".
+ARGS ?=
+BIN := .venv/bin
+# A plain user's PATH on Debian ends before the folder that mosquitto is in.
+export PATH := $(PATH):/usr/sbin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check sim bench clean setup-demo setup-test
+
+help: ## List the targets
+	@sed -nE 's/^([a-z]+):[^#]*## /\1\t/p' Makefile | expand -t 8
+
+demo: setup-demo ## Set up, then run a morning at the gate with simulated hardware
+	$(BIN)/gate demo $(ARGS)
+
+test: check ## Set up, check, then run all tests (with a real Mosquitto)
+	$(BIN)/pytest $(ARGS)
+
+check: setup-test ## Lint, formatting, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+sim: setup-demo ## Run a simulated day with all faults; exit 1 on a violated promise
+	$(BIN)/gate simulate --seed 1 --hours 24 --faults all $(ARGS)
+
+bench: setup-test ## Run the benchmarks and update bench/RESULTS.md
+	$(BIN)/python -m bench $(ARGS)
+
+clean: ## Remove .venv, caches and build products; a gate's records are not touched
+	rm -rf .venv build *.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup-demo:
+	@deploy/setup demo
+
+setup-test:
+	@deploy/setup test

@@ -1,0 +1,1 @@
+"""Hardware, one part per module; nothing here knows what a gate is."""

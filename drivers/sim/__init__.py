@@ -1,0 +1,1 @@
+"""The same parts simulated at the wire."""

@@ -1,0 +1,148 @@
+"""The turnstile: one relay that frees it, one contact that tells when it turned.
+
+Theory. The relay is in one of three states, and every change happens under one lock:
+
+    locked  -- unlock() --> pulse     one pulse of a stated, bounded length
+    pulse   -- timer ----> locked     the driver's own timer, whatever the rest of the program does
+    any     -- hold_open() -> held    evacuation: free until lock()
+    any     -- lock(), close() -> locked
+
+Rules: the timer of a pulse is armed before the relay is driven, so nothing that fails in between leaves the
+relay on. A pulse is never prolonged and never doubled: unlock() during a pulse or while held does nothing. A
+timer that lost its race against lock() or hold_open() finds that it is no longer the pulse's timer and leaves
+the relay alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from drivers.contacts import BOUNCE_MS, Contact
+from drivers.errors import DeviceError, DeviceFailed
+from drivers.pins import Output, require_pins, run_all
+
+if TYPE_CHECKING:
+    from gpiozero import Factory
+
+
+class Turnstile:
+    """A turnstile freed by an active-high relay, with a rotation contact (`passage_pin`, None if not fitted).
+
+    on_turned is called once for each rotation, when the contact closes to ground, relay on or off: telling a
+    passage from a forced one is the caller's task. The contact must stay closed longer than bounce_ms.
+    on_failed is called when a pulse has ended and the relay could not be switched off. Both run on timer
+    threads and must only post.
+
+    Raises ValueError for impossible pins or lengths, DeviceNotAvailable when a pin cannot be had.
+    """
+
+    def __init__(
+        self,
+        relay_pin: int,
+        passage_pin: int | None,
+        *,
+        pin_factory: Factory,
+        unlock_ms_max: int,
+        on_turned: Callable[[], None],
+        on_failed: Callable[[DeviceError], None],
+        bounce_ms: int = BOUNCE_MS,
+    ) -> None:
+        require_pins({"turnstile relay": relay_pin, "passage contact": passage_pin})
+        if unlock_ms_max <= 0:
+            raise ValueError(f"unlock_ms_max must be positive, not {unlock_ms_max}")
+        self._unlock_ms_max = unlock_ms_max
+        self._on_turned = on_turned
+        self._on_failed = on_failed
+        self._lock = threading.Lock()
+        self._pulse: threading.Timer | None = None
+        self._held = False
+        self._closed = False
+        self._passage: Contact | None = None
+        self._relay = Output("turnstile relay", relay_pin, pin_factory)
+        atexit.register(self.close)
+        try:
+            if passage_pin is not None:
+                self._passage = Contact(
+                    "passage contact", passage_pin, self._turned, pin_factory=pin_factory, bounce_ms=bounce_ms
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def unlocked(self) -> bool:
+        """Tell whether the relay is on, read back from the pin; False once closed."""
+        return self._relay.is_on
+
+    def unlock(self, duration_ms: int) -> bool:
+        """Free the turnstile for one pulse; False, and nothing else, if it is already free.
+
+        0 < duration_ms <= unlock_ms_max, else ValueError. Raises DeviceFailed if the relay cannot be driven
+        or the driver is closed.
+        """
+        if not 0 < duration_ms <= self._unlock_ms_max:
+            raise ValueError(f"a pulse lasts 1 to {self._unlock_ms_max} ms, not {duration_ms}")
+        with self._lock:
+            self._check_open()
+            if self._held or self._pulse is not None or self._relay.is_on:
+                return False
+            self._pulse = threading.Timer(duration_ms / 1000, self._pulse_over)
+            self._pulse.daemon = True
+            self._pulse.start()
+            self._relay.on()
+            return True
+
+    def lock(self) -> None:
+        """End a pulse or a hold at once; harmless when locked or closed. Raises DeviceFailed."""
+        with self._lock:
+            if not self._closed:
+                self._cancel_pulse()
+                self._held = False
+                self._relay.off()
+
+    def hold_open(self) -> None:
+        """Free the turnstile until lock(): for evacuation only, as no timer ends it. Raises DeviceFailed."""
+        with self._lock:
+            self._check_open()
+            self._cancel_pulse()
+            self._held = True
+            self._relay.on()
+
+    def close(self) -> None:
+        """Switch the relay off, release the pins; harmless when repeated; also done at interpreter exit."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._cancel_pulse()
+        atexit.unregister(self.close)
+        run_all(self._relay.close, *([] if self._passage is None else [self._passage.close]))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceFailed("turnstile", "it has been closed", "open it again")
+
+    def _cancel_pulse(self) -> None:
+        if self._pulse is not None:
+            self._pulse.cancel()
+            self._pulse = None
+
+    def _pulse_over(self) -> None:
+        with self._lock:
+            if self._pulse is not threading.current_thread():
+                return
+            self._pulse = None
+            try:
+                self._relay.off()
+            except DeviceError as error:
+                failure = error
+            else:
+                return
+        self._on_failed(failure)
+
+    def _turned(self, contact_closed: bool) -> None:
+        if contact_closed:
+            self._on_turned()

@@ -1,0 +1,300 @@
+"""The drivers, opened as the configuration says and fitted to the gate's ports.
+
+A part that cannot be opened does not stop the service: it is reported as failed, with what to do about it,
+and the actor treats every visitor accordingly.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+from drivers.camera import Camera, CameraSettings, Health, SeenCode, SourceKind
+from drivers.contacts import AttendantButtons, Button, FireContact
+from drivers.errors import DeviceError
+from drivers.i2c import I2cBus, open_bus
+from drivers.lights import Lights as LampDriver
+from drivers.lights import Signal
+from drivers.mlx90614 import AMBIENT_TO_CORE, VARIANTS, Mlx90614, Outcome
+from drivers.mlx90614 import Measurement as DriverMeasurement
+from drivers.pins import open_pin_factory
+from drivers.presence import Beam, Distance
+from drivers.turnstile import Turnstile
+from gate.config import CameraSection, Config, ThermometerSection
+from gate.core.effects import LightSignal
+from gate.core.evidence import MaskStatus, Measurement, Reading, Unmeasured
+from gate.core.inputs import (
+    ArmTurned,
+    AttendantConfirmed,
+    AttendantRefused,
+    CodesRead,
+    Device,
+    DeviceFailed,
+    DeviceRecovered,
+    FireAlarmChanged,
+    Input,
+    MaskSeen,
+    PersonArrived,
+    PersonLeft,
+)
+from gate.shell.clock import sleep
+
+log = logging.getLogger(__name__)
+
+Post = Callable[[Input], None]
+
+# The policy's limit on a pulse; the driver refuses anything longer, whoever asks.
+UNLOCK_MS_MAX: Final = 2000
+I2C_TIMEOUT_MS: Final = 100
+
+_BUTTONS: Final[dict[Button, Input]] = {
+    Button.CONFIRM: AttendantConfirmed(),
+    Button.REFUSE: AttendantRefused(),
+    Button.MASK_ON: MaskSeen(MaskStatus.WORN),
+    Button.MASK_OFF: MaskSeen(MaskStatus.MISSING),
+}
+
+
+class Closing(Protocol):
+    """Something that has to be closed."""
+
+    def close(self) -> None:
+        """Release it; harmless when repeated."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Everything that hangs on pins, and what has to be closed, the turnstile first."""
+
+    turnstile: "Turnstile | NoTurnstile"
+    lights: "Lamps"
+    closing: tuple[Closing, ...]
+
+
+class NoTurnstile:
+    """Stands in for a turnstile that could not be opened; the gate is in FAULT and does not serve."""
+
+    def unlock(self, _duration_ms: int) -> bool:
+        """Do nothing."""
+        return False
+
+    def lock(self) -> None:
+        """Do nothing."""
+
+    def hold_open(self) -> None:
+        """Do nothing."""
+
+
+class Lamps:
+    """The lamp driver behind the gate's word for a signal; silent where no lamp could be opened."""
+
+    def __init__(self, driver: LampDriver | None) -> None:
+        self._driver = driver
+
+    def show(self, signal: LightSignal) -> None:
+        """Show one signal until the next."""
+        if self._driver is not None:
+            self._driver.show(Signal(str(signal)))
+
+
+def open_pins(config: Config, post: Post, pin_factory: object | None = None) -> Opened:
+    """Open everything that hangs on header pins; what fails is posted as DeviceFailed.
+
+    `pin_factory` replaces the configured one (a simulated board).
+    """
+    pins = config.pins
+    try:
+        factory = pin_factory or open_pin_factory(pins.factory)
+        turnstile = Turnstile(
+            pins.relay,
+            pins.passage,
+            pin_factory=factory,
+            unlock_ms_max=UNLOCK_MS_MAX,
+            on_turned=partial(post, ArmTurned()),
+            on_failed=partial(_failed, post, Device.TURNSTILE),
+        )
+    except DeviceError as error:
+        _failed(post, Device.TURNSTILE, error)
+        return Opened(NoTurnstile(), Lamps(None), ())
+    lamps = _optional(
+        post, None, lambda: LampDriver(pins.green, pins.yellow, pins.red, pins.buzzer, pin_factory=factory)
+    )
+    inputs = (
+        _optional(post, Device.PRESENCE, lambda: _open_presence(config, post, factory)),
+        _optional(post, None, lambda: _open_fire(config, post, factory)),
+        _optional(post, None, lambda: _open_buttons(config, post, factory)),
+    )
+    closing: list[Closing] = [turnstile, *(part for part in (lamps, *inputs) if part is not None)]
+    return Opened(turnstile, Lamps(lamps), tuple(closing))
+
+
+PartT = TypeVar("PartT", bound=Closing)
+
+
+def _optional(post: Post, device: Device | None, open_part: Callable[[], PartT | None]) -> PartT | None:
+    try:
+        return open_part()
+    except DeviceError as error:
+        if device is not None:
+            _failed(post, device, error)
+        else:
+            log.error("%s", error)
+        return None
+
+
+def _failed(post: Post, device: Device, error: DeviceError) -> None:
+    log.error("%s", error)
+    post(DeviceFailed(device, f"{error.problem}; {error.advice}"))
+
+
+def _open_presence(config: Config, post: Post, factory: object) -> Beam | Distance | None:
+    pins = config.pins
+    arrived, left = partial(post, PersonArrived()), partial(post, PersonLeft())
+    if pins.distance_trigger is not None and pins.distance_echo is not None:
+        return Distance(
+            pins.distance_trigger,
+            pins.distance_echo,
+            config.presence.near_cm,
+            config.presence.far_cm,
+            pin_factory=factory,
+            on_arrived=arrived,
+            on_left=left,
+            on_online=partial(_presence_online, post),
+        )
+    if pins.beam is not None:
+        return Beam(pins.beam, pin_factory=factory, on_arrived=arrived, on_left=left)
+    return None
+
+
+def _presence_online(post: Post, online: bool) -> None:
+    post(DeviceRecovered(Device.PRESENCE) if online else DeviceFailed(Device.PRESENCE, "no echo"))
+
+
+def _open_fire(config: Config, post: Post, factory: object) -> FireContact | None:
+    if config.pins.fire is None:
+        return None
+    return FireContact(
+        config.pins.fire, lambda alarm: post(FireAlarmChanged(active=alarm)), pin_factory=factory
+    )
+
+
+def _open_buttons(config: Config, post: Post, factory: object) -> AttendantButtons:
+    pins = config.pins
+    return AttendantButtons(
+        pins.confirm,
+        pins.refuse,
+        pins.mask_on,
+        pins.mask_off,
+        pin_factory=factory,
+        on_button=lambda button: post(_BUTTONS[button]),
+    )
+
+
+class ThermometerPart:
+    """The thermometer, opened when it is first needed and again after it could not be opened.
+
+    `open_part` gives the bus; a simulated one in demo and tests.
+    """
+
+    def __init__(self, section: ThermometerSection, open_part: Callable[[], I2cBus] | None = None) -> None:
+        self._section = section
+        self._open_part = open_part or partial(open_bus, section.bus, I2C_TIMEOUT_MS)
+        self._driver: Mlx90614 | None = None
+
+    def measure(self) -> Measurement:
+        """Take one reading; every fault is an outcome, nothing is raised for one."""
+        try:
+            driver = self._driver or self._open()
+        except DeviceError as error:
+            return Unmeasured("not_available", f"{error.problem}; {error.advice}")
+        return as_measurement(driver.measure())
+
+    def _open(self) -> Mlx90614:
+        section = self._section
+        driver = Mlx90614(
+            self._open_part(),
+            VARIANTS[section.variant],
+            sleep=sleep,
+            address=section.address,
+            vdd_mv=section.vdd_mv,
+            offset_cc=section.offset_cc,
+            ambient_to_core=AMBIENT_TO_CORE[section.ambient_to_core],
+        )
+        identity = driver.identify()
+        if not identity.emissivity_is_factory:
+            log.error("thermometer %s: somebody has changed its emissivity; replace it", identity.serial)
+        log.info("thermometer %s, fingerprint %s", identity.serial, identity.fingerprint)
+        self._driver = driver
+        return driver
+
+
+def as_measurement(measured: DriverMeasurement) -> Measurement:
+    """Say a driver's measurement in the gate's words."""
+    if measured.outcome is not Outcome.OK:
+        return Unmeasured(str(measured.outcome), measured.detail)
+    assert measured.value_cc is not None
+    assert measured.low_cc is not None
+    assert measured.high_cc is not None
+    return Reading(
+        value_cc=measured.value_cc,
+        low_cc=measured.low_cc,
+        high_cc=measured.high_cc,
+        samples_cc=measured.samples_cc,
+        spread_cc=measured.spread_cc or 0,
+        ambient_cc=measured.ambient_cc,
+        corrections=measured.corrections,
+    )
+
+
+class CameraPart:
+    """The camera child, whose news become inputs; a change of its health is posted once."""
+
+    def __init__(self, section: CameraSection, post: Post, seed: int = 0) -> None:
+        self._post = post
+        self._problem: str | None = None
+        self._camera = Camera(
+            camera_settings(section, seed),
+            on_reads=self._reads,
+            on_health=self._health,
+            on_fault=self._fault,
+        )
+        self.start, self.stop = self._camera.start, self._camera.stop
+
+    @property
+    def child_pid(self) -> int | None:
+        """The process id of the camera child, None between two of them."""
+        return self._camera.child_pid
+
+    def _reads(self, codes: tuple[SeenCode, ...], _mono_ns: int) -> None:
+        self._post(CodesRead(tuple(code.payload for code in codes), any(code.fragment for code in codes)))
+
+    def _health(self, health: Health) -> None:
+        problem = health.problem()
+        if problem != "no frame yet":
+            self._set_problem(problem)
+
+    def _fault(self, problem: str, advice: str) -> None:
+        log.error("camera %s; %s", problem, advice)
+        self._set_problem(f"{problem}; {advice}")
+
+    def _set_problem(self, problem: str | None) -> None:
+        if (problem is None) != (self._problem is None):
+            self._post(
+                DeviceRecovered(Device.CAMERA) if problem is None else DeviceFailed(Device.CAMERA, problem)
+            )
+        self._problem = problem
+
+
+def camera_settings(section: CameraSection, seed: int = 0) -> CameraSettings:
+    """Say the configuration's camera in the driver's words."""
+    return CameraSettings(
+        kind=SourceKind(section.source),
+        path=section.device if section.source in {"v4l2", "picamera2"} else str(section.path),
+        width=section.width,
+        height=section.height,
+        fps=section.fps,
+        seed=seed,
+        memory_mb_max=section.memory_mb_max,
+    )

@@ -1,0 +1,610 @@
+"""The actor: everything that happens goes in, everything to be done comes out, and time is an argument.
+
+It holds the state of the gate (conditions, mode) and of at most one visit (`session.Visit`). `handle` is
+the only way in; it never blocks, never reads a clock and raises only for programming errors. The order of
+the effects is part of the contract:
+
+* for a pass: `Record`, then `Unlock`, then `Show`. No pass without a record;
+* for a fire: `HoldOpen` comes before every record, because nobody waits for a disk in a fire;
+* `RecordFailed` is answered without another `Record`: what could not be written waits in `_unwritten` and
+  is written, marked late, as soon as the ledger works again.
+
+The caller performs the effects, posts `RecordFailed` when a record is not durable, and calls again with
+`TimePassed` at `next_wakeup`.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import ClassVar, Final
+
+from gate.core import events
+from gate.core.codes import Trust, judge_code
+from gate.core.codes.model import CodeResult
+from gate.core.effects import Effect, HoldOpen, LightSignal, Lock, Record, Show, TakeReading, Unlock
+from gate.core.events import Event, Result, Stage
+from gate.core.evidence import AttendantWord, Evidence, Measurement, Reading, Unmeasured
+from gate.core.inputs import (
+    ArmTurned,
+    AttendantConfirmed,
+    AttendantRefused,
+    CodesRead,
+    Device,
+    DeviceFailed,
+    DeviceRecovered,
+    FireAlarmChanged,
+    InboxOverflowed,
+    Input,
+    MaskSeen,
+    PersonArrived,
+    PersonLeft,
+    ReadingTaken,
+    RecordFailed,
+    Started,
+    Stopped,
+    TimePassed,
+)
+from gate.core.mode import SERVES, Conditions, Mode, mode_of
+from gate.core.moment import NS_PER_MS, NS_PER_S, Moment
+from gate.core.policy import Decision, Policy, Verdict, policy_hash
+from gate.core.rules import MEASUREMENTS_MAX, decide
+from gate.core.screens import curing_screen, idle_screen, referral_screen, refusal_screen
+from gate.core.session import OPEN_STATES, Happening, State, Visit, advance
+from gate.core.texts import Key
+
+# The thermometer is asked this often before "could not be measured" is believed.
+MEASURE_TRIES_MAX: Final = 3
+# A code that was just used is still in front of the camera while its owner walks through.
+SAME_CODE_NS: Final = 3 * NS_PER_S
+LEDGER_RETRY_NS: Final = 10 * NS_PER_S
+# What waits in memory while the ledger fails: a fault serves no visits, so this is hours of device faults.
+UNWRITTEN_MAX: Final = 1000
+
+# Findings that time can still turn for the better: the visitor has a phone to take out, a mask to be seen.
+IMPROVABLE: Final = frozenset(
+    {
+        "code_missing",
+        "multiple_codes",
+        "not_checkable",
+        "unsupported",
+        "unreadable",
+        "malformed",
+        "too_large",
+        "mask_unknown",
+        "registration_missing",
+        "temperature_missing",
+    }
+)
+# Words of the thermometer that mean the part, not the visitor, is at fault.
+THERMOMETER_FAULTS: Final = frozenset(
+    {"bus_error", "pec_error", "sensor_error", "timeout", "frozen", "not_available", "no_answer"}
+)
+
+
+class GateActor:
+    """One gate. `run` names this run of the service and makes its visit names unique."""
+
+    def __init__(self, policy: Policy, trust: Trust, site: str, run: str) -> None:
+        self._policy = policy
+        self._policy_hash = policy_hash(policy)
+        self._trust = trust
+        self._site = site
+        self._run = run
+        self._conditions = Conditions()
+        self._mode = Mode.SERVING
+        self._visit: Visit | None = None
+        self._visits = 0
+        self._present = False
+        self._used_payload: bytes | None = None
+        self._used_until_ns = 0
+        self._unwritten: deque[Event] = deque()
+        self._retry_ns: int | None = None
+        self._evacuated = 0
+
+    @property
+    def mode(self) -> Mode:
+        """What the gate as a whole is doing."""
+        return self._mode
+
+    @property
+    def visit(self) -> Visit | None:
+        """The visit that is under way; for display and tests, not to be changed."""
+        return self._visit
+
+    @property
+    def failed_devices(self) -> frozenset[Device]:
+        """The parts that are known not to work."""
+        return frozenset(self._conditions.failed)
+
+    @property
+    def unwritten(self) -> int:
+        """How many events wait for the ledger to work again."""
+        return len(self._unwritten)
+
+    def handle(self, happened: Input, now: Moment) -> list[Effect]:
+        """Take in what happened at `now` and return what to do, in order."""
+        return list(self._HANDLERS[type(happened)](self, happened, now))
+
+    def next_wakeup(self) -> int | None:
+        """Return the monotonic instant (ns) at which `TimePassed` is due, or None."""
+        visit = self._visit
+        instants = [] if self._retry_ns is None else [self._retry_ns]
+        if visit is not None:
+            instants.append(visit.deadline_ns)
+            if visit.left_ns is not None:
+                instants.append(visit.left_ns + self._policy.timing.leave_grace_s * NS_PER_S)
+        return min(instants, default=None)
+
+    # --- the service itself
+
+    def _started(self, happened: Started, _now: Moment) -> Iterator[Effect]:
+        yield Record(events.gate_started(happened.version, self._run, self._policy.name, self._policy_hash))
+        for visit in happened.open_visits:
+            yield Record(events.visit_closed(visit, Result.INTERRUPTED, None))
+        yield self._idle()
+
+    def _stopped(self, _happened: Stopped, now: Moment) -> Iterator[Effect]:
+        yield Lock()
+        yield from self._break_off(now)
+        yield Record(events.gate_stopped())
+        yield Show(Key.CLOSED, LightSignal.OFF)
+
+    def _inbox_overflowed(self, happened: InboxOverflowed, _now: Moment) -> Iterator[Effect]:
+        yield Record(events.anomaly("inbox_overflowed", f"{happened.lost} inputs lost"))
+
+    def _device_failed(self, happened: DeviceFailed, _now: Moment) -> Iterator[Effect]:
+        if happened.device in self._conditions.failed:
+            return
+        self._conditions.failed.add(happened.device)
+        yield Record(events.device_failed(happened.device, happened.problem))
+        yield from self._settle_mode()
+
+    def _device_recovered(self, happened: DeviceRecovered, _now: Moment) -> Iterator[Effect]:
+        if happened.device not in self._conditions.failed:
+            return
+        self._conditions.failed.discard(happened.device)
+        yield Record(events.device_recovered(happened.device))
+        yield from self._settle_mode()
+
+    def _fire_alarm_changed(self, happened: FireAlarmChanged, now: Moment) -> Iterator[Effect]:
+        if happened.active == self._conditions.fire:
+            return
+        self._conditions.fire = happened.active
+        yield HoldOpen() if happened.active else Lock()
+        if happened.active:
+            self._evacuated = 0
+            yield self._idle(Mode.EVACUATING)
+            yield from self._break_off(now)
+        yield Record(events.fire_alarm(active=happened.active, passages=self._evacuated))
+        yield from self._settle_mode()
+
+    def _settle_mode(self) -> Iterator[Effect]:
+        mode, previous = mode_of(self._conditions), self._mode
+        if mode is previous:
+            return
+        self._mode = mode
+        yield Record(events.gate_mode(mode, previous))
+        if self._visit is None:
+            yield self._idle()
+
+    def _idle(self, mode: Mode | None = None) -> Show:
+        return idle_screen(mode or self._mode)
+
+    # --- the ledger fails and recovers
+
+    def _record_failed(self, happened: RecordFailed, now: Moment) -> Iterator[Effect]:
+        self._retry_ns = now.mono_ns + LEDGER_RETRY_NS
+        self._conditions.ledger_failed = True
+        visit = self._visit
+        event = happened.event
+        passing = visit is not None and event.data.get("stage") == Stage.AUTHORISED
+        if visit is not None and passing and self._policy.on_ledger_failure == "open":
+            self._keep(event)
+            yield Unlock(self._policy.timing.unlock_ms)
+            yield Show(Key.PASS_PLEASE, LightSignal.GO)
+        else:
+            # An authorisation that was never durable has never been one.
+            self._keep(
+                replace(event, data={**event.data, "stage": str(Stage.UNDECIDED)}) if passing else event
+            )
+            if not self._conditions.fire:
+                yield Lock()
+            if visit is not None:
+                self._keep_closed(visit, now)
+                self._forget(visit, now)
+        self._note_fault()
+        if self._visit is None:
+            yield self._idle()
+
+    def _keep(self, event: Event) -> None:
+        if event.data.get("late"):
+            self._unwritten.appendleft(event)
+        elif len(self._unwritten) < UNWRITTEN_MAX:
+            self._unwritten.append(replace(event, data={**event.data, "late": True}))
+
+    def _keep_closed(self, visit: Visit, now: Moment) -> None:
+        if visit.recorded and not visit.closed:
+            self._keep(events.visit_closed(visit.name, Result.INTERRUPTED, _elapsed_ms(visit, now)))
+
+    def _note_fault(self) -> None:
+        mode, previous = mode_of(self._conditions), self._mode
+        if mode is not previous:
+            self._mode = mode
+            self._keep(events.gate_mode(mode, previous))
+
+    def _write_late(self) -> Iterator[Effect]:
+        event = self._unwritten.popleft()
+        if self._unwritten:
+            yield Record(event)  # the next wake-up is at once, for the next event
+            return
+        self._retry_ns = None
+        self._conditions.ledger_failed = False
+        yield Record(event)
+        yield from self._settle_mode()
+
+    # --- a visit begins and ends
+
+    def _person_arrived(self, _happened: PersonArrived, now: Moment) -> Iterator[Effect]:
+        self._present = True
+        visit = self._visit
+        if visit is not None and visit.state is State.FAREWELL and visit.left_ns is not None:
+            yield from self._end(visit, Result.LEFT, now)  # this is the next person
+        elif visit is not None:
+            visit.left_ns = None
+        if self._visit is None:
+            yield from self._begin(now)
+
+    def _person_left(self, _happened: PersonLeft, now: Moment) -> Iterator[Effect]:
+        self._present = False
+        # Who is authorised leaves by walking through.
+        if self._visit is not None and self._visit.state is not State.AUTHORISED:
+            self._visit.left_ns = now.mono_ns
+        yield from ()
+
+    def _serves(self) -> bool:
+        if self._mode in SERVES:
+            return True
+        spare = self._conditions.ledger_failed and self._policy.on_ledger_failure == "open"
+        return self._mode is Mode.FAULT and spare and Device.TURNSTILE not in self._conditions.failed
+
+    def _begin(self, now: Moment) -> Iterator[Effect]:
+        if not self._serves():
+            return
+        self._visits += 1
+        advance(State.IDLE, Happening.BEGAN)
+        self._visit = visit = Visit(
+            name=f"{self._run}-{self._visits:06d}",
+            began_ns=now.mono_ns,
+            deadline_ns=now.mono_ns + self._policy.timing.collect_s * NS_PER_S,
+        )
+        yield Show(Key.WELCOME, LightSignal.WAIT)
+        yield self._measure(visit)
+
+    def _measure(self, visit: Visit) -> TakeReading:
+        visit.measuring = True
+        visit.tries += 1
+        return TakeReading(visit.name)
+
+    def _move(self, visit: Visit, happening: Happening, now: Moment, limit_s: int) -> None:
+        visit.state = advance(visit.state, happening)
+        visit.deadline_ns = now.mono_ns + limit_s * NS_PER_S
+
+    def _forget(self, visit: Visit, now: Moment) -> None:
+        if visit.payload is not None:
+            self._used_payload, self._used_until_ns = visit.payload, now.mono_ns + SAME_CODE_NS
+        self._visit = None
+
+    def _end(self, visit: Visit, result: Result, now: Moment) -> Iterator[Effect]:
+        """End the visit from any state; whoever showed or measured anything leaves a record."""
+        seen = visit.evidence.code is not None or any(
+            isinstance(measurement, Reading) for measurement in visit.evidence.measurements
+        )
+        if not visit.recorded and seen:
+            decision = self._decide(visit)
+            stage = Stage.REFUSED if decision.verdict is Verdict.REFUSE else Stage.UNDECIDED
+            yield from self._record_decision(visit, stage, decision, now)
+        if visit.recorded and not visit.closed:
+            yield self._close(visit, result, now)
+        self._forget(visit, now)
+
+    def _close(self, visit: Visit, result: Result, now: Moment) -> Record:
+        visit.closed = True
+        return Record(events.visit_closed(visit.name, result, _elapsed_ms(visit, now)))
+
+    def _break_off(self, now: Moment) -> Iterator[Effect]:
+        if self._visit is not None:
+            yield from self._end(self._visit, Result.INTERRUPTED, now)
+
+    # --- evidence comes in
+
+    def _codes_read(self, happened: CodesRead, now: Moment) -> Iterator[Effect]:
+        payloads = happened.payloads
+        if payloads == (self._used_payload,) and now.mono_ns < self._used_until_ns:
+            return
+        if self._visit is None:
+            yield from self._begin(now)
+        visit = self._visit
+        if visit is None or visit.state not in OPEN_STATES:
+            return
+        if len(payloads) > 1:
+            yield from self._several_codes(visit)
+        elif payloads == (visit.payload,):
+            visit.code_ns = now.mono_ns
+            visit.evidence = replace(visit.evidence, several_codes=False)
+            yield from self._judge(visit, now)
+        else:
+            code = self._judge_code(payloads[0], happened, now)
+            yield from self._take_code(visit, payloads[0], code, now)
+
+    def _judge_code(self, payload: bytes, happened: CodesRead, now: Moment) -> CodeResult:
+        return judge_code(
+            payload,
+            fragment=happened.fragment,
+            trust=self._trust,
+            site=self._site,
+            now_s=now.wall_s,
+            clock_trusted=now.clock_trusted,
+        )
+
+    def _several_codes(self, visit: Visit) -> Iterator[Effect]:
+        if not visit.evidence.several_codes:
+            visit.evidence = replace(visit.evidence, several_codes=True)
+            yield Show(Key.ONE_CODE_ONLY, LightSignal.WAIT)
+
+    def _take_code(self, visit: Visit, payload: bytes, code: CodeResult, now: Moment) -> Iterator[Effect]:
+        held = visit.evidence.code
+        if held is not None and held.verified:
+            if code.verified and code.subject_ref != held.subject_ref:
+                yield from self._several_codes(visit)
+            return
+        visit.payload, visit.code_ns = payload, now.mono_ns
+        visit.evidence = replace(
+            visit.evidence,
+            code=code,
+            several_codes=False,
+            registered=code.registered if code.verified else frozenset(),
+        )
+        yield from self._judge(visit, now)
+
+    def _reading_taken(self, happened: ReadingTaken, now: Moment) -> Iterator[Effect]:
+        visit = self._visit
+        if visit is None or visit.name != happened.visit or not visit.measuring:
+            return
+        visit.measuring = False
+        if visit.state not in OPEN_STATES:
+            return
+        measurement = happened.measurement
+        if isinstance(measurement, Unmeasured) and visit.tries < MEASURE_TRIES_MAX:
+            yield self._measure(visit)
+            return
+        yield from self._take_measurement(visit, measurement, now)
+
+    def _take_measurement(self, visit: Visit, measurement: Measurement, now: Moment) -> Iterator[Effect]:
+        visit.measuring = False
+        visit.measured_ns = now.mono_ns
+        visit.evidence = _with_measurement(visit.evidence, measurement, visit.state)
+        yield from self._thermometer_health(measurement, now)
+        yield from self._judge(visit, now)
+
+    def _thermometer_health(self, measurement: Measurement, now: Moment) -> Iterator[Effect]:
+        if isinstance(measurement, Reading):
+            yield from self._device_recovered(DeviceRecovered(Device.THERMOMETER), now)
+        elif measurement.reason in THERMOMETER_FAULTS:
+            yield from self._device_failed(DeviceFailed(Device.THERMOMETER, measurement.reason), now)
+
+    def _mask_seen(self, happened: MaskSeen, now: Moment) -> Iterator[Effect]:
+        visit = self._visit
+        if visit is None:
+            return
+        if visit.state in OPEN_STATES or visit.state is State.WITH_STAFF:
+            visit.evidence = replace(visit.evidence, mask=happened.mask)
+        if visit.state in OPEN_STATES:
+            yield from self._judge(visit, now)
+
+    # --- the person on duty
+
+    def _attendant_confirmed(self, _happened: AttendantConfirmed, now: Moment) -> Iterator[Effect]:
+        visit = self._visit
+        if visit is None:
+            # Where nothing tells that somebody has come, the button says so; it does not vouch for anybody.
+            yield from self._begin(now)
+        elif visit.state in OPEN_STATES:
+            visit.evidence = replace(visit.evidence, attendant=AttendantWord.CONFIRMED)
+            yield from self._judge(visit, now)
+        elif visit.state is State.WITH_STAFF:
+            visit.evidence = replace(visit.evidence, attendant=AttendantWord.CONFIRMED)
+            decision = self._decide(visit)
+            admitted = decision.verdict is Verdict.ADMIT
+            yield from (self._authorise if admitted else self._refuse)(visit, decision, now)
+
+    def _attendant_refused(self, _happened: AttendantRefused, now: Moment) -> Iterator[Effect]:
+        visit = self._visit
+        if visit is None or visit.state is State.FAREWELL:
+            return
+        if visit.state is State.AUTHORISED:
+            yield from self._not_passed(visit, now, Key.REFUSED_BY_ATTENDANT)
+            return
+        visit.evidence = replace(visit.evidence, attendant=AttendantWord.REFUSED)
+        yield from self._refuse(visit, self._decide(visit), now)
+
+    # --- judging
+
+    def _decide(self, visit: Visit) -> Decision:
+        return decide(self._policy, self._policy_hash, visit.evidence)
+
+    def _judge(self, visit: Visit, now: Moment, *, final: bool = False) -> Iterator[Effect]:
+        """Decide on what is known now; `final` when waiting longer is not allowed."""
+        yield from self._drop_stale(visit, now)
+        decision = self._decide(visit)
+        if decision.verdict is Verdict.ADMIT:
+            yield from self._authorise(visit, decision, now)
+        elif decision.verdict is Verdict.REFUSE and not decision.curable:
+            yield from self._refuse(visit, decision, now)
+        elif decision.retest_wanted:
+            yield from self._retest(visit, decision, now)
+        elif decision.curable and not final:
+            yield from self._cure(visit, decision, now)
+        elif decision.curable:
+            yield from self._refuse(visit, decision, now)
+        elif final or not _may_improve(decision):
+            yield from self._refer(visit, decision, now)
+
+    def _drop_stale(self, visit: Visit, now: Moment) -> Iterator[Effect]:
+        """Forget what is too old to admit anybody on; what speaks against the visitor is kept."""
+        oldest_ns = now.mono_ns - self._policy.timing.evidence_age_max_s * NS_PER_S
+        evidence = visit.evidence
+        if evidence.code is not None and evidence.code.verified and (visit.code_ns or 0) < oldest_ns:
+            visit.evidence = replace(evidence, code=None, registered=frozenset())
+            visit.payload = None
+        if evidence.measurements and (visit.measured_ns or 0) < oldest_ns and self._looks_normal(evidence):
+            visit.evidence = replace(visit.evidence, measurements=())
+            visit.tries = 0
+            yield self._measure(visit)
+
+    def _looks_normal(self, evidence: Evidence) -> bool:
+        last = evidence.measurements[-1]
+        return isinstance(last, Reading) and last.high_cc < self._policy.temperature.abnormal_cc
+
+    def _retest(self, visit: Visit, decision: Decision, now: Moment) -> Iterator[Effect]:
+        if visit.state is State.RETESTING:
+            return
+        visit.steps += (decision,)
+        visit.tries = 0
+        self._move(visit, Happening.RETEST_WANTED, now, self._policy.timing.retest_wait_s)
+        wait = (("wait_s", str(self._policy.timing.retest_wait_s)),)
+        yield Show(Key.PLEASE_WAIT_RETEST, LightSignal.WAIT, wait)
+
+    def _cure(self, visit: Visit, decision: Decision, now: Moment) -> Iterator[Effect]:
+        if visit.state is State.CURING:
+            return
+        visit.steps += (decision,)
+        self._move(visit, Happening.CURE_WANTED, now, self._policy.timing.cure_s)
+        yield curing_screen(decision)
+
+    def _authorise(self, visit: Visit, decision: Decision, now: Moment) -> Iterator[Effect]:
+        self._move(visit, Happening.ADMITTED, now, self._policy.timing.pass_s)
+        visit.left_ns = None
+        yield from self._record_decision(visit, Stage.AUTHORISED, decision, now)
+        yield Unlock(self._policy.timing.unlock_ms)
+        yield Show(Key.PASS_PLEASE, LightSignal.GO)
+
+    def _refer(self, visit: Visit, decision: Decision, now: Moment) -> Iterator[Effect]:
+        self._move(visit, Happening.REFERRED, now, self._policy.timing.staff_s)
+        yield from self._record_decision(visit, Stage.REFERRED, decision, now)
+        yield referral_screen(decision)
+
+    def _refuse(self, visit: Visit, decision: Decision, now: Moment) -> Iterator[Effect]:
+        self._move(visit, Happening.REFUSED, now, self._policy.timing.farewell_s)
+        yield from self._record_decision(visit, Stage.REFUSED, decision, now)
+        yield refusal_screen(decision)
+
+    def _record_decision(
+        self, visit: Visit, stage: Stage, decision: Decision, now: Moment
+    ) -> Iterator[Effect]:
+        visit.recorded = True
+        yield Record(
+            events.visit_decided(
+                visit.name, stage, decision, visit.evidence, visit.steps, _elapsed_ms(visit, now)
+            )
+        )
+
+    # --- passing, leaving, deadlines
+
+    def _arm_turned(self, _happened: ArmTurned, now: Moment) -> Iterator[Effect]:
+        visit = self._visit
+        if self._mode is Mode.EVACUATING:
+            self._evacuated += 1
+        elif visit is None:
+            yield Record(events.passage_forced())
+            yield Show(Key.FORCED, LightSignal.STOP)
+        elif visit.state is State.AUTHORISED:
+            advance(visit.state, Happening.PASSED)
+            yield from self._end(visit, Result.PASSED, now)
+            yield Lock()
+            yield from self._next(now)
+        else:
+            yield from self._forced(visit, now)
+
+    def _forced(self, visit: Visit, now: Moment) -> Iterator[Effect]:
+        if visit.closed or not visit.recorded:
+            yield Record(events.passage_forced(visit.name))
+        yield from self._end(visit, Result.FORCED, now)
+        yield Show(Key.FORCED, LightSignal.STOP)
+
+    def _next(self, now: Moment) -> Iterator[Effect]:
+        if self._present and self._serves():
+            yield from self._begin(now)
+        else:
+            yield self._idle()
+
+    def _not_passed(self, visit: Visit, now: Moment, key: Key) -> Iterator[Effect]:
+        self._move(visit, Happening.NOT_PASSED, now, self._policy.timing.farewell_s)
+        yield Lock()
+        yield self._close(visit, Result.NOT_PASSED, now)
+        yield Show(key, LightSignal.STOP)
+
+    def _time_passed(self, _happened: TimePassed, now: Moment) -> Iterator[Effect]:
+        if self._retry_ns is not None and now.mono_ns >= self._retry_ns:
+            yield from self._write_late()
+        visit = self._visit
+        if visit is None:
+            return
+        grace_ns = self._policy.timing.leave_grace_s * NS_PER_S
+        if visit.left_ns is not None and now.mono_ns >= visit.left_ns + grace_ns:
+            yield from self._end(visit, Result.LEFT, now)
+            yield self._idle()
+        elif now.mono_ns >= visit.deadline_ns:
+            yield from self._deadline(visit, now)
+
+    def _deadline(self, visit: Visit, now: Moment) -> Iterator[Effect]:
+        match visit.state:
+            case State.RETESTING if not visit.measuring:
+                visit.deadline_ns = now.mono_ns + self._policy.timing.collect_s * NS_PER_S
+                yield Show(Key.MEASURING_AGAIN, LightSignal.WAIT)
+                yield self._measure(visit)
+            case State.COLLECTING | State.RETESTING | State.CURING:
+                yield from self._final_judgement(visit, now)
+            case State.AUTHORISED:
+                yield from self._not_passed(visit, now, Key.NOT_PASSED)
+            case _:
+                yield from self._end(visit, Result.LEFT, now)
+                yield self._idle()
+
+    def _final_judgement(self, visit: Visit, now: Moment) -> Iterator[Effect]:
+        if visit.measuring:
+            yield from self._take_measurement(visit, Unmeasured("no_answer"), now)
+        if self._visit is visit and visit.state in OPEN_STATES and now.mono_ns >= visit.deadline_ns:
+            yield from self._judge(visit, now, final=True)
+
+    _HANDLERS: ClassVar[dict[type[Input], Callable[..., Iterator[Effect]]]] = {
+        Started: _started,
+        Stopped: _stopped,
+        PersonArrived: _person_arrived,
+        PersonLeft: _person_left,
+        CodesRead: _codes_read,
+        ReadingTaken: _reading_taken,
+        MaskSeen: _mask_seen,
+        AttendantConfirmed: _attendant_confirmed,
+        AttendantRefused: _attendant_refused,
+        ArmTurned: _arm_turned,
+        FireAlarmChanged: _fire_alarm_changed,
+        DeviceFailed: _device_failed,
+        DeviceRecovered: _device_recovered,
+        InboxOverflowed: _inbox_overflowed,
+        RecordFailed: _record_failed,
+        TimePassed: _time_passed,
+    }
+
+
+def _elapsed_ms(visit: Visit, now: Moment) -> int:
+    return (now.mono_ns - visit.began_ns) // NS_PER_MS
+
+
+def _may_improve(decision: Decision) -> bool:
+    return any(finding.reason in IMPROVABLE for finding in decision.deciding)
+
+
+def _with_measurement(evidence: Evidence, measurement: Measurement, state: State) -> Evidence:
+    """Add the second measurement to the first, or take the first."""
+    kept = evidence.measurements[: MEASUREMENTS_MAX - 1] if state is State.RETESTING else ()
+    return replace(evidence, measurements=(*kept, measurement))

@@ -1,0 +1,99 @@
+"""From the bytes of a QR code to what they are worth: one file per format, `FORMATS` lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from gate.core.codes import home
+from gate.core.codes.model import (
+    Authenticity,
+    CodeResult,
+    Credential,
+    Format,
+    Freshness,
+    Reason,
+    Status,
+    Trust,
+    TrustedKey,
+    TrustError,
+)
+
+__all__ = [
+    "FORMATS",
+    "PAYLOAD_BYTES_MAX",
+    "Authenticity",
+    "CodeFormat",
+    "CodeResult",
+    "Credential",
+    "Format",
+    "Freshness",
+    "Reason",
+    "Status",
+    "Trust",
+    "TrustError",
+    "TrustedKey",
+    "judge_code",
+]
+
+PAYLOAD_BYTES_MAX: Final = 4_296
+"""The most characters that one QR code holds: version 40-L, alphanumeric (ISO/IEC 18004 table 7)."""
+
+
+class Verifier(Protocol):
+    """Judges a payload of its own format; promises never to raise, whatever the bytes."""
+
+    def __call__(
+        self, payload: bytes, *, trust: Trust, site: str, now_s: int, clock_trusted: bool
+    ) -> CodeResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFormat:
+    """One family of codes: the prefix by which it is known, and who judges it."""
+
+    format: Format
+    prefix: bytes
+    verify: Verifier
+
+
+FORMATS: Final = (CodeFormat(Format.HOME, home.PREFIX, home.verify),)
+
+
+def judge_code(
+    payload: bytes, *, fragment: bool, trust: Trust, site: str, now_s: int, clock_trusted: bool
+) -> CodeResult:
+    """Say what a read code is worth at `site` at `now_s` (unix seconds); total: any bytes give a result.
+
+    `fragment` marks one part of a split code (structured append), which is never judged. A foreign code is
+    recognised and reported as not checkable; nothing that a code names is ever opened.
+    """
+    if not payload:
+        return CodeResult(Format.UNKNOWN, Reason.UNREADABLE)
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        return CodeResult(Format.UNKNOWN, Reason.TOO_LARGE, authenticity=Authenticity.REFUSED)
+    if fragment:
+        return CodeResult(Format.UNKNOWN, Reason.UNSUPPORTED)
+    for known in FORMATS:
+        if payload.startswith(known.prefix):
+            return known.verify(payload, trust=trust, site=site, now_s=now_s, clock_trusted=clock_trusted)
+    return CodeResult(_foreign_format(payload), Reason.NOT_CHECKABLE)
+
+
+def _foreign_format(payload: bytes) -> Format:
+    if payload[:8].lower().startswith((b"http://", b"https://")):
+        return Format.URL
+    return Format.TEXT if _is_text(payload) else Format.BINARY
+
+
+def _is_text(payload: bytes) -> bool:
+    """Tell text from bytes; Chinese codes come as GB18030 without saying so, hence the second try."""
+    if any(byte < 0x20 and byte not in b"\t\r\n" for byte in payload):
+        return False
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            payload.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return True
+    return False

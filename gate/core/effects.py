@@ -1,0 +1,61 @@
+"""What the gate has to do, in the imperative; performed in order, and nothing after a failed record."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gate.core.events import Event
+from gate.core.texts import Key
+
+
+class LightSignal(StrEnum):
+    """What lamps and buzzer say."""
+
+    OFF = "off"
+    WAIT = "wait"
+    GO = "go"
+    ATTENTION = "attention"
+    STOP = "stop"
+    EVACUATE = "evacuate"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Make the event durable before anything that follows."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Unlock:
+    """Let one person through: one relay pulse of `duration_ms`."""
+
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """End any opening."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOpen:
+    """Stay open until `Lock`; evacuation only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Tell the visitor: a text, the facts it needs, and the lights that go with it."""
+
+    key: Key
+    signal: LightSignal
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TakeReading:
+    """Ask the thermometer for one reading of this visit's visitor."""
+
+    visit: str
+
+
+Effect = Record | Unlock | Lock | HoldOpen | Show | TakeReading

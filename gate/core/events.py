@@ -1,0 +1,214 @@
+"""The wire event, version 1: what a record says, and the exact bytes that are stored, chained and sent.
+
+The envelope follows CloudEvents 1.0 in structured JSON form; `gate/schemas/event-1.json` describes it.
+No event holds a name, an ID number, a picture or the payload of a code (AL-2).
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from gate.core.codes.model import CodeResult
+from gate.core.evidence import Evidence, Measurement, Unmeasured
+from gate.core.moment import Moment
+from gate.core.policy import Decision, Disposition, Finding, Verdict
+
+EVENT_VERSION: Final = 1
+BODY_BYTES_MAX: Final = 16_384
+
+
+class Kind(StrEnum):
+    """What an event is about."""
+
+    VISIT_DECIDED = "visit.decided"
+    VISIT_CLOSED = "visit.closed"
+    PASSAGE_FORCED = "passage.forced"
+    GATE_STARTED = "gate.started"
+    GATE_STOPPED = "gate.stopped"
+    GATE_MODE = "gate.mode"
+    DEVICE_FAILED = "device.failed"
+    DEVICE_RECOVERED = "device.recovered"
+    FIRE_ALARM = "fire.alarm"
+    ANOMALY = "anomaly"
+
+
+class Stage(StrEnum):
+    """The first stage of a visit's record: what was decided."""
+
+    AUTHORISED = "authorised"
+    REFERRED = "referred"
+    REFUSED = "refused"
+    UNDECIDED = "undecided"
+
+
+class Result(StrEnum):
+    """The second stage of a visit's record: how it ended."""
+
+    PASSED = "passed"
+    NOT_PASSED = "not_passed"
+    FORCED = "forced"
+    LEFT = "left"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact to record; `abnormal` marks what the plans want reported at once (TR-2, CO-4)."""
+
+    kind: Kind
+    data: dict[str, Any]
+    abnormal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which ledger an event belongs to; `boot_id` tells one monotonic clock from the next."""
+
+    site: str
+    gate: str
+    epoch: str
+    boot_id: str
+
+
+def encode(event: Event, origin: Origin, seq: int, now: Moment) -> bytes:
+    """Return the bytes that are stored, chained and sent; the same arguments give the same bytes."""
+    envelope = {
+        "specversion": "1.0",
+        "id": f"{origin.gate}/{origin.epoch}/{seq}",
+        "source": f"hg/1/{origin.site}/{origin.gate}",
+        "type": f"hg.{event.kind}.v{EVENT_VERSION}",
+        "time": datetime.fromtimestamp(now.wall_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        "datacontenttype": "application/json",
+        "dataschema": f"urn:health-gate:event:{EVENT_VERSION}",
+        "data": {
+            "site": origin.site,
+            "gate": origin.gate,
+            "epoch": origin.epoch,
+            "seq": seq,
+            "clock": {"mono_ns": now.mono_ns, "boot_id": origin.boot_id, "trusted": now.clock_trusted},
+            "abnormal": event.abnormal,
+            **event.data,
+        },
+    }
+    return json.dumps(envelope, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def visit_decided(
+    visit: str,
+    stage: Stage,
+    decision: Decision,
+    evidence: Evidence,
+    steps: tuple[Decision, ...],
+    duration_ms: int,
+) -> Event:
+    """Build the first stage of a visit's record; `steps` are the decisions on the way, oldest first."""
+    data = {
+        "visit": visit,
+        "stage": str(stage),
+        "verdict": str(decision.verdict),
+        "disposition": str(decision.disposition),
+        "findings": [_finding(finding) for finding in decision.findings],
+        "policy": decision.policy,
+        "policy_hash": decision.policy_hash,
+        "evidence": _evidence(evidence),
+        "steps": [
+            {"verdict": str(step.verdict), "findings": [_finding(finding) for finding in step.deciding]}
+            for step in steps
+        ],
+        "duration_ms": duration_ms,
+    }
+    # Who walks away from a raised temperature is reported like one who is turned away (BU-3).
+    abnormal = stage in {Stage.REFUSED, Stage.UNDECIDED} and decision.verdict in {
+        Verdict.REFUSE,
+        Verdict.RETEST,
+    }
+    return Event(Kind.VISIT_DECIDED, data, abnormal)
+
+
+def visit_closed(visit: str, result: Result, duration_ms: int | None) -> Event:
+    """Build the second stage of a visit's record; no duration when an earlier run began it."""
+    data = {"visit": visit, "result": str(result), "duration_ms": duration_ms}
+    return Event(Kind.VISIT_CLOSED, data, abnormal=result is Result.FORCED)
+
+
+def passage_forced(visit: str | None = None) -> Event:
+    """Build the record of a passage that nobody had authorised."""
+    return Event(Kind.PASSAGE_FORCED, {"visit": visit}, abnormal=True)
+
+
+def gate_started(version: str, run: str, policy: str, policy_sha256: str) -> Event:
+    """Build the record of a start of the service."""
+    return Event(
+        Kind.GATE_STARTED, {"version": version, "run": run, "policy": policy, "policy_hash": policy_sha256}
+    )
+
+
+def gate_stopped() -> Event:
+    """Build the record of an orderly stop."""
+    return Event(Kind.GATE_STOPPED, {})
+
+
+def gate_mode(mode: str, previous: str) -> Event:
+    """Build the record of a change of mode."""
+    return Event(Kind.GATE_MODE, {"mode": mode, "previous": previous})
+
+
+def device_failed(device: str, problem: str) -> Event:
+    """Build the record of a part that failed."""
+    return Event(Kind.DEVICE_FAILED, {"device": device, "problem": problem[:200]}, abnormal=True)
+
+
+def device_recovered(device: str) -> Event:
+    """Build the record of a part that works again."""
+    return Event(Kind.DEVICE_RECOVERED, {"device": device})
+
+
+def fire_alarm(*, active: bool, passages: int) -> Event:
+    """Build the record of the fire contact opening or closing; `passages` were counted while it was open."""
+    return Event(Kind.FIRE_ALARM, {"active": active, "passages": passages}, abnormal=active)
+
+
+def anomaly(what: str, detail: str) -> Event:
+    """Build the record of something that should not have happened."""
+    return Event(Kind.ANOMALY, {"what": what, "detail": detail[:200]}, abnormal=True)
+
+
+def _finding(finding: Finding) -> dict[str, str]:
+    found = {"rule": finding.rule, "verdict": str(finding.verdict), "reason": finding.reason}
+    if finding.disposition is not Disposition.NONE:
+        found["disposition"] = str(finding.disposition)
+    return found
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "temperature": [_measurement(measurement) for measurement in evidence.measurements],
+        "code": None if evidence.code is None else _code(evidence.code),
+        "several_codes": evidence.several_codes,
+        "mask": str(evidence.mask),
+        "registered": sorted(evidence.registered),
+        "attendant": str(evidence.attendant),
+    }
+
+
+def _measurement(measurement: Measurement) -> dict[str, Any]:
+    if isinstance(measurement, Unmeasured):
+        return {"unmeasured": measurement.reason, "detail": measurement.detail[:200]}
+    return {**asdict(measurement), "corrections": dict(measurement.corrections)}
+
+
+def _code(code: CodeResult) -> dict[str, Any]:
+    return {
+        "format": str(code.format),
+        "reason": str(code.reason),
+        "status": str(code.status),
+        "authenticity": str(code.authenticity),
+        "freshness": str(code.freshness),
+        "credential": str(code.credential),
+        "issuer": code.issuer,
+        "kid": code.kid,
+        "subject": code.subject_ref,
+        "valid_until": code.valid_until,
+    }

@@ -1,0 +1,139 @@
+"""What has happened at the gate, in the past tense; the only things the actor ever learns."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gate.core.events import Event
+from gate.core.evidence import MaskStatus, Measurement
+
+
+class Device(StrEnum):
+    """The parts whose failure changes what the gate can do."""
+
+    THERMOMETER = "thermometer"
+    CAMERA = "camera"
+    PRESENCE = "presence"
+    TURNSTILE = "turnstile"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The service has started; `open_visits` were left without an end by an earlier run."""
+
+    version: str
+    open_visits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The service was asked to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonArrived:
+    """Somebody stands in front of the gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonLeft:
+    """Nobody stands in front of the gate any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodesRead:
+    """The camera has one frame with at least one code; `payloads` are distinct bytes, never text."""
+
+    payloads: tuple[bytes, ...]
+    fragment: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingTaken:
+    """The thermometer has answered the request made for `visit`."""
+
+    visit: str
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class MaskSeen:
+    """The attendant or a mask detector has said whether a mask is worn."""
+
+    mask: MaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class AttendantConfirmed:
+    """The person on duty vouches for this visitor."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttendantRefused:
+    """The person on duty turns this visitor away."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmTurned:
+    """The turnstile has let one person through."""
+
+
+@dataclass(frozen=True, slots=True)
+class FireAlarmChanged:
+    """The fire contact has opened (`active`) or closed."""
+
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFailed:
+    """A part does not answer, or answers nonsense."""
+
+    device: Device
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecovered:
+    """A part that had failed works again."""
+
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class InboxOverflowed:
+    """Inputs were lost because the brain did not keep up."""
+
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFailed:
+    """The record that was asked for last is not durable; the effects after it were not performed."""
+
+    event: Event
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """The instant named by `next_wakeup` has come."""
+
+
+Input = (
+    Started
+    | Stopped
+    | PersonArrived
+    | PersonLeft
+    | CodesRead
+    | ReadingTaken
+    | MaskSeen
+    | AttendantConfirmed
+    | AttendantRefused
+    | ArmTurned
+    | FireAlarmChanged
+    | DeviceFailed
+    | DeviceRecovered
+    | InboxOverflowed
+    | RecordFailed
+    | TimePassed
+)

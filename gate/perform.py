@@ -1,0 +1,70 @@
+"""The step from a decision to the world: one input in, its effects performed in order, records first.
+
+Used as it is by the service, the demo, the tests and the simulation, so that what is simulated is what runs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+from gate.core.actor import GateActor
+from gate.core.effects import Effect, HoldOpen, Lock, Record, Show, TakeReading, Unlock
+from gate.core.inputs import Input, RecordFailed
+from gate.core.moment import Moment
+from gate.ports import Display, Entry, Ledger, Lights, RecordFailure, Thermometer, Turnstile
+
+Observer = Callable[[Input, Effect | None, Moment], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where effects go; `on_record` hears of every durable record (the sink is told to look)."""
+
+    turnstile: Turnstile
+    lights: Lights
+    display: Display
+    thermometer: Thermometer
+    ledger: Ledger
+    on_record: Callable[[Entry], None]
+
+
+class Brain:
+    """Feeds an actor and performs what it asks for; used by one thread.
+
+    `observe` is told of every input (with no effect) and then of each effect once it has been performed.
+    """
+
+    def __init__(self, actor: GateActor, outputs: Outputs, observe: Observer | None = None) -> None:
+        self.actor = actor
+        self._outputs = outputs
+        self._observe = observe or (lambda _happened, _effect, _now: None)
+
+    def step(self, happened: Input, now: Moment) -> None:
+        """Handle one input; when a record fails, nothing after it is performed and the actor is told."""
+        self._observe(happened, None, now)
+        for effect in self.actor.handle(happened, now):
+            try:
+                self._perform(effect, now)
+            except RecordFailure as failure:
+                assert isinstance(effect, Record)
+                self.step(RecordFailed(effect.event, str(failure)), now)
+                return
+            self._observe(happened, effect, now)
+
+    def _perform(self, effect: Effect, now: Moment) -> None:
+        match effect:
+            case Record(event):
+                self._outputs.on_record(self._outputs.ledger.append(event, now))
+            case Unlock(duration_ms):
+                self._outputs.turnstile.unlock(duration_ms)
+            case Lock():
+                self._outputs.turnstile.lock()
+            case HoldOpen():
+                self._outputs.turnstile.hold_open()
+            case Show(key, signal, facts):
+                self._outputs.display.show(key, facts)
+                self._outputs.lights.show(signal)
+            case TakeReading(visit):
+                self._outputs.thermometer.request(visit)
+            case _:
+                assert_never(effect)

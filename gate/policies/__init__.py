@@ -1,0 +1,1 @@
+"""The prevention plans, one file each."""

@@ -1,0 +1,51 @@
+"""The brain thread: takes inputs in order, and time when it is due."""
+
+import logging
+from typing import Final
+
+from gate.core.inputs import Started, Stopped, TimePassed
+from gate.core.moment import NS_PER_MS, NS_PER_S
+from gate.perform import Brain
+from gate.ports import Clock
+from gate.shell.inbox import Inbox
+
+log = logging.getLogger(__name__)
+
+SLOW_NS: Final = 50 * NS_PER_MS
+IDLE_S: Final = 1.0  # how often a quiet loop proves that it is alive
+
+
+class BrainLoop:
+    """Runs one brain until `Stopped` has been handled."""
+
+    def __init__(self, brain: Brain, inbox: Inbox, clock: Clock) -> None:
+        self._brain = brain
+        self._inbox = inbox
+        self._clock = clock
+
+    def run(self, started: Started) -> None:
+        """Handle inputs until a `Stopped` has been handled; programming errors are raised."""
+        self._brain.step(started, self._clock.now())
+        while True:
+            happened = self._inbox.take(self._timeout_s())
+            now = self._clock.now()
+            wakeup = self._brain.actor.next_wakeup()
+            if wakeup is not None and now.mono_ns >= wakeup:
+                self._brain.step(TimePassed(), now)
+            if happened is None:
+                continue
+            self._brain.step(happened, now)
+            self._report_slow(now.mono_ns, type(happened).__name__)
+            if isinstance(happened, Stopped):
+                return
+
+    def _timeout_s(self) -> float:
+        wakeup = self._brain.actor.next_wakeup()
+        if wakeup is None:
+            return IDLE_S
+        return min(IDLE_S, max(0.0, (wakeup - self._clock.now().mono_ns) / NS_PER_S))
+
+    def _report_slow(self, began_ns: int, name: str) -> None:
+        took_ns = self._clock.now().mono_ns - began_ns
+        if took_ns > SLOW_NS:
+            log.warning("handling %s took %d ms", name, took_ns // NS_PER_MS)

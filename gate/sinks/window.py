@@ -1,0 +1,104 @@
+"""The arithmetic of delivery: what is under way, how far all is taken, how old the rest is, when to retry.
+
+Pure: no clock, no socket, no thread. Sequence numbers rise, but may have holes; a mark of n says that every
+record up to and including n is done. Instants are seconds of one monotonic clock.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+RETRY_CAP_S = 60.0
+_FIRST_RETRY_S = 2.0
+_MARKS_MAX = 1024
+
+
+class Window:
+    """Messages handed to the broker and not yet acknowledged: never more than `size`, folded into one mark.
+
+    Messages that are no records (a state) take a place too, because a broker's Receive Maximum counts every
+    unacknowledged PUBLISH (MQTT 5.0, 3.3.4); they carry no sequence number and never move the mark.
+    """
+
+    def __init__(self, size: int, after: int) -> None:
+        if size < 1:
+            raise ValueError(f"a window of {size} lets nothing through")
+        self._size = size
+        self._last_sent = after
+        self._open: dict[int, tuple[int | None, float]] = {}
+
+    def room(self) -> bool:
+        """Tell whether one more message may be sent."""
+        return len(self._open) < self._size
+
+    def empty(self) -> bool:
+        """Tell whether nothing is under way."""
+        return not self._open
+
+    def sent(self, mid: int, seq: int | None, at: float) -> None:
+        """Note a message under the number that its acknowledgement will carry; records come in order."""
+        if not self.room() or mid in self._open:
+            raise ValueError(f"message {mid} does not fit into the window")
+        if seq is not None:
+            if seq <= self._last_sent:
+                raise ValueError(f"record {seq} after {self._last_sent} is out of order")
+            self._last_sent = seq
+        self._open[mid] = (seq, at)
+
+    def seq_of(self, mid: int) -> int | None:
+        """Return the record that goes under this message number; None for a state or an unknown number."""
+        return self._open.get(mid, (None, 0.0))[0]
+
+    def acknowledged(self, mid: int) -> None:
+        """Note an acknowledgement, in whatever order it comes; unknown or repeated ones change nothing."""
+        self._open.pop(mid, None)
+
+    def upto(self) -> int:
+        """Return the mark: everything sent up to here has been acknowledged."""
+        oldest = next((seq for seq, _ in self._open.values() if seq is not None), None)
+        return self._last_sent if oldest is None else oldest - 1
+
+    def oldest_at(self) -> float | None:
+        """Return when the oldest message under way was sent."""
+        return next((at for _, at in self._open.values()), None)
+
+
+class Backlog:
+    """Since when the oldest record that is not done has been waiting, in bounded memory.
+
+    It keeps when the head of the outbox was seen to grow. Beyond 1024 growths newer records count as old as
+    the last one kept, so the age errs on the side of the alarm.
+    """
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[int, float]] = deque()
+        self._done = 0
+
+    def grown(self, head: int, now: float) -> None:
+        """Note that records up to `head` exist."""
+        if head <= max(self._done, self._marks[-1][0] if self._marks else 0):
+            return
+        since = now
+        if len(self._marks) >= _MARKS_MAX:
+            since = self._marks.pop()[1]
+        self._marks.append((head, since))
+
+    def done(self, upto: int) -> None:
+        """Note that records up to `upto` need no more attention."""
+        self._done = max(self._done, upto)
+        while self._marks and self._marks[0][0] <= self._done:
+            self._marks.popleft()
+
+    def waiting_since(self) -> float | None:
+        """Return when the oldest waiting record was first seen; None when nothing waits."""
+        return self._marks[0][1] if self._marks else None
+
+
+def retry_delay_s(failures: int, *, lasting: bool, uniform: Callable[[float, float], float]) -> float:
+    """Choose the pause before the next attempt, spread so that a fleet does not come back in step.
+
+    Full jitter: anywhere between nothing and 2 s, 4 s, 8 s ... 60 s. A fault that waits for a person (wrong
+    password, expired certificate) is tried again every 30 to 60 s.
+    """
+    if lasting:
+        return uniform(RETRY_CAP_S / 2, RETRY_CAP_S)
+    return uniform(0.0, min(RETRY_CAP_S, _FIRST_RETRY_S * 2.0 ** min(failures, 10)))

@@ -1,0 +1,102 @@
+"""Every word in every language, within the display."""
+
+import string
+import unicodedata
+
+import pytest
+
+from gate.core.codes import Reason
+from gate.core.texts import LANGUAGES, Key, Screen, reason_text, screen, text
+
+COLUMNS = 40  # 20 full-width characters
+FINDINGS = (
+    "temperature_normal",
+    "temperature_raised",
+    "temperature_uncertain",
+    "temperature_fever",
+    "temperature_unmeasurable",
+    "temperature_missing",
+    "mask_worn",
+    "mask_missing",
+    "mask_unknown",
+    "code_ok",
+    "code_missing",
+    "registration_complete",
+    "registration_missing",
+    "refused_by_attendant",
+    "status_unknown",
+    "code_by_attendant",
+    "temperature_by_attendant",
+    "mask_by_attendant",
+    "registration_by_attendant",
+)
+
+every_screen = pytest.mark.parametrize(("lang", "key"), [(lang, key) for lang in LANGUAGES for key in Key])
+
+
+def columns(line: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(character) in "WFA" else 1 for character in line)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_each_language_has_every_word_and_no_other(lang: str) -> None:
+    assert set(LANGUAGES[lang].screens) == {key.value for key in Key}
+    assert set(LANGUAGES[lang].reasons) == {reason.value for reason in Reason} | set(FINDINGS)
+
+
+@every_screen
+def test_both_lines_are_there_and_fit_the_display(lang: str, key: Key) -> None:
+    shown = screen(lang, key, wait_s=120)
+    for line in (shown.title, shown.next):
+        assert line == line.strip()
+        assert line.isprintable()
+        assert 2 <= columns(line) <= COLUMNS, line
+
+
+@every_screen
+def test_no_screen_needs_a_fact_that_is_not_named(lang: str, key: Key) -> None:
+    used = {name for line in LANGUAGES[lang].screens[key] for _, name, _, _ in string.Formatter().parse(line)}
+    assert used - {None} == ({"wait_s"} if key is Key.PLEASE_WAIT_RETEST else set())
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_no_two_screens_look_the_same(lang: str) -> None:
+    assert len({screen(lang, key) for key in Key}) == len(Key)
+    assert len(set(LANGUAGES[lang].reasons.values())) == len(LANGUAGES[lang].reasons)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize(
+    "disposition", ["wear_mask", "observe_at_home", "fever_clinic", "isolate_and_call_120"]
+)
+def test_each_disposition_has_its_screen(lang: str, disposition: str) -> None:
+    assert screen(lang, Key(f"refused_{disposition}")).next
+
+
+def test_facts_are_filled_in_and_a_missing_one_leaves_a_gap() -> None:
+    assert screen("en", Key.PLEASE_WAIT_RETEST, wait_s=30, unused="{x}") == Screen(
+        "We need to measure once more", "Please rest nearby, again in 30 s"
+    )
+    assert screen("zh", Key.PLEASE_WAIT_RETEST).next == "请在旁稍作休息，…秒后复测"
+    assert "{odd}" in text("zh", Key.PLEASE_WAIT_RETEST, wait_s="{odd}")
+
+
+def test_text_is_title_and_next_step() -> None:
+    assert text("zh", Key.PASS_PLEASE) == "请通行\n闸门已打开，请逐一通过"
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("reason", [*Reason, *FINDINGS])
+def test_reasons_are_short_words(lang: str, reason: str) -> None:
+    words = reason_text(lang, reason)
+    assert words != "" and words != reason
+    assert columns(words) <= COLUMNS
+
+
+def test_an_unknown_reason_is_shown_as_it_is() -> None:
+    assert reason_text("zh", "ledger_failed") == "ledger_failed"
+
+
+def test_an_unknown_language_is_a_fault_of_the_caller() -> None:
+    with pytest.raises(KeyError):
+        text("xx", Key.WELCOME)

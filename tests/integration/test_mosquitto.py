@@ -1,0 +1,302 @@
+"""Delivery through a real Mosquitto: killed, frozen, locked, with certificates good and bad."""
+
+import ipaddress
+import json
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pytest import mark
+
+from gate.sinks.mqtt import MqttSettings, MqttSink, TlsSettings, topic_prefix
+from tests.brokers import (
+    HOST,
+    FreezingProxy,
+    MemoryOutbox,
+    Mosquitto,
+    Subscriber,
+    password_file,
+    running,
+    wait_for,
+)
+
+PREFIX = topic_prefix("county", "north-1")
+
+
+def a_sink(
+    port: int,
+    outbox: MemoryOutbox,
+    uniform: Callable[[float, float], float] = lambda _, high: min(high, 0.05),
+    **given: Any,
+) -> MqttSink:
+    settings = {"host": HOST, "topic_prefix": PREFIX, "client_id": "north-1", **given}
+    return MqttSink(MqttSettings(port=port, **settings), outbox, state=dict, uniform=uniform)
+
+
+def drained(sink: MqttSink, outbox: MemoryOutbox) -> Callable[[], bool]:
+    return lambda: sink.status().acknowledged == outbox.head()
+
+
+@mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_broker_killed_in_the_middle_costs_no_record(tmp_path: Path, protocol: str) -> None:
+    outbox = MemoryOutbox(2000)
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+
+        def kill_in_the_middle(count: int) -> None:
+            if count == 700:
+                broker.kill()
+
+        # The proxy keeps the gate away until the subscriber is back: what a broker acknowledges while nobody
+        # listens is gone, and only the centre's receipts will cure that.
+        with FreezingProxy(broker.port) as proxy:
+            subscriber.on_count = kill_in_the_middle
+            with running(a_sink(proxy.port, outbox, protocol=protocol)) as sink:
+                wait_for(
+                    lambda: len(subscriber.messages) >= 700 and not sink.status().connected, 8, "the kill"
+                )
+                proxy.freeze()
+                at_kill = sink.status().acknowledged
+                assert 0 < at_kill < 2000
+                broker.start()
+                subscriber.wait_subscribed()
+                proxy.thaw()
+                wait_for(drained(sink, outbox), 10, "2000 records to be acknowledged")
+                assert sink.status().reconnects >= 1
+        wait_for(lambda: len(set(subscriber.bodies())) == 2000, 5, "2000 records at the subscriber")
+        assert list(dict.fromkeys(subscriber.bodies())) == outbox.bodies()
+        assert len(subscriber.bodies()) - 2000 <= 20, "no more is repeated than was under way"
+        assert outbox.acknowledged() == 2000
+
+
+def test_a_frozen_connection_is_noticed_and_all_arrives_after_the_thaw(tmp_path: Path) -> None:
+    outbox, keepalive_s = MemoryOutbox(50), 2
+    with (
+        Mosquitto(tmp_path) as broker,
+        Subscriber(broker.port) as subscriber,
+        FreezingProxy(broker.port) as proxy,
+    ):
+        with running(a_sink(proxy.port, outbox, keepalive_s=keepalive_s, answer_timeout_s=1.0)) as sink:
+            wait_for(drained(sink, outbox), 5, "50 records to be acknowledged")
+            proxy.freeze()
+            frozen_at = time.monotonic()
+            outbox.add(100)
+            sink.notify()
+            wait_for(lambda: not sink.status().connected, 1.5 * keepalive_s + 1, "the freeze to be noticed")
+            assert time.monotonic() - frozen_at <= 1.5 * keepalive_s + 0.5
+            assert sink.status().acknowledged == 50
+            proxy.thaw()
+            wait_for(drained(sink, outbox), 8, "the rest to be acknowledged")
+        wait_for(lambda: len(set(subscriber.bodies())) == 150, 5, "150 records at the subscriber")
+
+
+def test_an_idle_frozen_connection_is_noticed_too(tmp_path: Path) -> None:
+    keepalive_s = 2
+    with (
+        Mosquitto(tmp_path) as broker,
+        FreezingProxy(broker.port) as proxy,
+        running(a_sink(proxy.port, MemoryOutbox(), keepalive_s=keepalive_s, answer_timeout_s=1.0)) as sink,
+    ):
+        wait_for(lambda: sink.status().connected, 5, "a connection")
+        quiet_until = time.monotonic() + 1.5 * keepalive_s + 0.5
+        wait_for(lambda: time.monotonic() > quiet_until, 10, "a while with nothing to send")
+        assert sink.status().connected, "pings keep a good idle connection"
+        assert sink.status().reconnects == 0
+        proxy.freeze()
+        frozen_at = time.monotonic()
+        wait_for(lambda: not sink.status().connected, 1.5 * keepalive_s + 1, "the freeze to be noticed")
+        assert time.monotonic() - frozen_at <= 1.5 * keepalive_s + 0.5
+        assert "silent" in (sink.status().last_error or "")
+        proxy.thaw()
+
+
+def test_the_state_is_retained_and_a_lost_gate_is_said_to_be_lost(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker, FreezingProxy(broker.port) as proxy:
+
+        def retained() -> str:
+            with Subscriber(broker.port, f"{PREFIX}/state") as late:
+                wait_for(lambda: late.messages, 3, "a retained state")
+                return str(json.loads(late.messages[0][1])["state"])
+
+        with running(a_sink(proxy.port, MemoryOutbox(1))) as sink:
+            wait_for(lambda: sink.status().acknowledged == 1, 5, "a record to be acknowledged")
+            assert retained() == "ready"
+        assert retained() == "disconnected"
+
+        with Subscriber(broker.port, f"{PREFIX}/#") as watcher:
+            sink = a_sink(proxy.port, MemoryOutbox(1))
+            with running(sink):
+                wait_for(lambda: len(watcher.bodies("state")) == 2, 5, "the birth message")
+                sink._link._client.socket().close()  # type: ignore[union-attr]  # as the kernel does with a dead process
+                wait_for(lambda: len(watcher.bodies("state")) == 4, 5, "the last will and the next birth")
+        words = [json.loads(body)["state"] for body in watcher.bodies("state")]
+        assert words[:4] == ["disconnected", "ready", "lost", "ready"]
+
+
+def test_a_wrong_password_is_named_tried_rarely_and_cured_without_loss(tmp_path: Path) -> None:
+    outbox, pauses = MemoryOutbox(20), []
+
+    def uniform(low: float, high: float) -> float:
+        pauses.append((low, high))
+        return 0.1
+
+    passwords = password_file(tmp_path, "north-1", "secret")
+    with Mosquitto(tmp_path, f"password_file {passwords}") as broker:
+        for protocol in ("5", "3.1.1"):
+            sink = a_sink(
+                broker.port, outbox, uniform, username="north-1", password="wrong", protocol=protocol
+            )
+            with running(sink):
+                wait_for(lambda: len(pauses) >= 2, 5, "two attempts")
+                assert sink.status().last_error == (
+                    "the broker refused the connection: not authorized; "
+                    "check user name, password and the broker's access list"
+                )
+            assert set(pauses) == {(30.0, 60.0)}
+            pauses.clear()
+        with running(a_sink(broker.port, outbox, username="north-1", password="secret")) as sink:
+            wait_for(drained(sink, outbox), 5, "20 records to be acknowledged")
+
+
+def test_nobody_listening_is_seen_through_mqtt_5(tmp_path: Path) -> None:
+    outbox = MemoryOutbox(3)
+    with Mosquitto(tmp_path) as broker, running(a_sink(broker.port, outbox)) as sink:
+        wait_for(drained(sink, outbox), 5, "3 records to be acknowledged")
+        assert sink.status().nobody_listens
+        with Subscriber(broker.port):
+            outbox.add()
+            sink.notify()
+            wait_for(lambda: not sink.status().nobody_listens, 3, "somebody to listen")
+
+
+class Authority:
+    """A certificate authority of our own that signs for 127.0.0.1."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        usage = x509.KeyUsage(*(name in {4, 5, 6} for name in range(9)))
+        builder = self._builder(self.name, self.key, days=(-1, 10)).add_extension(constraints, critical=True)
+        self.certificate = builder.add_extension(usage, critical=True).sign(self.key, hashes.SHA256())
+        self.ca_file = self._write("ca.pem", self.certificate.public_bytes(serialization.Encoding.PEM))
+
+    def _builder(self, name: x509.Name, key: Any, days: tuple[int, int]) -> x509.CertificateBuilder:
+        now = datetime.now(UTC)  # noqa: TID251 - TLS compares with the real clock
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + timedelta(days=days[0]))
+            .not_valid_after(now + timedelta(days=days[1]))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
+            )
+        )
+
+    def issue(self, name: str, *, days: tuple[int, int] = (-1, 10), address: str = HOST) -> tuple[Path, Path]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+        builder = self._builder(subject, key, days).add_extension(names, critical=False)
+        certificate = builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return self._write(f"{name}.pem", certificate), self._write(f"{name}.key", pem)
+
+    def _write(self, name: str, data: bytes) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / name
+        path.write_bytes(data)
+        return path
+
+
+def a_tls_broker(folder: Path, authority: Authority, files: tuple[Path, Path], *lines: str) -> Mosquitto:
+    return Mosquitto(
+        folder,
+        "allow_anonymous true",
+        f"cafile {authority.ca_file}",
+        f"certfile {files[0]}",
+        f"keyfile {files[1]}",
+        *lines,
+    )
+
+
+@mark.parametrize("protocol", ["5", "3.1.1"])
+def test_records_travel_over_tls_with_certificates_on_both_sides(tmp_path: Path, protocol: str) -> None:
+    authority, outbox = Authority(tmp_path / "ca"), MemoryOutbox(500)
+    own = authority.issue("north-1")
+    tls = TlsSettings(authority.ca_file, *own)
+    broker = a_tls_broker(tmp_path, authority, authority.issue("broker"), "require_certificate true")
+    with broker, running(a_sink(broker.port, outbox, tls=tls, protocol=protocol)) as sink:
+        wait_for(drained(sink, outbox), 8, "500 records to be acknowledged")
+        assert sink.status().protocol == protocol
+
+
+@mark.parametrize(
+    ("days", "address", "words"),
+    [
+        ((-10, -1), HOST, "has expired"),
+        ((1, 10), HOST, "is not valid yet"),
+        ((-1, 10), "127.0.0.9", "is for another host name"),
+    ],
+)
+def test_a_bad_certificate_of_the_broker_is_named(
+    tmp_path: Path, days: tuple[int, int], address: str, words: str
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    with a_tls_broker(tmp_path, authority, authority.issue("broker", days=days, address=address)) as broker:
+        sink = a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(authority.ca_file))
+        with running(sink):
+            error = wait_for(lambda: sink.status().last_error, 5, "an error")
+    assert error.startswith("the broker's certificate " + words)
+
+
+def test_an_unknown_authority_is_named(tmp_path: Path) -> None:
+    authority, other = Authority(tmp_path / "ca"), Authority(tmp_path / "other")
+    with a_tls_broker(tmp_path, authority, authority.issue("broker")) as broker:
+        with running(a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(other.ca_file))) as sink:
+            error = wait_for(lambda: sink.status().last_error, 5, "an error")
+    assert error.startswith("the broker's certificate is not signed by an authority in ")
+    assert error.endswith("ca.pem") or "not accepted" in error
+
+
+@mark.parametrize("days", [None, (-10, -1)])
+def test_a_bad_certificate_of_the_gate_is_named(tmp_path: Path, days: tuple[int, int] | None) -> None:
+    authority = Authority(tmp_path / "ca")
+    own = authority.issue("north-1", days=days) if days else (None, None)
+    with a_tls_broker(tmp_path, authority, authority.issue("broker"), "require_certificate true") as broker:
+        with running(a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(authority.ca_file, *own))) as sink:
+            error = wait_for(lambda: sink.status().last_error, 5, "an error")
+    assert "this gate's own certificate" in error
+
+
+def test_a_plain_port_asked_for_tls_is_named(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        with running(a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(), answer_timeout_s=1.0)) as sink:
+            error = wait_for(lambda: sink.status().last_error, 5, "an error")
+    assert "is this its TLS port?" in error
+
+
+def test_a_broker_that_comes_late_gets_everything(tmp_path: Path) -> None:
+    outbox, seed = MemoryOutbox(100), random.randrange(2**32)
+    broker = Mosquitto(tmp_path)
+    with running(a_sink(broker.port, outbox)) as sink:
+        wait_for(lambda: sink.status().last_error, 5, "an error")
+        outbox.add(10)
+        sink.notify()
+        wait_for(lambda: sink.status().head == 110, 3, "the outbox to be counted while offline")
+        with broker:
+            wait_for(drained(sink, outbox), 5, f"110 records to be acknowledged (seed {seed})")
+            sink.stop(2)
