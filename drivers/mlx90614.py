@@ -93,7 +93,6 @@ class Accuracy:
 
     object_cc: tuple[int, int]
     ambient_cc: tuple[int, int]
-    error_cc: int
 
 
 # DS figure 22: +-0.5 C with object and ambient from 0 to 50 C.
@@ -148,14 +147,12 @@ class AmbientToCore:
     """A straight line from ambient to the difference between body core and forehead skin.
 
     The term is `base_cc - slope_per_mille * ambient / 1000`, used only inside `ambient_cc` (ends included).
-    `error_cc` is what the model adds to each side of the interval.
     """
 
     name: str
     base_cc: int
     slope_per_mille: int
     ambient_cc: tuple[int, int]
-    error_cc: int
 
     def term_cc(self, ambient_cc: int) -> int:
         """Return the term for this ambient temperature, rounded to the nearest centi-degree."""
@@ -167,13 +164,14 @@ class AmbientToCore:
 # "forehead_linear" is body = forehead + 6.887 C - 0.188 * ambient, the line that the yas-sim open thermometer
 # project (2021) fitted to its own readings: 3.1 C at 20 C.  One site, one part, no published error: good for
 # telling visitors a familiar number, not for diagnosis.  14 to 32 C is where published curves of this shape
-# were measured; +-0.5 C is our own estimate of how far healthy foreheads differ, not a published figure.  It
+# were measured.  How far healthy foreheads stray from the line (0.5 C is our guess) is a property of people,
+# not of the instrument, and stays out of the interval: with it in, no reading would ever be normal.  The line
 # takes the ambient that the part itself feels: a can 3 C warmer than the room lowers the result by 0.56 C and
 # hides fevers, so a gate that uses it must keep the part at room temperature.
 AMBIENT_TO_CORE: Mapping[str, AmbientToCore] = MappingProxyType(
     {
-        "none": AmbientToCore("none", 0, 0, AMBIENT_WINDOW_CC, 0),
-        "forehead_linear": AmbientToCore("forehead_linear", 689, 188, (1400, 3200), 50),
+        "none": AmbientToCore("none", 0, 0, AMBIENT_WINDOW_CC),
+        "forehead_linear": AmbientToCore("forehead_linear", 689, 188, (1400, 3200)),
     }
 )
 
@@ -199,7 +197,7 @@ class Measurement:
     `value_cc` and the interval `low_cc` to `high_cc` exist only with `Outcome.OK`; the rest as far as it was
     known when the reading ended.  `samples_cc` and `raw_cc` (their median) are uncorrected.  `ambient_cc`
     carries the supply term.  `corrections` are the terms that were added to `raw_cc`.  The interval holds the
-    variant's accuracy limit, 95 % of the median's noise and the ambient model's error; it cannot hold a wrong
+    variant's accuracy limit and 95 % of the median's noise; it cannot hold the ambient model's, a wrong
     distance, a sweaty forehead or a warm housing.
     """
 
@@ -394,7 +392,7 @@ class Mlx90614:
     def _margin_cc(self, sight: _Sight) -> int:
         noise_cc = math.ceil(_MEDIAN_NOISE * self._variant.noise_cc / math.sqrt(self._samples))
         accuracy_cc = self._variant.error_cc(sight.raw_cc + self._supply_cc, sight.ambient_cc)
-        return accuracy_cc + noise_cc + self._core.error_cc
+        return accuracy_cc + noise_cc
 
     def _temperature(self, command: int) -> int:
         word = self._word(command)

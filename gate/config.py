@@ -235,9 +235,10 @@ def _build(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, list[str]]
     """Return the checked dataclass, or None with a line for each problem."""
     from pydantic import ValidationError  # noqa: PLC0415 - as above
 
+    adapter: Any = _adapter(kind)  # type: ignore[arg-type]  # a class is hashable
     try:
         # As JSON, because strict JSON knows that words make enumerations and lists make tuples.
-        return _adapter(kind).validate_json(json.dumps(data, default=str), strict=True), []
+        return adapter.validate_json(json.dumps(data, default=str), strict=True), []
     except ValidationError as error:
         return None, [_sentence(kind, problem) for problem in error.errors(include_url=False)]
 
