@@ -93,6 +93,7 @@ class Accuracy:
 
     object_cc: tuple[int, int]
     ambient_cc: tuple[int, int]
+    error_cc: int
 
 
 # DS figure 22: +-0.5 C with object and ambient from 0 to 50 C.
