@@ -1,8 +1,8 @@
 """Picture files of unknown origin, turned into frames with bounded memory, or refused with one reason.
 
 The size is read from the header and checked before a decoder sees the file; OpenCV is told the same bound
-by drivers.child in case the header lies. Nothing but a regular file is ever opened: a FIFO would
-block and opening a device can have effects. Runs in a child, because a decoder can still crash or hang.
+by drivers.child in case the header lies. Nothing but a regular file is ever opened: a FIFO would block and
+opening a device can have effects. Runs in a child, because a decoder can still crash or hang.
 """
 
 from __future__ import annotations

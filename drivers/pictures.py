@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -53,7 +53,7 @@ def read_pictures(
     *,
     limits: PictureLimits = PictureLimits(),
     monotonic: Callable[[], float] = time.monotonic,
-) -> Iterator[PictureResult]:
+) -> Generator[PictureResult, None, None]:
     """Yield one result for each file; folders are walked in the order of names, not through links.
 
     Raises nothing because of a file. Close the iterator (or exhaust it) to end the child.

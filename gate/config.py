@@ -21,6 +21,8 @@ from gate.core.policy import Policy
 
 EX_CONFIG: Final = 78  # sysexits.h: the configuration is in error; systemd does not restart on it
 
+SIMULATED_BUS: Final = "simulated"
+
 Identifier = Annotated[str, MinLen(1), MaxLen(32)]
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 Pin = Annotated[int, Ge(9), Le(27)]
@@ -61,13 +63,14 @@ class CameraSection:
     width: Annotated[int, Ge(160), Le(1920)] = 1280
     height: Annotated[int, Ge(120), Le(1080)] = 720
     fps: Annotated[int, Ge(1), Le(60)] = 15
-    memory_mb_max: Annotated[int, Ge(64), Le(1024)] = 200
+    memory_mb_max: Annotated[int, Ge(64), Le(1024)] = 256
 
 
 @dataclass(frozen=True, slots=True)
 class ThermometerSection:
     """The MLX90614: bus, address, part variant and the correction terms of this very device.
 
+    `bus`: the adapter's path, or "simulated" for trying the gate on a machine without one.
     `offset_cc`: calibration offset in centi-degrees, at most 1 °C either way. `vdd_mv`: supply in millivolts.
     """
 

@@ -235,7 +235,8 @@ class StrictBroker:
         """Send DISCONNECT with a reason code to everybody."""
         for sock in self._sockets:
             with contextlib.suppress(OSError):
-                sock.sendall(b"\xe0\x02" + bytes([reason]) + b"\x00")
+                # With a reason string: paho 2.1 overlooks the reason of a DISCONNECT that has no properties.
+                sock.sendall(b"\xe0\x06" + bytes([reason]) + b"\x04\x1f\x00\x01-")
 
     def __enter__(self) -> Self:
         self._threads[0].start()
@@ -364,7 +365,7 @@ def _packet(data: bytes) -> tuple[int, int, bytes, bytes] | None:
 
 
 class FreezingProxy:
-    """A TCP proxy that can stop passing bytes without closing anything, and stop listening altogether."""
+    """A TCP proxy that can stop passing bytes on without closing anything: half-open TCP, at will."""
 
     def __init__(self, target_port: int) -> None:
         self._target = (HOST, target_port)

@@ -18,7 +18,7 @@ from gate.core.events import Event
 from gate.core.inputs import Started, Stopped
 from gate.core.moment import Moment
 from gate.core.policy import Policy
-from gate.core.texts import Key
+from gate.core.texts import Key, screen
 from gate.perform import Brain, Observer, Outputs
 from gate.ports import Clock, Display, Entry, RecordFailure
 from gate.shell.clock import SystemClock, boot_id, kernel_says_synchronised
@@ -74,7 +74,7 @@ class Application:
         outputs = Outputs(
             turnstile=self._opened.turnstile,
             lights=self._opened.lights,
-            display=world.display or _NoDisplay(),
+            display=world.display or _LogDisplay(config.gate.lang),
             thermometer=self._thermometer,
             ledger=self._ledger,
             on_record=self._recorded,
@@ -134,9 +134,15 @@ class Application:
                 log.exception("closing")
 
 
-class _NoDisplay:
-    def show(self, _key: Key, _facts: tuple[tuple[str, str], ...]) -> None:
-        """Show nothing: a gate with lamps only."""
+class _LogDisplay:
+    """A gate with lamps only: what a display would show goes to the log, for whoever watches it."""
+
+    def __init__(self, lang: str) -> None:
+        self._lang = lang
+
+    def show(self, key: Key, facts: tuple[tuple[str, str], ...]) -> None:
+        shown = screen(self._lang, key, **dict(facts))
+        log.info("display: %s | %s", shown.title, shown.next)
 
 
 class _ReopeningLedger:

@@ -5,6 +5,7 @@ and the actor treats every visitor accordingly.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from drivers.mlx90614 import Measurement as DriverMeasurement
 from drivers.pins import open_pin_factory
 from drivers.presence import Beam, Distance
 from drivers.turnstile import Turnstile
-from gate.config import CameraSection, Config, ThermometerSection
+from gate.config import SIMULATED_BUS, CameraSection, Config, ThermometerSection
 from gate.core.effects import LightSignal
 from gate.core.evidence import MaskStatus, Measurement, Reading, Unmeasured
 from gate.core.inputs import (
@@ -200,7 +201,7 @@ class ThermometerPart:
 
     def __init__(self, section: ThermometerSection, open_part: Callable[[], I2cBus] | None = None) -> None:
         self._section = section
-        self._open_part = open_part or partial(open_bus, section.bus, I2C_TIMEOUT_MS)
+        self._open_part = open_part or partial(_open_bus, section)
         self._driver: Mlx90614 | None = None
 
     def measure(self) -> Measurement:
@@ -228,6 +229,14 @@ class ThermometerPart:
         log.info("thermometer %s, fingerprint %s", identity.serial, identity.fingerprint)
         self._driver = driver
         return driver
+
+
+def _open_bus(section: ThermometerSection) -> I2cBus:
+    if section.bus != SIMULATED_BUS:
+        return open_bus(section.bus, I2C_TIMEOUT_MS)
+    from drivers.sim.mlx90614 import SimMlx90614  # noqa: PLC0415 - a gate with a real part does not load it
+
+    return SimMlx90614(VARIANTS[section.variant], monotonic=time.monotonic, sleep=sleep)
 
 
 def as_measurement(measured: DriverMeasurement) -> Measurement:

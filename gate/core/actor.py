@@ -6,8 +6,8 @@ the effects is part of the contract:
 
 * for a pass: `Record`, then `Unlock`, then `Show`. No pass without a record;
 * for a fire: `HoldOpen` comes before every record, because nobody waits for a disk in a fire;
-* `RecordFailed` is answered without another `Record`: what could not be written waits in `_unwritten` and
-  is written, marked late, as soon as the ledger works again.
+* `RecordFailed` is answered without another `Record`: what could not be written, and the records that were
+  to follow it, wait in `_unwritten` and are written, marked late, as soon as the ledger works again.
 
 The caller performs the effects, posts `RecordFailed` when a record is not durable, and calls again with
 `TimePassed` at `next_wakeup`.
@@ -94,10 +94,12 @@ class GateActor:
         self._mode = Mode.SERVING
         self._visit: Visit | None = None
         self._visits = 0
-        self._present = False
+        self._next_waits = False
         self._used_payload: bytes | None = None
         self._used_until_ns = 0
+        self._asked: tuple[Effect, ...] = ()
         self._unwritten: deque[Event] = deque()
+        self._dropped = 0
         self._retry_ns: int | None = None
         self._evacuated = 0
 
@@ -123,7 +125,8 @@ class GateActor:
 
     def handle(self, happened: Input, now: Moment) -> list[Effect]:
         """Take in what happened at `now` and return what to do, in order."""
-        return list(self._HANDLERS[type(happened)](self, happened, now))
+        self._asked = tuple(self._HANDLERS[type(happened)](self, happened, now))
+        return list(self._asked)
 
     def next_wakeup(self) -> int | None:
         """Return the monotonic instant (ns) at which `TimePassed` is due, or None."""
@@ -144,7 +147,10 @@ class GateActor:
         yield self._idle()
 
     def _stopped(self, _happened: Stopped, now: Moment) -> Iterator[Effect]:
-        yield Lock()
+        if not self._conditions.fire:
+            yield Lock()
+        while self._unwritten:  # the last chance to write them
+            yield Record(self._unwritten.popleft())
         yield from self._break_off(now)
         yield Record(events.gate_stopped())
         yield Show(Key.CLOSED, LightSignal.OFF)
@@ -152,11 +158,14 @@ class GateActor:
     def _inbox_overflowed(self, happened: InboxOverflowed, _now: Moment) -> Iterator[Effect]:
         yield Record(events.anomaly("inbox_overflowed", f"{happened.lost} inputs lost"))
 
-    def _device_failed(self, happened: DeviceFailed, _now: Moment) -> Iterator[Effect]:
+    def _device_failed(self, happened: DeviceFailed, now: Moment) -> Iterator[Effect]:
         if happened.device in self._conditions.failed:
             return
         self._conditions.failed.add(happened.device)
         yield Record(events.device_failed(happened.device, happened.problem))
+        visit = self._visit
+        if happened.device is Device.TURNSTILE and visit is not None and visit.state is not State.AUTHORISED:
+            yield from self._end(visit, Result.INTERRUPTED, now)  # nobody is admitted to a locked arm
         yield from self._settle_mode()
 
     def _device_recovered(self, happened: DeviceRecovered, _now: Moment) -> Iterator[Effect]:
@@ -195,67 +204,76 @@ class GateActor:
     def _record_failed(self, happened: RecordFailed, now: Moment) -> Iterator[Effect]:
         self._retry_ns = now.mono_ns + LEDGER_RETRY_NS
         self._conditions.ledger_failed = True
-        visit = self._visit
-        event = happened.event
-        passing = visit is not None and event.data.get("stage") == Stage.AUTHORISED
-        if visit is not None and passing and self._policy.on_ledger_failure == "open":
-            self._keep(event)
-            yield Unlock(self._policy.timing.unlock_ms)
-            yield Show(Key.PASS_PLEASE, LightSignal.GO)
+        undone = self._undone(happened.event)
+        self._keep([effect.event for effect in undone if isinstance(effect, Record)])
+        if self._policy.on_ledger_failure == "open":
+            yield from (effect for effect in undone if not isinstance(effect, Record))
         else:
-            # An authorisation that was never durable has never been one.
-            self._keep(
-                replace(event, data={**event.data, "stage": str(Stage.UNDECIDED)}) if passing else event
-            )
-            if not self._conditions.fire:
-                yield Lock()
-            if visit is not None:
-                self._keep_closed(visit, now)
-                self._forget(visit, now)
+            yield from self._give_up(now)
         self._note_fault()
         if self._visit is None:
             yield self._idle()
 
-    def _keep(self, event: Event) -> None:
-        if event.data.get("late"):
-            self._unwritten.appendleft(event)
-        elif len(self._unwritten) < UNWRITTEN_MAX:
-            self._unwritten.append(replace(event, data={**event.data, "late": True}))
+    def _undone(self, event: Event) -> tuple[Effect, ...]:
+        """Return the record that failed and all that was asked for after it: none of it was performed."""
+        places = [place for place, effect in enumerate(self._asked) if _is_record_of(effect, event)]
+        return self._asked[places[0] :] if places else (Record(event),)
 
-    def _keep_closed(self, visit: Visit, now: Moment) -> None:
-        if visit.recorded and not visit.closed:
-            self._keep(events.visit_closed(visit.name, Result.INTERRUPTED, _elapsed_ms(visit, now)))
+    def _give_up(self, now: Moment) -> Iterator[Effect]:
+        if not self._conditions.fire:
+            yield Lock()
+        for record in self._break_off(now):
+            self._hold(record.event)
+
+    def _keep(self, unwritten: list[Event]) -> None:
+        """Hold what could not be written: what had been waiting before stays at the front, in its order."""
+        self._unwritten.extendleft(event for event in reversed(unwritten) if "late" in event.data)
+        for event in unwritten:
+            if "late" not in event.data:
+                self._hold(event)
+
+    def _hold(self, event: Event) -> None:
+        if len(self._unwritten) >= UNWRITTEN_MAX:
+            self._dropped += 1
+            return
+        data = {**event.data, "late": True}
+        if data.get("stage") == Stage.AUTHORISED and self._policy.on_ledger_failure == "closed":
+            # An authorisation that was never durable has never been one.
+            data["stage"] = str(Stage.UNDECIDED)
+        self._unwritten.append(replace(event, data=data))
 
     def _note_fault(self) -> None:
         mode, previous = mode_of(self._conditions), self._mode
         if mode is not previous:
             self._mode = mode
-            self._keep(events.gate_mode(mode, previous))
+            self._hold(events.gate_mode(mode, previous))
 
     def _write_late(self) -> Iterator[Effect]:
-        event = self._unwritten.popleft()
+        """Write one event; the next wake-up is at once, for one more or, behind the last, to recover."""
         if self._unwritten:
-            yield Record(event)  # the next wake-up is at once, for the next event
+            yield Record(self._unwritten.popleft())
             return
         self._retry_ns = None
         self._conditions.ledger_failed = False
-        yield Record(event)
+        if self._dropped:
+            lost, self._dropped = self._dropped, 0
+            yield Record(events.anomaly("records_lost", f"{lost} records were lost while the ledger failed"))
         yield from self._settle_mode()
 
     # --- a visit begins and ends
 
     def _person_arrived(self, _happened: PersonArrived, now: Moment) -> Iterator[Effect]:
-        self._present = True
         visit = self._visit
         if visit is not None and visit.state is State.FAREWELL and visit.left_ns is not None:
             yield from self._end(visit, Result.LEFT, now)  # this is the next person
         elif visit is not None:
             visit.left_ns = None
+            self._next_waits = visit.state is State.AUTHORISED  # whoever is authorised has left the spot
         if self._visit is None:
             yield from self._begin(now)
 
     def _person_left(self, _happened: PersonLeft, now: Moment) -> Iterator[Effect]:
-        self._present = False
+        self._next_waits = False
         # Who is authorised leaves by walking through.
         if self._visit is not None and self._visit.state is not State.AUTHORISED:
             self._visit.left_ns = now.mono_ns
@@ -294,7 +312,7 @@ class GateActor:
             self._used_payload, self._used_until_ns = visit.payload, now.mono_ns + SAME_CODE_NS
         self._visit = None
 
-    def _end(self, visit: Visit, result: Result, now: Moment) -> Iterator[Effect]:
+    def _end(self, visit: Visit, result: Result, now: Moment) -> Iterator[Record]:
         """End the visit from any state; whoever showed or measured anything leaves a record."""
         seen = visit.evidence.code is not None or any(
             isinstance(measurement, Reading) for measurement in visit.evidence.measurements
@@ -311,7 +329,7 @@ class GateActor:
         visit.closed = True
         return Record(events.visit_closed(visit.name, result, _elapsed_ms(visit, now)))
 
-    def _break_off(self, now: Moment) -> Iterator[Effect]:
+    def _break_off(self, now: Moment) -> Iterator[Record]:
         if self._visit is not None:
             yield from self._end(self._visit, Result.INTERRUPTED, now)
 
@@ -435,6 +453,7 @@ class GateActor:
     def _judge(self, visit: Visit, now: Moment, *, final: bool = False) -> Iterator[Effect]:
         """Decide on what is known now; `final` when waiting longer is not allowed."""
         yield from self._drop_stale(visit, now)
+        final = final and now.mono_ns >= visit.deadline_ns
         decision = self._decide(visit)
         if decision.verdict is Verdict.ADMIT:
             yield from self._authorise(visit, decision, now)
@@ -459,6 +478,8 @@ class GateActor:
         if evidence.measurements and (visit.measured_ns or 0) < oldest_ns and self._looks_normal(evidence):
             visit.evidence = replace(visit.evidence, measurements=())
             visit.tries = 0
+            fresh_ns = now.mono_ns + self._policy.timing.collect_s * NS_PER_S
+            visit.deadline_ns = max(visit.deadline_ns, fresh_ns)  # the new measurement is waited for
             yield self._measure(visit)
 
     def _looks_normal(self, evidence: Evidence) -> bool:
@@ -500,7 +521,7 @@ class GateActor:
 
     def _record_decision(
         self, visit: Visit, stage: Stage, decision: Decision, now: Moment
-    ) -> Iterator[Effect]:
+    ) -> Iterator[Record]:
         visit.recorded = True
         yield Record(
             events.visit_decided(
@@ -532,10 +553,11 @@ class GateActor:
         yield Show(Key.FORCED, LightSignal.STOP)
 
     def _next(self, now: Moment) -> Iterator[Effect]:
-        if self._present and self._serves():
+        if self._next_waits and self._serves():
             yield from self._begin(now)
         else:
             yield self._idle()
+        self._next_waits = False
 
     def _not_passed(self, visit: Visit, now: Moment, key: Key) -> Iterator[Effect]:
         self._move(visit, Happening.NOT_PASSED, now, self._policy.timing.farewell_s)
@@ -544,11 +566,13 @@ class GateActor:
         yield Show(key, LightSignal.STOP)
 
     def _time_passed(self, _happened: TimePassed, now: Moment) -> Iterator[Effect]:
+        if self._visit is not None:
+            yield from self._visit_time_passed(self._visit, now)
+        # Last, so that nothing of a visit is left undone when the ledger still fails.
         if self._retry_ns is not None and now.mono_ns >= self._retry_ns:
             yield from self._write_late()
-        visit = self._visit
-        if visit is None:
-            return
+
+    def _visit_time_passed(self, visit: Visit, now: Moment) -> Iterator[Effect]:
         grace_ns = self._policy.timing.leave_grace_s * NS_PER_S
         if visit.left_ns is not None and now.mono_ns >= visit.left_ns + grace_ns:
             yield from self._end(visit, Result.LEFT, now)
@@ -558,7 +582,7 @@ class GateActor:
 
     def _deadline(self, visit: Visit, now: Moment) -> Iterator[Effect]:
         match visit.state:
-            case State.RETESTING if not visit.measuring:
+            case State.RETESTING if not (visit.measuring or _measured_twice(visit.evidence)):
                 visit.deadline_ns = now.mono_ns + self._policy.timing.collect_s * NS_PER_S
                 yield Show(Key.MEASURING_AGAIN, LightSignal.WAIT)
                 yield self._measure(visit)
@@ -598,6 +622,14 @@ class GateActor:
 
 def _elapsed_ms(visit: Visit, now: Moment) -> int:
     return (now.mono_ns - visit.began_ns) // NS_PER_MS
+
+
+def _is_record_of(effect: Effect, event: Event) -> bool:
+    return isinstance(effect, Record) and effect.event is event
+
+
+def _measured_twice(evidence: Evidence) -> bool:
+    return len(evidence.measurements) == MEASUREMENTS_MAX
 
 
 def _may_improve(decision: Decision) -> bool:

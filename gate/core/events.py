@@ -92,7 +92,8 @@ def encode(event: Event, origin: Origin, seq: int, now: Moment) -> bytes:
             **event.data,
         },
     }
-    return json.dumps(envelope, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    text = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode(errors="replace")  # what is no text, as in a file name of stray bytes, becomes "?"
 
 
 def visit_decided(

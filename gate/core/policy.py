@@ -110,6 +110,7 @@ class Timing:
     """How long things may take and how long evidence is worth something, in whole seconds.
 
     `unlock_ms`: length of the relay pulse; the turnstile's own data sheet asks for 100 ms or more.
+    Evidence outlives `collect_s` and `cure_s`; else measuring again because of age could go on for ever.
     """
 
     evidence_age_max_s: Seconds = 20
@@ -121,6 +122,11 @@ class Timing:
     farewell_s: Seconds = 5
     leave_grace_s: Seconds = 1
     unlock_ms: Annotated[int, Ge(100), Le(2000)] = 300
+
+    def __post_init__(self) -> None:
+        """Refuse evidence that is too old by the time that it is judged."""
+        if self.evidence_age_max_s <= max(self.collect_s, self.cure_s):
+            raise ValueError("evidence_age_max_s must be more than collect_s and cure_s")
 
 
 @dataclass(frozen=True, slots=True)

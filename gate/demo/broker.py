@@ -5,24 +5,57 @@ It keeps nothing on disk and belongs in no real installation.
 
 import asyncio
 import logging
+import secrets
 import socket
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
-HOST = "127.0.0.1"
-_START_S = 15.0
+MQTT_PORT: Final = 1883  # IANA: mqtt
+
+HOST: Final = "127.0.0.1"
+USER: Final = "demo"
+_START_S: Final = 15.0
+
+
+class BrokerError(Exception):
+    """The broker cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where a broker listens and as whom to go there."""
+
+    host: str
+    port: int
+    user: str | None = None
+    password: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> "BrokerAddress":
+        """Read mqtt://[user:password@]host[:port]. Raises BrokerError."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or MQTT_PORT
+        except ValueError as error:
+            raise BrokerError(f"{url}: {error}") from error
+        if parts.scheme != "mqtt" or not host:
+            raise BrokerError(f"{url}: write it as mqtt://user:password@host:1883")
+        return cls(host, port, parts.username, parts.password)
 
 
 class DemoBroker:
     """A real MQTT 3.1.1 broker on a free port of this machine, for as long as the `with` block lasts."""
 
-    def __init__(self, folder: Path, user: str, password: str) -> None:
-        self.port = _free_port()
+    def __init__(self, folder: Path) -> None:
+        password = secrets.token_urlsafe(12)
+        self.address = BrokerAddress(HOST, _free_port(), USER, password)
         passwords = folder / "broker-passwords"
-        passwords.write_text(f"{user}:{_hashed(password)}\n", "utf-8")
+        passwords.write_text(f"{USER}:{_hashed(password)}\n", "utf-8")
         self._config = {
-            "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{self.port}"}},
+            "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{self.address.port}"}},
             "plugins": {"amqtt.plugins.authentication.FileAuthPlugin": {"password_file": str(passwords)}},
         }
         self._loop = asyncio.new_event_loop()

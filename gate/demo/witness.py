@@ -2,12 +2,14 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from gate.demo.broker import BrokerAddress, BrokerError
 
 _CONNECT_S = 10.0
 
@@ -33,13 +35,20 @@ class Witness:
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = self._received
 
-    def start(self, host: str, port: int, user: str, password: str) -> None:
-        """Connect and subscribe; raises TimeoutError when the broker does not answer."""
-        self._client.username_pw_set(user, password)
-        self._client.connect(host, port)
+    def start(self, address: BrokerAddress) -> None:
+        """Connect and subscribe; raises BrokerError when that is not possible."""
+        if address.user:
+            self._client.username_pw_set(address.user, address.password)
+        try:
+            self._client.connect(address.host, address.port)
+        except OSError as error:
+            raise BrokerError(
+                f"no broker at {address.host}:{address.port} ({error}); is it running?"
+            ) from error
         self._client.loop_start()
         if not self._subscribed.wait(_CONNECT_S):
-            raise TimeoutError("the broker did not confirm the subscription")
+            self.stop()
+            raise BrokerError("the broker does not let the subscriber in; check user and password")
 
     def stop(self) -> None:
         """Leave the broker."""
@@ -88,7 +97,7 @@ def event_validator() -> Callable[[bytes], str | None]:
     return check
 
 
-def visits_complete(events: list[Mapping[str, Any]]) -> set[str]:
+def visits_complete(events: Sequence[Mapping[str, Any]]) -> set[str]:
     """Return the visits of which both stages, decided and closed, are among the events."""
     decided = {event["data"]["visit"] for event in events if event["type"] == "hg.visit.decided.v1"}
     closed = {event["data"]["visit"] for event in events if event["type"] == "hg.visit.closed.v1"}

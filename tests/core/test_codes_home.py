@@ -5,7 +5,7 @@ from dataclasses import replace
 import cbor2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gate.core.codes import base45
@@ -147,6 +147,7 @@ def claims(draw: st.DrawFn) -> PassClaims:
     )
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(claims(), st.binary(min_size=32, max_size=32), st.data())
 def test_round_trip(given_claims: PassClaims, seed: bytes, data: st.DataObject) -> None:
     key = Ed25519PrivateKey.from_private_bytes(seed)
@@ -434,6 +435,7 @@ def test_every_bit_of_every_byte_of_the_message() -> None:
             assert result.subject_ref is None
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.integers(0, 400), st.binary(max_size=6), st.integers(0, 6))
 def test_any_bytes_spliced_into_the_message(at: int, insert: bytes, cut: int) -> None:
     raw = base45.decode(GOLDEN[4:].encode())

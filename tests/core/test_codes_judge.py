@@ -2,7 +2,7 @@
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gate.core.codes import (
@@ -88,6 +88,7 @@ def test_strangers_are_recognised_and_cannot_be_verified(payload: bytes, recogni
     assert judge(payload) == CodeResult(recognised, Reason.NOT_CHECKABLE)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(
     st.binary(max_size=300)
     | st.binary(max_size=300).map(lambda raw: b"HG1:" + raw)
@@ -103,6 +104,7 @@ def test_any_bytes_give_a_result_that_is_not_verified(payload: bytes, fragment: 
 
 
 @pytest.mark.parametrize("known", FORMATS, ids=lambda known: known.format)
+@settings(deadline=None)  # a busy machine is no fault
 @given(data=st.data())
 def test_no_reader_raises(known: object, data: st.DataObject) -> None:
     payload = data.draw(st.binary(max_size=200))

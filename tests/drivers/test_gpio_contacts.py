@@ -113,6 +113,14 @@ def test_nothing_is_said_after_close_though_a_change_was_under_way(factory, cont
     inbox.assert_quiet()
 
 
+def test_a_timer_that_lost_the_race_against_close_says_nothing(factory, contact, inbox):
+    close_contact(factory, PIN)
+    late = contact._settling
+    contact.close()
+    late.function()
+    inbox.assert_quiet()
+
+
 def test_a_contact_may_be_closed_by_what_it_calls(factory):
     done = threading.Event()
 

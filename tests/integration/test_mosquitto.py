@@ -40,6 +40,11 @@ def a_sink(
     return MqttSink(MqttSettings(port=port, **settings), outbox, state=dict, uniform=uniform)
 
 
+def the_error(sink: MqttSink) -> str:
+    with running(sink):
+        return str(wait_for(lambda: sink.status().last_error, 5, "an error"))
+
+
 def drained(sink: MqttSink, outbox: MemoryOutbox) -> Callable[[], bool]:
     return lambda: sink.status().acknowledged == outbox.head()
 
@@ -257,19 +262,16 @@ def test_a_bad_certificate_of_the_broker_is_named(
 ) -> None:
     authority = Authority(tmp_path / "ca")
     with a_tls_broker(tmp_path, authority, authority.issue("broker", days=days, address=address)) as broker:
-        sink = a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(authority.ca_file))
-        with running(sink):
-            error = wait_for(lambda: sink.status().last_error, 5, "an error")
+        error = the_error(a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(authority.ca_file)))
     assert error.startswith("the broker's certificate " + words)
 
 
 def test_an_unknown_authority_is_named(tmp_path: Path) -> None:
     authority, other = Authority(tmp_path / "ca"), Authority(tmp_path / "other")
     with a_tls_broker(tmp_path, authority, authority.issue("broker")) as broker:
-        with running(a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(other.ca_file))) as sink:
-            error = wait_for(lambda: sink.status().last_error, 5, "an error")
+        error = the_error(a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(other.ca_file)))
     assert error.startswith("the broker's certificate is not signed by an authority in ")
-    assert error.endswith("ca.pem") or "not accepted" in error
+    assert error.endswith("ca.pem")
 
 
 @mark.parametrize("days", [None, (-10, -1)])
@@ -277,15 +279,13 @@ def test_a_bad_certificate_of_the_gate_is_named(tmp_path: Path, days: tuple[int,
     authority = Authority(tmp_path / "ca")
     own = authority.issue("north-1", days=days) if days else (None, None)
     with a_tls_broker(tmp_path, authority, authority.issue("broker"), "require_certificate true") as broker:
-        with running(a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(authority.ca_file, *own))) as sink:
-            error = wait_for(lambda: sink.status().last_error, 5, "an error")
+        error = the_error(a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(authority.ca_file, *own)))
     assert "this gate's own certificate" in error
 
 
 def test_a_plain_port_asked_for_tls_is_named(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker:
-        with running(a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(), answer_timeout_s=1.0)) as sink:
-            error = wait_for(lambda: sink.status().last_error, 5, "an error")
+        error = the_error(a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(), answer_timeout_s=1.0))
     assert "is this its TLS port?" in error
 
 

@@ -113,8 +113,8 @@ def test_a_record_is_sent_when_it_is_announced_and_its_mark_saved_within_a_secon
         for n in range(1, 4):
             outbox.add()
             sink.notify()
-            wait_for(lambda n=n: len(broker.bodies()) == n, 0.5, f"record {n}")
-        wait_for(lambda: outbox.acknowledged() == 3, 1.5, "the mark to be saved")
+            wait_for(lambda n=n: len(broker.bodies()) == n, 2, f"record {n}")
+        wait_for(lambda: outbox.acknowledged() == 3, 3, "the mark to be saved")
         assert sink.status().oldest_unacknowledged_age_s is None
 
 
@@ -142,7 +142,7 @@ def test_stopping_drains_first_then_says_disconnected_and_leaves_in_order() -> N
         assert outbox.acknowledged() == 300
         assert states(broker.bodies("state")) == ["ready", "disconnected"]
         assert json.loads(broker.bodies("state")[0]) == {"mode": "serving", "v": 1, "state": "ready"}
-        assert broker.farewells
+        wait_for(lambda: broker.farewells, 1, "DISCONNECT at the broker")
         assert not sink.status().connected
 
 
@@ -156,6 +156,15 @@ def test_stopping_is_bounded_when_the_broker_acknowledges_nothing() -> None:
         sink.stop(0.3)
         assert not sink._thread.is_alive()
         assert not broker.farewells, "with a full window the last will has to speak"
+
+
+def test_stopping_does_not_wait_for_a_broker_that_never_answers() -> None:
+    with StrictBroker(version_reply="mute") as broker:
+        sink = a_sink(broker.port, MemoryOutbox(1), answer_timeout_s=30.0)
+        sink.start()
+        wait_for(lambda: broker.connects, 3, "CONNECT at the broker")
+        sink.stop(5)
+        assert not sink._thread.is_alive()
 
 
 def test_stopping_without_a_broker_is_quick() -> None:

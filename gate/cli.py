@@ -1,0 +1,239 @@
+"""The `gate` command. Every subcommand says what is wrong and what to do, and imports only what it needs.
+
+Exit status: 0 all is well · 1 the answer is no (a bad ledger, a violation) · 2 wrong use · 78 configuration.
+"""
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from gate.config import EX_CONFIG, ConfigError, load_config, load_policy, load_trust
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it is called, so that each starts quickly
+
+PATH = click.Path(path_type=Path)
+CONFIG = click.option(
+    "--config", "config_path", type=PATH, default=Path("/etc/gate/gate.toml"), show_default=True,
+    help="The gate's configuration.",
+)  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="health-gate")
+def main() -> None:
+    """Health gate: checks code, temperature, mask and registration at an entrance, and proves it."""
+
+
+@main.command()
+@CONFIG
+def run(config_path: Path) -> None:
+    """Serve visitors until stopped (SIGTERM, Ctrl-C)."""
+    from gate.app.application import Application, StateInUseError
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        config = load_config(config_path)
+        policy, trust = load_policy(config.gate.policy), load_trust(config.gate.trust_files)
+        app = Application(config, policy, trust)
+    except ConfigError as error:
+        _refuse(str(error), EX_CONFIG)
+    except (StateInUseError, OSError) as error:
+        _refuse(str(error), 1)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: app.stop())
+    app.run()
+
+
+@main.command()
+@click.option(
+    "--visitors", default=14, show_default=True, type=click.IntRange(1, 10_000), help="How many come."
+)
+@click.option("--seed", default=1, show_default=True, help="What the draw of visitors starts from.")
+@click.option("--lang", default="en", show_default=True, type=click.Choice(["zh", "en"]), help="Who is told.")
+@click.option("--headless", is_flag=True, help="Tell nothing but the result.")
+@click.option("--events", type=PATH, help="Write each event as the subscriber received it, one per line.")
+@click.option(
+    "--state", type=PATH, default=Path("demo-state"), show_default=True, help="Folder for the ledger."
+)
+@click.option(
+    "--broker",
+    metavar="URL",
+    help="Your own broker, mqtt://[user:password@]host[:port]; else a built-in one.",
+)
+def demo(
+    visitors: int,
+    seed: int,
+    lang: str,
+    headless: bool,
+    events: Path | None,
+    state: Path,
+    broker: str | None,
+) -> None:
+    """Show a morning at a gate without any hardware: real pictures, real bus words, a real broker."""
+    from gate.app.application import StateInUseError
+    from gate.demo.broker import BrokerAddress, BrokerError
+    from gate.demo.morning import run_morning
+    from gate.demo.stage import StageError
+
+    logging.basicConfig(level=logging.CRITICAL)
+    try:
+        ok = run_morning(
+            count=visitors,
+            seed=seed,
+            lang=lang,
+            headless=headless,
+            state=state,
+            events_file=events,
+            address=BrokerAddress.parse(broker) if broker else None,
+        )
+    except (StageError, BrokerError, StateInUseError, OSError) as error:
+        _refuse(f"demo: {error}", 1)
+    sys.exit(0 if ok else 1)
+
+
+@main.command("check-config")
+@CONFIG
+def check_config(config_path: Path) -> None:
+    """Check the configuration, the policy and the trusted keys that it names; touch nothing else."""
+    try:
+        config = load_config(config_path)
+    except ConfigError as error:
+        _refuse(str(error), EX_CONFIG)
+    problems: list[str] = []
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: load_policy(config.gate.policy),
+        lambda: load_trust(config.gate.trust_files),
+    )
+    for check in checks:
+        try:
+            check()
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        _refuse("\n".join(problems), EX_CONFIG)
+    click.echo(f"{config_path}: ok")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line per picture.")
+def read(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Read the codes in picture files and folders, as the camera would that holds each for five frames."""
+    from gate.app.pictures import picture_rows
+
+    for row in picture_rows(paths):
+        if as_json:
+            click.echo(json.dumps(row, ensure_ascii=False))
+            continue
+        click.echo(f"{row['file']}: {row['outcome']} ({row['ms']:.0f} ms) {row.get('detail', '')}".rstrip())
+        for code in row["reads"]:
+            click.echo(f"    {code['decoder']}/{code['pass']}: {_printable(code['text'])}")
+
+
+@main.command()
+@click.option("--seed", default=1, show_default=True, help="What everything random starts from.")
+@click.option(
+    "--hours", default=24.0, show_default=True, type=click.FloatRange(0.1, 100_000), help="Simulated time."
+)
+@click.option("--faults", default="all", show_default=True, help="all, none, or kinds separated by commas.")
+@click.option("--policy", default="county-hall", show_default=True, help="The plan that the gate follows.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def simulate(seed: int, hours: float, faults: str, policy: str, as_json: bool) -> None:
+    """Run the same gate in virtual time with visitors and faults, and check what must always hold."""
+    from gate.app.simulation import FAULT_KINDS
+    from gate.app.simulation import simulate as run_simulation
+
+    chosen = _fault_kinds(faults, FAULT_KINDS)
+    try:
+        report = run_simulation(seed=seed, hours=hours, faults=chosen, policy=policy)
+    except ConfigError as error:
+        _refuse(str(error), EX_CONFIG)
+    click.echo(json.dumps(report.as_dict()) if as_json else report.as_text())
+    if report.violations:
+        replay = f"gate simulate --seed {seed} --hours {hours:g} --faults {faults} --policy {policy}"
+        _refuse(f"replay with: {replay}", 1)
+
+
+def _fault_kinds(words: str, known: frozenset[str]) -> frozenset[str]:
+    if words in {"all", "none"}:
+        return known if words == "all" else frozenset()
+    chosen = frozenset(word.strip() for word in words.split(",") if word.strip())
+    if unknown := sorted(chosen - known):
+        raise click.BadParameter(f"unknown: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    return chosen
+
+
+def _printable(text: str) -> str:
+    """Show a stranger's text without letting it steer the terminal."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[:200])
+
+
+@main.group()
+def ledger() -> None:
+    """Look into a ledger without changing it."""
+
+
+@ledger.command("verify")
+@click.argument("file", type=PATH)
+def ledger_verify(file: Path) -> None:
+    """Check every record against the chain: ok, number of records, head hash; or the first bad record."""
+    from gate.store.ledger import LedgerError, verify
+
+    try:
+        found = verify(file)
+    except LedgerError as error:
+        _refuse(str(error), 1)
+    if not found.ok:
+        click.echo(f"bad record {found.bad_seq}: {found.problem}")
+        click.echo(f"{found.records} records before it are good, up to hash {found.head_hash}")
+        sys.exit(1)
+    click.echo(f"ok\nrecords {found.records}\nhead    {found.head_hash}\nepoch   {found.epoch}")
+
+
+@ledger.command("tail")
+@click.argument("file", type=PATH)
+@click.option("-n", "count", default=10, show_default=True, type=click.IntRange(1), help="How many records.")
+def ledger_tail(file: Path, count: int) -> None:
+    """Print the newest records, one line each."""
+    from collections import deque
+
+    for entry in deque(_entries(file), maxlen=count):
+        event = json.loads(entry.body)
+        data = event["data"]
+        words = [
+            data.get(key) for key in ("visit", "stage", "result", "verdict", "mode", "device", "problem")
+        ]
+        kind = event["type"].removeprefix("hg.").removesuffix(".v1")
+        click.echo(f"{entry.seq:>7}  {event['time']}  {kind:16}  {' '.join(str(w) for w in words if w)}")
+
+
+@ledger.command("export")
+@click.argument("file", type=PATH)
+@click.option(
+    "--after", default=0, show_default=True, type=click.IntRange(0), help="Begin behind this record."
+)
+def ledger_export(file: Path, after: int) -> None:
+    """Print the exact bytes of every record, one JSON event per line."""
+    out = click.get_binary_stream("stdout")
+    for entry in _entries(file, after):
+        out.write(entry.body + b"\n")
+
+
+def _entries(file: Path, after: int = 0) -> Any:
+    from gate.store.ledger import LedgerError, entries
+
+    try:
+        yield from entries(file, after)
+    except LedgerError as error:
+        _refuse(str(error), 1)
+
+
+def _refuse(message: str, status: int) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(status)

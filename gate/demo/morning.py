@@ -1,0 +1,183 @@
+"""Runs the demo: the real application on simulated hardware, a broker, a witness, and the script."""
+
+import json
+import random
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import count as count_from
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from gate.app.application import LEDGER_NAME, Application
+from gate.app.simulated import SCENE_NAME, SimulatedGate, without_hardware
+from gate.config import CameraSection, Config, GateSection, MqttSection, load_policy
+from gate.core.effects import Effect
+from gate.core.inputs import Input
+from gate.core.moment import Moment
+from gate.demo.broker import HOST, BrokerAddress, DemoBroker
+from gate.demo.narrator import Narrator
+from gate.demo.passes import Issuer
+from gate.demo.script import Play, visitors
+from gate.demo.stage import Stage
+from gate.demo.witness import Witness, visits_complete
+from gate.demo.words import SUMMARY
+from gate.shell.clock import SystemClock
+from gate.store.ledger import Verification, verify
+
+DELIVERY_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a demo went."""
+
+    visits: int
+    witnessed: int
+    events: int
+    problems: tuple[str, ...]
+    ledger: Path
+    verification: Verification
+
+    @property
+    def ok(self) -> bool:
+        """True when every visit, both stages, has reached the witness and the ledger is whole."""
+        return self.witnessed == self.visits and not self.problems and self.verification.ok
+
+
+def run_morning(
+    *,
+    count: int,
+    seed: int,
+    lang: str,
+    headless: bool,
+    state: Path,
+    events_file: Path | None,
+    address: BrokerAddress | None,
+) -> bool:
+    """Play `count` visitors, tell about it, and return whether every visit reached the witness.
+
+    A ledger of an earlier run in `state` is put aside, never overwritten. Raises StageError when the gate
+    does something else than the script expects, BrokerError when the broker cannot be used.
+    """
+    _put_aside(state)
+    console = Console(quiet=headless, highlight=False)
+    rng = random.Random(seed)  # noqa: S311 - a draw of visitors, not a secret
+    config = _config(state, lang)
+    witness = Witness(f"hg/1/{config.gate.site}/{config.gate.id}/ev")
+    with ExitStack() as stack:
+        address = address or stack.enter_context(DemoBroker(state)).address
+        witness.start(address)
+        stack.callback(witness.stop)
+        config = replace(config, mqtt=_mqtt(state, address))
+        _play(config, count, seed, rng, Narrator(lang, console))
+        checked = verify(state / LEDGER_NAME)
+        witness.wait_for(checked.records, DELIVERY_S)
+    if events_file is not None:
+        events_file.write_bytes(b"".join(body + b"\n" for body in witness.bodies))
+    outcome = Outcome(
+        visits=count,
+        witnessed=len(visits_complete(witness.events())),
+        events=len(witness.bodies),
+        problems=tuple(witness.problems),
+        ledger=state / LEDGER_NAME,
+        verification=checked,
+    )
+    print_outcome(outcome, lang, console)
+    if headless:
+        print(summary(outcome))  # noqa: T201 - the one line of a headless run
+    return outcome.ok
+
+
+def _play(config: Config, count: int, seed: int, rng: random.Random, narrator: Narrator) -> None:
+    stage = Stage()
+    clock = SystemClock(lambda: True)
+    gate = SimulatedGate(config, seed)
+    issuer = Issuer(config.gate.site, rng, clock.now().wall_s)
+
+    def observe(happened: Input, effect: Effect | None, now: Moment) -> None:
+        narrator.observe(happened, effect, now)
+        stage.observe(happened, effect, now)
+
+    app = Application(config, load_policy(config.gate.policy), issuer.trust(), gate.world(observe, clock))
+    brain = threading.Thread(target=app.run, name="brain")
+    narrator.start()
+    brain.start()
+    try:
+        play = Play(gate, stage, issuer, rng)
+        for number, scene in enumerate(visitors(count, rng), 1):
+            narrator.announce(number, scene.zh if config.gate.lang == "zh" else scene.en)
+            play.perform(scene)
+    finally:
+        app.stop()
+        brain.join()
+        narrator.stop()
+
+
+def _config(state: Path, lang: str) -> Config:
+    config = Config(
+        gate=GateSection(
+            site="demo-hall",
+            id="gate-1",
+            policy="county-hall",
+            lang="zh" if lang == "zh" else "en",
+            state_dir=state,
+            clock="always_trusted",
+        ),
+        mqtt=MqttSection(host=HOST),
+        camera=CameraSection(source="synthetic", path=state / SCENE_NAME),
+    )
+    return without_hardware(config, state)
+
+
+def _mqtt(state: Path, address: BrokerAddress) -> MqttSection:
+    secret = state / "broker-password"
+    secret.touch(mode=0o600)
+    secret.write_text(address.password or "", "utf-8")
+    return MqttSection(host=address.host, port=address.port, username=address.user, password_file=secret)
+
+
+def _put_aside(state: Path) -> None:
+    state.mkdir(parents=True, exist_ok=True)
+    if not (state / LEDGER_NAME).exists():
+        return
+    number = next(n for n in count_from(1) if not (state / f"ledger-{n}.db").exists())
+    for suffix in ("", "-wal", "-shm"):
+        part = state / f"{LEDGER_NAME}{suffix}"
+        if part.exists():
+            part.rename(state / f"ledger-{number}.db{suffix}")
+
+
+def summary(outcome: Outcome) -> str:
+    """Return the outcome as one JSON line."""
+    return json.dumps(
+        {
+            "visits": outcome.visits,
+            "witnessed": outcome.witnessed,
+            "events": outcome.events,
+            "records": outcome.verification.records,
+            "ok": outcome.ok,
+            "problems": list(outcome.problems),
+            "ledger": str(outcome.ledger),
+        }
+    )
+
+
+def print_outcome(outcome: Outcome, lang: str, console: Console) -> None:
+    """Tell how it went: visits, events, where the ledger lies and how to check it."""
+    words = SUMMARY[lang]
+    console.print(Text(f"\n{words['title']}", style="bold"))
+    facts = {"visits": outcome.visits, "witnessed": outcome.witnessed, "events": outcome.events}
+    console.print(f"  {words['visits'].format(**facts)}")
+    for problem in outcome.problems:
+        console.print(Text(f"  {problem}", style="red"))
+    console.print(
+        f"  {words['ledger'].format(records=outcome.verification.records, path=outcome.ledger)}",
+        soft_wrap=True,
+    )
+    console.print(f"  {words['check']}  gate ledger verify {outcome.ledger}", soft_wrap=True)
+    verdict, style = (words["good"], "bold green") if outcome.ok else (words["bad"], "bold red")
+    console.print(Text(f"  {verdict}", style=style))
