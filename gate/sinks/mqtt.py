@@ -53,6 +53,7 @@ __all__ = ["MqttSettings", "MqttSink", "SinkStatus", "TlsSettings", "topic_prefi
 _READ_AHEAD = 500
 _SAVE_EVERY = 500
 _SAVE_WITHIN_S = 1.0
+_ASK_AGAIN_S = 1.0
 _STABLE_AFTER_S = 10.0
 _FAREWELL_S = 0.5
 _REPEAT_LOG_S = 600.0
@@ -112,7 +113,8 @@ class MqttSink:
         self._backlog = Backlog()
         self._waiting_since: float | None = None
         self._queue: deque[Entry] = deque()
-        self._more = True
+        self._more = False
+        self._ask_again_at = 0.0
         self._handed = 0
         self._upto = 0
         self._saved: int | None = None
@@ -261,7 +263,11 @@ class MqttSink:
 
     def _next_entry(self) -> Entry | None:
         if not self._queue and self._more:
-            self._queue.extend(self._outbox.pending(self._handed, _READ_AHEAD))
+            try:
+                self._queue.extend(self._outbox.pending(self._handed, _READ_AHEAD))
+            except Exception as error:  # noqa: BLE001 - a gate without its ledger must still tell its state
+                self._outbox_failed(error)
+                return None
             self._more = len(self._queue) == _READ_AHEAD
         return self._queue.popleft() if self._queue else None
 
@@ -282,16 +288,26 @@ class MqttSink:
 
     def _look_at_outbox(self) -> None:
         """Learn how far the outbox reaches, if anything is new."""
-        if not self._news.is_set():
+        if not self._news.is_set() or self._monotonic() < self._ask_again_at:
             return
-        if self._saved is None:
-            self._saved = self._upto = self._outbox.acknowledged()
-            self._backlog.done(self._upto)
-        self._news.clear()  # before looking, so that a record committed meanwhile is announced again
-        self._head = self._outbox.head()
+        try:
+            if self._saved is None:
+                self._saved = self._upto = self._handed = self._outbox.acknowledged()
+                self._backlog.done(self._upto)
+            self._news.clear()  # before looking, so that a record committed meanwhile is announced again
+            self._head = self._outbox.head()
+        except Exception as error:  # noqa: BLE001 - a gate without its ledger must still tell its state
+            self._outbox_failed(error)
+            return
         self._backlog.grown(self._head, self._monotonic())
         self._waiting_since = self._backlog.waiting_since()
         self._more = True
+
+    def _outbox_failed(self, error: Exception) -> None:
+        self._complain(f"cannot read the ledger ({type(error).__name__}: {error}); see `gate ledger verify`")
+        self._ask_again_at = self._monotonic() + _ASK_AGAIN_S
+        self._more = False
+        self._news.set()
 
     def _settle(self) -> None:
         """Move the mark, and save it when enough has gathered: one save per record drains 5 x slower."""
@@ -374,8 +390,7 @@ class MqttSink:
         while self._stop_at is None and (left_s := until - self._monotonic()) > 0:
             select.select([wake], [], [], left_s)
             empty(wake)
-            with contextlib.suppress(Exception):  # the next connection meets it again and reports it
-                self._look_at_outbox()
+            self._look_at_outbox()
 
     def _complain(self, words: str) -> None:
         self._last_error = words

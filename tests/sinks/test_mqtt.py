@@ -275,11 +275,24 @@ class FailingOutbox(MemoryOutbox):
 
 
 def test_an_outbox_that_fails_for_a_while_delays_delivery_only() -> None:
-    outbox = FailingOutbox(30, pending=2, head=3, acknowledged=2, acknowledge=2)
+    outbox = FailingOutbox(30, pending=1, head=1, acknowledged=1, acknowledge=1)
     with StrictBroker() as broker, running(a_sink(broker.port, outbox)) as sink:
         wait_for(lambda: outbox._acknowledged == 30, 8, "30 records to be acknowledged")
-        assert sorted(set(broker.bodies())) == sorted(outbox.bodies())
+        assert broker.bodies() == outbox.bodies()
+        assert sink.status().reconnects == 0
         assert "No space left" in (sink.status().last_error or "")
+
+
+def test_a_gate_without_its_ledger_still_tells_its_state() -> None:
+    outbox = FailingOutbox(5, acknowledged=10**6)
+    with StrictBroker() as broker:
+        sink = a_sink(broker.port, outbox, state=lambda: {"fault": "ledger"})
+        with running(sink, stop_s=0.1):
+            wait_for(lambda: broker.bodies("state"), 3, "a state")
+            assert json.loads(broker.bodies("state")[0])["fault"] == "ledger"
+            assert "cannot read the ledger" in (sink.status().last_error or "")
+        assert broker.bodies() == []
+        assert states(broker.bodies("state")) == ["ready", "disconnected"]
 
 
 def test_an_exception_in_a_callback_ends_one_connection_not_delivery(caplog: LogCaptureFixture) -> None:
