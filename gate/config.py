@@ -113,7 +113,10 @@ class PresenceSection:
 
 @dataclass(frozen=True, slots=True)
 class MqttSection:
-    """The broker. The password stands alone in a file that only the service can read."""
+    """The broker. The password stands alone in a file that only the service can read.
+
+    `protocol`: "auto" speaks MQTT 5 and falls back; a broker that is known to speak only one may be named.
+    """
 
     host: Annotated[str, MinLen(1)]
     port: Annotated[int, Ge(1), Le(65535)] = 8883
@@ -122,6 +125,7 @@ class MqttSection:
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
     keepalive_s: Annotated[int, Ge(5), Le(1200)] = 30
 
 

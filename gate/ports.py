@@ -55,6 +55,10 @@ class Outbox(Protocol):
         """Return the newest sequence number; 0 when the ledger is empty."""
         ...
 
+    def close(self) -> None:
+        """Let go of the ledger; called in the sink's thread when it ends."""
+        ...
+
 
 class Turnstile(Protocol):
     """Lets one person through at a time; locked whenever nothing else was asked for."""

@@ -201,6 +201,7 @@ def mqtt_settings(config: Config) -> MqttSettings:
         client_id=f"gate-{config.gate.site}-{config.gate.id}",
         username=section.username,
         password=password,
+        protocol=section.protocol,
         keepalive_s=section.keepalive_s,
         tls=_tls(section),
     )

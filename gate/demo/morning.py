@@ -137,7 +137,13 @@ def _mqtt(state: Path, address: BrokerAddress) -> MqttSection:
     secret = state / "broker-password"
     secret.touch(mode=0o600)
     secret.write_text(address.password or "", "utf-8")
-    return MqttSection(host=address.host, port=address.port, username=address.user, password_file=secret)
+    return MqttSection(
+        host=address.host,
+        port=address.port,
+        username=address.user,
+        password_file=secret,
+        protocol="3.1.1",  # the built-in broker never answers a client that speaks 5
+    )
 
 
 def _put_aside(state: Path) -> None:

@@ -190,9 +190,7 @@ class Population:
             case Kind.EXPIRED:
                 return replace(person, codes=(sign(number, now_s, valid_s=-rng.randint(1, 80_000)),))
             case Kind.EXPIRED_THEN_GOOD:
-                return replace(
-                    person, codes=(sign(number, now_s, valid_s=-3600),), later_codes=person.codes
-                )
+                return replace(person, codes=(sign(number, now_s, valid_s=-3600),), later_codes=person.codes)
             case Kind.FORGED:
                 return replace(person, codes=(forged(person.codes[0]),))
             case Kind.RED:

@@ -185,7 +185,7 @@ class MqttSink:
     def _run(self) -> None:
         assert self._wake is not None
         read, write = self._wake
-        with read, write:
+        with read, write, contextlib.closing(self._outbox):
             while self._stop_at is None:
                 fault = self._one_connection(read)
                 if fault and self._stop_at is None:

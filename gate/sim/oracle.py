@@ -1,0 +1,359 @@
+"""The oracles: what must always be true, checked against the true state of the world.
+
+Numbers are those of the project's list. The gate knows none of what is used here: who really stands there,
+whose code and forehead were seen, how warm a person is, what the relay did, what reached the centre.
+
+1. No unlock without an earlier durable authorisation of the same visit, and one unlock for each.
+2. At most one person per unlock; for everybody else the ledger holds an alarm.
+3. Nobody is authorised whose true temperature is at or above the limit plus the sensor's stated error, or on
+   evidence that is stale, missing or another person's, unless the person on duty has vouched for that part.
+4. Numbers without gap, a valid chain, each record at the centre at least once and byte for byte the same.
+5. Every queue within its limit, every visit ends within 300 s, time moves on.
+6. While the fire contact is open the gate is open, at the latest one second after it has opened.
+8. After the faults have stopped, nothing waits to be sent and the gate serves.
+
+Number 9, the same digest from the same seed, takes two runs and is checked by whoever starts them; number 7
+belongs to daily reports, which do not exist yet.
+"""
+
+import json
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from gate.core.actor import UNWRITTEN_MAX, GateActor
+from gate.core.chain import genesis, link
+from gate.core.inputs import CodesRead, Input, MaskSeen
+from gate.core.mode import Mode
+from gate.core.moment import NS_PER_S
+from gate.core.policy import Policy
+from gate.ports import Outbox
+from gate.sim.delivery import WINDOW, Centre, SimSink
+from gate.sim.people import Person
+from gate.store.ledger import verify
+
+VISIT_S_MAX: Final = 300
+EVACUATION_S_MAX: Final = 1
+VIOLATIONS_MAX: Final = 100
+# A passage belongs to its unlock for as long as the gate waits for it, and for the way of the signal.
+_SIGNAL_S: Final = 1
+_READ_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that must never be: which oracle, when (simulated seconds), which visit, what was seen."""
+
+    oracle: int
+    at_s: float
+    visit: str | None
+    seen: str
+
+
+class Findings:
+    """Collects violations with the time at which they were seen."""
+
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        self._now_ns = now_ns
+        self.violations: list[Violation] = []
+
+    def add(self, oracle: int, visit: str | None, seen: str) -> None:
+        """Note a violation; of very many only the first are kept."""
+        if len(self.violations) < VIOLATIONS_MAX:
+            self.violations.append(Violation(oracle, self._now_ns() / NS_PER_S, visit, seen))
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the gate was really shown in one visit: the numbers of the persons, and when."""
+
+    forehead: tuple[int, ...] = ()
+    forehead_ns: int = 0
+    mask: int | None = None
+
+
+class Oracle:
+    """Watches one run. `at_gate` returns who stands, or was the last to stand, before the gate."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        error_cc: int,
+        now_ns: Callable[[], int],
+        at_gate: Callable[[], Person | None],
+        centre: Centre,
+    ) -> None:
+        self._policy = policy
+        self._limit_cc = policy.temperature.abnormal_cc + error_cc
+        self._now_ns = now_ns
+        self._at_gate = at_gate
+        self._centre = centre
+        self._findings = Findings(now_ns)
+        self._add = self._findings.add
+        self.stages: Counter[str] = Counter()
+        self.results: Counter[str] = Counter()
+        self.visits = 0
+        self.records = 0
+        self._actor: GateActor | None = None
+        self._outbox: Outbox | None = None
+        self._sink: SimSink | None = None
+        self._hash = b""
+        self._checked = 0
+        self._unused: set[str] = set()
+        self._unlocked_ns: int | None = None
+        self._held = False
+        self._fire_ns: int | None = None
+        self._powered_ns = 0
+        self._seen: dict[str, Seen] = {}
+        self._code_ns: dict[bytes, int] = {}
+        self._visit: str | None = None
+        self._visit_ns = 0
+        self._alarms = 0
+        self._owed: deque[str | None] = deque()
+        self._late_alarm: str | None = None
+
+    @property
+    def violations(self) -> list[Violation]:
+        """What was found so far."""
+        return self._findings.violations
+
+    # --- the gate's life
+
+    def powered(self, actor: GateActor, outbox: Outbox, sink: SimSink, epoch: str) -> None:
+        """Take note of a start; `outbox` reads the ledger over a connection of its own."""
+        self._actor, self._outbox, self._sink = actor, outbox, sink
+        self._powered_ns = self._now_ns()
+        self._hash = self._hash or genesis(epoch)
+
+    def power_lost(self) -> None:
+        """Take note that the process is gone; what it had only in memory goes with it."""
+        self._read_ledger()
+        if self._actor is not None and not self._actor.unwritten:
+            self._demand_alarms()
+        self._owed.clear()
+        self._actor = None
+        self._held = False
+        self._unused.clear()
+        self._visit = None
+        self._seen.clear()
+
+    # --- what goes in
+
+    def happened(self, happened: Input) -> None:
+        """Take note of an input before the gate sees it."""
+        self._alarms = 0
+        if isinstance(happened, CodesRead):
+            for payload in happened.payloads:
+                self._code_ns[payload] = self._now_ns()
+        elif isinstance(happened, MaskSeen):
+            visit, person = self._actor and self._actor.visit, self._at_gate()
+            if visit and person:
+                self._seen.setdefault(visit.name, Seen()).mask = person.number
+
+    def measured(self, visit: str, owners: tuple[int, ...]) -> None:
+        """Take note of whose forehead each sample of a reading for `visit` has seen."""
+        seen = self._seen.setdefault(visit, Seen())
+        seen.forehead, seen.forehead_ns = owners, self._now_ns()
+
+    # --- what comes out
+
+    def unlocked(self) -> None:
+        """Oracle 1: the relay has just been driven."""
+        self._read_ledger()
+        visit = self._actor.visit if self._actor else None
+        name = visit.name if visit else None
+        self._unlocked_ns = self._now_ns()
+        if name in self._unused:
+            self._unused.discard(name)
+        elif not (self._policy.on_ledger_failure == "open" and self._actor and self._actor.unwritten):
+            self._add(1, name, "unlocked without a durable authorisation of this visit")
+
+    def held_open(self) -> None:
+        """The relay is held."""
+        self._held = True
+
+    def locked(self) -> None:
+        """Oracle 6: the relay was switched off."""
+        if self._held and self._fire_ns is not None:
+            self._add(6, None, "locked during a fire alarm")
+        self._held = False
+
+    def stepped(self) -> None:
+        """Look at everything after one input has been handled."""
+        self._read_ledger()
+        self._watch_visit()
+
+    # --- passages
+
+    def rotated(self) -> bool:
+        """Oracle 2: the arm really turns now; return whether the ledger owes an alarm for it."""
+        if self._held or self._fire_ns is not None:
+            return False
+        unlocked_ns, self._unlocked_ns = self._unlocked_ns, None
+        span_ns = (self._policy.timing.pass_s + _SIGNAL_S) * NS_PER_S
+        return unlocked_ns is None or self._now_ns() - unlocked_ns > span_ns
+
+    def passage_handled(self, *, alarm_owed: bool) -> None:
+        """Oracle 2: the gate has heard of a rotation."""
+        if alarm_owed and not self._alarms:
+            self._owed.append(self._visit)
+
+    def _demand_alarms(self) -> None:
+        while self._owed:
+            self._add(2, self._owed.popleft(), "a second person on one unlock, or one on none, and no alarm")
+
+    # --- the fire
+
+    def fire(self, *, active: bool) -> None:
+        """The fire contact really opens or closes now."""
+        self._fire_ns = self._now_ns() if active else None
+
+    def check_evacuation(self) -> None:
+        """Oracle 6, to be asked one second after the contact has opened or the gate has started."""
+        if self._fire_ns is None or self._actor is None or self._held:
+            return
+        since_ns = self._now_ns() - max(self._fire_ns, self._powered_ns)
+        if since_ns >= EVACUATION_S_MAX * NS_PER_S:
+            self._add(6, None, "not open one second after the fire alarm")
+
+    # --- the ledger, as another connection sees it
+
+    def _read_ledger(self) -> None:
+        if self._outbox is None:
+            return
+        for entry in self._outbox.pending(self.records, _READ_AT_ONCE):
+            self.records += 1
+            envelope = json.loads(entry.body)
+            data = envelope["data"]
+            if not entry.seq == data["seq"] == self.records:
+                self._add(4, data.get("visit"), f"record {entry.seq} where {self.records} was due")
+                self.records = entry.seq
+            self._hash = link(self._hash, entry.body)
+            self._take(envelope["type"], data)
+
+    def _take(self, kind: str, data: dict[str, Any]) -> None:
+        visit = data.get("visit")
+        if kind == "hg.visit.decided.v1":
+            self.stages[data["stage"]] += 1
+            if data["stage"] == "authorised":
+                self._unused.add(visit)
+                self._check_evidence(visit, data)
+        elif kind == "hg.visit.closed.v1":
+            self.results[data["result"]] += 1
+            self._unused.discard(visit)
+        if kind == "hg.passage.forced.v1" or data.get("result") == "forced":
+            self._alarm(visit, late=bool(data.get("late")))
+
+    def _alarm(self, visit: str | None, *, late: bool) -> None:
+        self._alarms += 1
+        repeated = visit is not None and visit == self._late_alarm
+        if late and self._owed and not repeated:
+            self._owed.popleft()
+            self._late_alarm = visit
+
+    # --- oracle 3
+
+    def _check_evidence(self, visit: str, data: dict[str, Any]) -> None:
+        person = self._at_gate()
+        if person is None:
+            self._add(3, visit, "authorised although nobody has been at the gate")
+            return
+        found = {finding["reason"] for finding in data["findings"]}
+        vouched = data["evidence"]["attendant"] == "confirmed"
+        if self._policy.temperature.required and "temperature_by_attendant" not in found:
+            self._check_temperature(visit, person, vouched=vouched)
+        if self._policy.code.required and "code_by_attendant" not in found:
+            self._check_code(visit, person, data["evidence"]["code"], vouched=vouched)
+        if self._policy.mask.required and "mask_by_attendant" not in found:
+            owner = self._seen.get(visit, Seen()).mask
+            if owner != person.number:
+                self._add(3, visit, f"person {person.number} authorised on the mask of {owner}")
+
+    def _check_temperature(self, visit: str, person: Person, *, vouched: bool) -> None:
+        seen = self._seen.get(visit, Seen())
+        own = seen.forehead.count(person.number)
+        if 2 * own <= len(seen.forehead):
+            self._add(3, visit, f"person {person.number} authorised on the foreheads of {seen.forehead}")
+        elif person.core_cc >= self._limit_cc:
+            self._add(3, visit, f"person {person.number} authorised with a true {person.core_cc / 100:.2f} °C")
+        elif not vouched:
+            self._check_age(visit, "temperature", seen.forehead_ns)
+
+    def _check_code(self, visit: str, person: Person, code: dict[str, Any] | None, *, vouched: bool) -> None:
+        subject = code and code["subject"]
+        payloads = {**person.subjects}
+        if subject not in payloads:
+            self._add(3, visit, f"person {person.number} authorised on the code of subject {subject}")
+        elif not vouched:
+            self._check_age(visit, "code", self._code_ns.get(payloads[subject], 0))
+
+    def _check_age(self, visit: str, what: str, since_ns: int) -> None:
+        age_ns = self._now_ns() - since_ns
+        if age_ns > self._policy.timing.evidence_age_max_s * NS_PER_S:
+            self._add(3, visit, f"authorised on a {what} {age_ns / NS_PER_S:.1f} s old")
+
+    # --- oracle 5
+
+    def _watch_visit(self) -> None:
+        visit = self._actor.visit if self._actor else None
+        name = visit.name if visit else None
+        if name == self._visit:
+            return
+        self._seen.pop(self._visit or "", None)
+        self._visit, self._visit_ns = name, self._now_ns()
+        self.visits += name is not None
+
+    def audit(self) -> None:
+        """Look at what time alone can make wrong, and at what has been acknowledged; asked now and then."""
+        if self._actor is None or self._sink is None:
+            return
+        age_ns = self._now_ns() - self._visit_ns
+        if self._visit is not None and age_ns > VISIT_S_MAX * NS_PER_S:
+            self._add(5, self._visit, f"still not ended after {age_ns // NS_PER_S} s")
+            self._visit_ns = self._now_ns()
+        if self._sink.under_way > WINDOW:
+            self._add(5, None, f"{self._sink.under_way} messages under way")
+        if self._actor.unwritten > UNWRITTEN_MAX:
+            self._add(5, None, f"{self._actor.unwritten} events wait for the ledger")
+        if not self._actor.unwritten:
+            self._demand_alarms()
+        self._check_delivery()
+
+    def stands_still(self, why: str) -> None:
+        """Oracle 5: time has stopped moving."""
+        self._add(5, self._visit, why)
+
+    # --- oracles 4 and 8
+
+    def _check_delivery(self) -> None:
+        if self._outbox is None:
+            return
+        done = self._outbox.acknowledged()
+        while self._checked < done:
+            for entry in self._outbox.pending(self._checked, min(_READ_AT_ONCE, done - self._checked)):
+                self._checked = entry.seq
+                received = self._centre.received.pop(entry.seq, set())
+                if received != {sha256(entry.body).digest()}:
+                    self._add(4, None, f"record {entry.seq} acknowledged, received as {len(received)} others")
+
+    def check_convergence(self, head: int) -> None:
+        """Oracle 8: everything up to `head` has been delivered and the gate serves."""
+        if self._actor is None or self._actor.mode is not Mode.SERVING:
+            self._add(8, None, f"mode {self._actor.mode if self._actor else 'off'} after the faults")
+        if self._outbox is not None and self._outbox.acknowledged() < head:
+            self._add(8, None, f"{head - self._outbox.acknowledged()} records still wait to be sent")
+
+    def finish(self, ledger: Path) -> None:
+        """Look at everything once more when all has come to rest, and at the whole ledger file."""
+        self._read_ledger()
+        self.audit()
+        if self._actor is not None and self._actor.visit is not None:
+            self._add(5, self._actor.visit.name, "still not ended when all have gone")
+        if self._outbox is not None:
+            self.check_convergence(self._outbox.head())
+        found = verify(ledger)
+        if not found.ok or found.head_hash != self._hash.hex():
+            self._add(4, None, found.problem or "the chain ends in another hash")
