@@ -22,7 +22,13 @@ Colour = tuple[int, int, int]  # blue, green, red, as in the frames
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
 # Module colours that visitors' apps were seen to draw on white; yellow is dark in the blue plane only.
-CODE_COLOURS: tuple[Colour, ...] = ((0, 192, 255), (0, 255, 255), (80, 176, 0), (40, 40, 200), (160, 160, 160))
+CODE_COLOURS: tuple[Colour, ...] = (
+    (0, 192, 255),
+    (0, 255, 255),
+    (80, 176, 0),
+    (40, 40, 200),
+    (160, 160, 160),
+)
 NAVY: Colour = (70, 30, 20)
 QUIET_MODULES = 4
 REFERENCE_HEIGHT = 480  # blur and grain are given in pixels of a frame of this height
@@ -101,7 +107,7 @@ def empty(seed: int = 0, size: tuple[int, int] = (640, 480)) -> Frame:
     return _expose(_hall(rng, size), _Shot(), rng)
 
 
-def _shot(condition: Condition, severity: float, rng: np.random.Generator) -> _Shot:
+def _shot(condition: Condition, severity: float, rng: np.random.Generator) -> _Shot:  # noqa: C901 - one case each
     sign = rng.choice((-1.0, 1.0))
     easy = _Shot(
         code_share=float(rng.uniform(0.44, 0.56)),
@@ -173,7 +179,7 @@ def _phone(code: NDArray[np.bool_], module_px: int, dark: Colour, light: Colour)
         top = int(side * (1.42 + 0.1 * line))
         screen[top : top + max(1, side // 40), margin : margin + side * (8 - line) // 10] = (90, 90, 90)
     top, left = side // 3 + QUIET_MODULES * module_px, margin + QUIET_MODULES * module_px
-    drawn = np.where(code[..., None], np.float32(dark), np.float32(light))
+    drawn = np.where(code[..., None], np.array(dark, np.float32), np.array(light, np.float32))
     drawn = drawn.repeat(module_px, 0).repeat(module_px, 1)
     face[top : top + len(drawn), left : left + len(drawn)] = drawn
     return face
@@ -222,12 +228,10 @@ def _homography(face: Plane, shot: _Shot, scale: float, rng: np.random.Generator
     turn = np.array(
         [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1.0]]
     )
-    return turn @ tilt @ size @ shift
+    return np.asarray(turn @ tilt @ size @ shift, np.float64)
 
 
-def _warp(
-    face: Plane, to_frame: NDArray[np.float64], middle: NDArray[np.float64], scene: Plane
-) -> None:
+def _warp(face: Plane, to_frame: NDArray[np.float64], middle: NDArray[np.float64], scene: Plane) -> None:
     """Paint `face` through the homography: each frame pixel looks up its place, bilinear."""
     height, width = scene.shape[:2]
     tall, wide = face.shape[:2]
@@ -263,8 +267,8 @@ def _expose(scene: Plane, shot: _Shot, rng: np.random.Generator) -> Frame:
         lit += _glare(height, width, shot.glare, rng)[..., None]
     if shot.moire:
         lit *= _moire(height, width, shot.moire, rng)[..., None]
-    lit += rng.normal(0, shot.noise_sd, lit.shape).astype(np.float32)
-    return np.clip(lit, 0, 255).astype(np.uint8)
+    lit += np.float32(shot.noise_sd) * rng.standard_normal(lit.shape, np.float32)
+    return np.clip(lit, 0, 255, out=lit).astype(np.uint8)
 
 
 def _through_lens(scene: Plane, shot: _Shot, scale: float, rng: np.random.Generator) -> Plane:
@@ -277,11 +281,11 @@ def _through_lens(scene: Plane, shot: _Shot, scale: float, rng: np.random.Genera
         transfer = transfer * _disc(shot.defocus_px * scale, height, width)
     if shot.motion_px:
         angle = rng.uniform(0, math.pi)
-        transfer = transfer * np.sinc(
-            shot.motion_px * scale * (fx * math.cos(angle) + fy * math.sin(angle))
-        )
-    seen = np.fft.irfft2(np.fft.rfft2(scene, axes=(0, 1)) * transfer[..., None], (height, width), axes=(0, 1))
-    return np.asarray(seen, np.float32)
+        transfer = transfer * np.sinc(shot.motion_px * scale * (fx * math.cos(angle) + fy * math.sin(angle)))
+    seen = np.empty_like(scene)
+    for colour in range(scene.shape[2]):
+        seen[..., colour] = np.fft.irfft2(np.fft.rfft2(scene[..., colour]) * transfer, (height, width))
+    return seen
 
 
 def _disc(radius: float, height: int, width: int) -> NDArray[np.complex128]:
@@ -307,13 +311,15 @@ def _moire(height: int, width: int, depth: float, rng: np.random.Generator) -> P
 
 
 def _box(picture: Plane, side: int) -> Plane:
-    """Average over `side` x `side` pixels; the rim repeats."""
+    """Average over `side` x `side` pixels; the rim repeats. Colour by colour, which keeps memory low."""
+    if side <= 1:
+        return picture
+    if picture.ndim == 3:
+        return np.stack([_box(plane, side) for plane in np.moveaxis(picture, 2, 0)], axis=2)
     for axis in (0, 1):
-        if side > 1:
-            pad = [(0, 0)] * picture.ndim
-            pad[axis] = (side // 2 + 1, side - side // 2 - 1)
-            total = np.cumsum(np.pad(picture, pad, mode="edge"), axis=axis, dtype=np.float64)
-            n = total.shape[axis] - side
-            head = np.take(total, range(side, side + n), axis=axis)
-            picture = ((head - np.take(total, range(n), axis=axis)) / side).astype(np.float32)
+        pad = [(0, 0), (0, 0)]
+        pad[axis] = (side // 2 + 1, side - side // 2 - 1)
+        total = np.cumsum(np.pad(picture, pad, mode="edge"), axis=axis, dtype=np.float64)
+        head, tail = (total[side:], total[:-side]) if axis == 0 else (total[:, side:], total[:, :-side])
+        picture = ((head - tail) / side).astype(np.float32)
     return picture
