@@ -9,11 +9,16 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from gate.config import EX_CONFIG, ConfigError, load_config, load_policy, load_trust
+
+if TYPE_CHECKING:
+    from gate.config import Config
+    from gate.core.codes import Trust
+    from gate.core.policy import Policy
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it is called, so that each starts quickly
 
@@ -34,16 +39,13 @@ def main() -> None:
 @CONFIG
 def run(config_path: Path) -> None:
     """Serve visitors until stopped (SIGTERM, Ctrl-C)."""
-    from gate.app.application import Application, StateInUseError
+    from gate.app.application import Application, StateFolderError
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    config, policy, trust = _configured(config_path)
     try:
-        config = load_config(config_path)
-        policy, trust = load_policy(config.gate.policy), load_trust(config.gate.trust_files)
         app = Application(config, policy, trust)
-    except ConfigError as error:
-        _refuse(str(error), EX_CONFIG)
-    except (StateInUseError, OSError) as error:
+    except (StateFolderError, OSError) as error:
         _refuse(str(error), 1)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: app.stop())
@@ -76,12 +78,16 @@ def demo(
     broker: str | None,
 ) -> None:
     """Show a morning at a gate without any hardware: real pictures, real bus words, a real broker."""
-    from gate.app.application import StateInUseError
+    from gate.app.application import StateFolderError
     from gate.demo.broker import BrokerAddress, BrokerError
     from gate.demo.morning import run_morning
     from gate.demo.stage import StageError
 
     logging.basicConfig(level=logging.CRITICAL)
+    try:
+        address = BrokerAddress.parse(broker) if broker else None
+    except BrokerError as error:
+        _refuse(f"demo: {error}", 2)
     try:
         ok = run_morning(
             count=visitors,
@@ -90,9 +96,9 @@ def demo(
             headless=headless,
             state=state,
             events_file=events,
-            address=BrokerAddress.parse(broker) if broker else None,
+            address=address,
         )
-    except (StageError, BrokerError, StateInUseError, OSError) as error:
+    except (StageError, BrokerError, StateFolderError, OSError) as error:
         _refuse(f"demo: {error}", 1)
     sys.exit(0 if ok else 1)
 
@@ -100,24 +106,39 @@ def demo(
 @main.command("check-config")
 @CONFIG
 def check_config(config_path: Path) -> None:
-    """Check the configuration, the policy and the trusted keys that it names; touch nothing else."""
+    """Check the configuration and the files that it names; touch nothing else."""
+    _configured(config_path)
+    click.echo(f"{config_path}: ok")
+
+
+def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
+    """Read the configuration and all that it names, or end with every problem at once."""
+    from gate.app.application import mqtt_settings
+
     try:
         config = load_config(config_path)
     except ConfigError as error:
         _refuse(str(error), EX_CONFIG)
+    read: list[Any] = []
     problems: list[str] = []
     checks: tuple[Callable[[], object], ...] = (
         lambda: load_policy(config.gate.policy),
         lambda: load_trust(config.gate.trust_files),
+        lambda: mqtt_settings(config),
     )
     for check in checks:
         try:
-            check()
+            read.append(check())
         except ConfigError as error:
             problems.append(str(error))
+        except OSError as error:
+            problems.append(
+                f"{config_path}: mqtt.password_file: {error.filename} cannot be read ({error.strerror}); "
+                "write the broker's password there, readable for the user of the service"
+            )
     if problems:
         _refuse("\n".join(problems), EX_CONFIG)
-    click.echo(f"{config_path}: ok")
+    return config, read[0], read[1]
 
 
 @main.command()
@@ -174,6 +195,30 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[:200])
 
 
+@main.command()
+@CONFIG
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as one JSON object.")
+def doctor(config_path: Path, as_json: bool) -> None:
+    """Examine configuration, devices, decoder, disk, clock and broker; say what is wrong and what to do.
+
+    It takes at most 20 s, and may be run beside a running gate, whose devices it then leaves alone.
+
+    Exit status: 0 all is well, 1 warnings, 2 failures.
+    """
+    import shutil
+
+    from gate.app.doctor import as_dict, as_text, examine, exit_status, summary
+
+    logging.basicConfig(level=logging.CRITICAL)
+    columns, checks = shutil.get_terminal_size((100, 24)).columns, []
+    for check in examine(config_path):
+        checks.append(check)
+        if not as_json:
+            click.echo(as_text(check, columns))
+    click.echo(json.dumps(as_dict(checks), ensure_ascii=False) if as_json else summary(checks))
+    sys.exit(exit_status(checks))
+
+
 @main.group()
 def ledger() -> None:
     """Look into a ledger without changing it."""
@@ -220,7 +265,7 @@ def ledger_tail(file: Path, count: int) -> None:
 )
 def ledger_export(file: Path, after: int) -> None:
     """Print the exact bytes of every record, one JSON event per line."""
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     for entry in _entries(file, after):
         out.write(entry.body + b"\n")
 

@@ -7,10 +7,11 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_hints
 
@@ -148,9 +149,12 @@ def load_config(path: Path) -> Config:
 
 def parse_config(name: str, data: Mapping[str, Any]) -> Config:
     """Check configuration data already parsed; `name` stands for the file in messages."""
-    config, problems = _build(Config, data)
-    if config is not None:
-        problems += _contradictions(config)
+    config, found = _build(Config, data)
+    problems = list(found.values())
+    # What is left when the faulty keys are gone is examined as well, so that all is said at once.
+    sound = config or _build(Config, _without(data, found))[0]
+    if sound is not None:
+        problems += [text for places, text in _contradictions(sound) if not _touched(places, found)]
     if config is None or problems:
         raise ConfigError(name, problems)
     return config
@@ -168,9 +172,9 @@ def load_policy(name_or_path: str) -> Policy:
     A file may say `extends = "<name>"`: what it is silent on is taken from that policy. Raises ConfigError.
     """
     data = _policy_data(name_or_path)
-    policy, problems = _build(Policy, data)
+    policy, found = _build(Policy, data)
     if policy is None:
-        raise ConfigError(f"policy {name_or_path}", problems)
+        raise ConfigError(f"policy {name_or_path}", found.values())
     return policy
 
 
@@ -183,7 +187,11 @@ def load_trust(paths: Iterable[Path]) -> Trust:
         raise ConfigError("trust", error.problems) from error
 
 
-def _policy_data(name_or_path: str) -> dict[str, Any]:
+def _policy_data(name_or_path: str, *above: str) -> dict[str, Any]:
+    if name_or_path in above:
+        raise ConfigError(
+            f"policy {name_or_path}", ["extends itself: " + " -> ".join((*above, name_or_path))]
+        )
     if name_or_path.endswith(".toml"):
         data = _read_toml(Path(name_or_path))
     elif name_or_path in policy_names():
@@ -193,7 +201,7 @@ def _policy_data(name_or_path: str) -> dict[str, Any]:
         hint = f"no such policy{_did_you_mean(name_or_path, names)}; there are {', '.join(names)}"
         raise ConfigError(f"policy {name_or_path}", [hint])
     base = data.pop("extends", None)
-    return data if base is None else _merged(_policy_data(str(base)), data)
+    return data if base is None else _merged(_policy_data(str(base), *above, name_or_path), data)
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -238,16 +246,41 @@ def _dataclasses_in(kind: Any) -> Iterable[Any]:
         yield from _dataclasses_in(argument)
 
 
-def _build(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, list[str]]:
-    """Return the checked dataclass, or None with a line for each problem."""
+Place = tuple[str | int, ...]
+
+
+def _build(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, dict[Place, str]]:
+    """Return the checked dataclass, or None with a line for each problem, by the place where it stands."""
     from pydantic import ValidationError  # noqa: PLC0415 - as above
 
     adapter: Any = _adapter(kind)  # type: ignore[arg-type]  # a class is hashable
     try:
         # As JSON, because strict JSON knows that words make enumerations and lists make tuples.
-        return adapter.validate_json(json.dumps(data, default=str), strict=True), []
+        return adapter.validate_json(json.dumps(data, default=str), strict=True), {}
     except ValidationError as error:
-        return None, [_sentence(kind, problem) for problem in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+        return None, {tuple(problem["loc"]): _sentence(kind, problem) for problem in found}
+
+
+# Stand-ins for what every configuration has to say; used only to examine the rest of one that does not.
+_REQUIRED: Final = {"gate": {"site": "-", "id": "-"}, "mqtt": {"host": "-"}}
+
+
+def _without(data: Mapping[str, Any], found: Mapping[Place, str]) -> dict[str, Any]:
+    """Return the configuration data without the keys at which something is wrong."""
+    faulty = {place[:2] for place in found}
+    sound: dict[str, Any] = {
+        section: {key: value for key, value in table.items() if (section, key) not in faulty}
+        for section, table in data.items()
+        if (section,) not in faulty
+    }
+    return sound | {section: stand_in | sound.get(section, {}) for section, stand_in in _REQUIRED.items()}
+
+
+def _touched(places: Iterable[Place], found: Mapping[Place, str]) -> bool:
+    """True when one of the places is among those at which something else is wrong."""
+    faulty = {place[:2] for place in found}
+    return any(place in faulty or place[:1] in faulty for place in places)
 
 
 def _sentence(kind: type[Any], problem: Mapping[str, Any]) -> str:
@@ -257,6 +290,8 @@ def _sentence(kind: type[Any], problem: Mapping[str, Any]) -> str:
         return f"{place}: unknown key{_did_you_mean(str(problem['loc'][-1]), known)}"
     if problem["type"] in {"missing", "missing_argument"}:
         return f"{place}: is required and missing"
+    if problem["type"] == "value_error":
+        return f"{place}: {problem['ctx']['error']}"
     return f"{place}: {problem['msg']} (found {problem['input']!r})"
 
 
@@ -274,33 +309,37 @@ def _did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _contradictions(config: Config) -> list[str]:
-    """What the types cannot say: values that exclude each other."""
-    problems = [
-        f"gate.{name}: {value!r} may only have letters, digits, '-' and '_'"
-        for name, value in (("site", config.gate.site), ("id", config.gate.id))
-        if not IDENTIFIER.fullmatch(value)
-    ]
-    problems += _pin_clashes(config.pins)
-    if (config.pins.distance_trigger is None) != (config.pins.distance_echo is None):
-        problems.append("pins: distance_trigger and distance_echo are wired together or not at all")
+def _contradictions(config: Config) -> Iterator[tuple[list[Place], str]]:
+    """Yield what the types cannot say: values that exclude each other, with the places where they stand."""
+    pins, mqtt = config.pins, config.mqtt
+    for name, value in (("site", config.gate.site), ("id", config.gate.id)):
+        if not IDENTIFIER.fullmatch(value):
+            yield [("gate", name)], f"gate.{name}: {value!r} may only have letters, digits, '-' and '_'"
+    for pin, *names in _pin_clashes(pins):
+        yield [("pins", name) for name in names], f"pins: BCM {pin} is used for {' and '.join(names)}"
+    if (pins.distance_trigger is None) != (pins.distance_echo is None):
+        problem = "pins: distance_trigger and distance_echo are wired together or not at all"
+        yield [("pins", "distance_trigger"), ("pins", "distance_echo")], problem
     if config.presence.far_cm <= config.presence.near_cm:
-        problems.append("presence.far_cm: must be more than near_cm")
-    if config.camera.source == "v4l2" and not config.camera.device:
-        problems.append("camera.device: is required for v4l2; list them with: ls /dev/v4l/by-id")
-    if config.camera.source in {"folder", "synthetic"} and config.camera.path is None:
-        problems.append(f"camera.path: is required for the source {config.camera.source}")
-    if (config.mqtt.cert_file is None) != (config.mqtt.key_file is None):
-        problems.append("mqtt: cert_file and key_file are given together or not at all")
-    return problems
+        yield [("presence", "far_cm"), ("presence", "near_cm")], "presence.far_cm: must be more than near_cm"
+    yield from _camera_contradictions(config.camera)
+    if (mqtt.cert_file is None) != (mqtt.key_file is None):
+        problem = "mqtt: cert_file and key_file are given together or not at all"
+        yield [("mqtt", "cert_file"), ("mqtt", "key_file")], problem
 
 
-def _pin_clashes(pins: PinsSection) -> list[str]:
-    users: dict[int, list[str]] = {}
-    for f in fields(pins):
-        pin = getattr(pins, f.name)
-        if isinstance(pin, int):
-            users.setdefault(pin, []).append(f.name)
-    return [
-        f"pins: BCM {pin} is used for {' and '.join(names)}" for pin, names in users.items() if len(names) > 1
-    ]
+def _camera_contradictions(camera: CameraSection) -> Iterator[tuple[list[Place], str]]:
+    if camera.source == "v4l2" and not camera.device:
+        problem = "camera.device: is required for v4l2; list them with: ls /dev/v4l/by-id"
+        yield [("camera", "source"), ("camera", "device")], problem
+    if camera.source in {"folder", "synthetic"} and camera.path is None:
+        problem = f"camera.path: is required for the source {camera.source}"
+        yield [("camera", "source"), ("camera", "path")], problem
+
+
+def _pin_clashes(pins: PinsSection) -> Iterator[tuple[int, str, str]]:
+    """Yield each pin that two parts are wired to, with the names of the two."""
+    wired = [(f.name, pin) for f in fields(pins) if isinstance(pin := getattr(pins, f.name), int)]
+    for (name, pin), (other, same) in combinations(wired, 2):
+        if pin == same:
+            yield pin, name, other

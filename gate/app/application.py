@@ -1,8 +1,10 @@
 """One running gate: every part built, wired and started in order, and taken down turnstile first."""
 
+import errno
 import fcntl
 import logging
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,8 +16,9 @@ from gate.app.hardware import CameraPart, Opened, ThermometerPart, open_pins
 from gate.config import Config, MqttSection
 from gate.core.actor import GateActor
 from gate.core.codes import Trust
+from gate.core.effects import Effect
 from gate.core.events import Event
-from gate.core.inputs import Started, Stopped
+from gate.core.inputs import Input, Started, Stopped
 from gate.core.moment import Moment
 from gate.core.policy import Policy
 from gate.core.texts import Key, screen
@@ -34,8 +37,8 @@ LEDGER_NAME = "ledger.db"
 STOP_S = 5.0
 
 
-class StateInUseError(Exception):
-    """Another gate is running on this state folder."""
+class StateFolderError(Exception):
+    """The state folder cannot be used: another gate is running on it, or it cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +56,23 @@ class World:
 class Application:
     """One gate, from its configuration. `run` blocks until `stop`; all errors of operation are recorded.
 
-    Raises StateInUseError when another gate runs on the same state folder.
+    Raises OSError when the broker's password cannot be read, before anything is touched, and StateFolderError
+    when another gate runs on the same state folder or the folder cannot be written.
     """
 
     def __init__(self, config: Config, policy: Policy, trust: Trust, world: World | None = None) -> None:
         world = world or World()
-        self._lock = _claim(config.gate.state_dir)
+        broker = mqtt_settings(config)
+        self._lock = claim(config.gate.state_dir)
         self._clock = world.clock or _system_clock(config)
         self._inbox = Inbox()
         self._ledger = _ReopeningLedger(config, self._clock)
-        self._thermometer = ReadingThread(
-            ThermometerPart(config.thermometer, world.open_bus).measure, self._inbox.post
-        )
+        part = ThermometerPart(config.thermometer, self._inbox.post, world.open_bus)
+        self._thermometer = ReadingThread(part.measure, self._inbox.post, part.prepare)
         self._camera = CameraPart(config.camera, self._inbox.post, world.seed)
         self.actor = GateActor(policy, trust, config.gate.site, run=secrets.token_hex(4))
-        self.sink = MqttSink(
-            mqtt_settings(config), Outbox(config.gate.state_dir / LEDGER_NAME), state=self._state
-        )
+        self._outbox = _OwnOutbox(self._ledger, config.gate.state_dir / LEDGER_NAME)
+        self.sink = MqttSink(broker, self._outbox, state=self._state)
         self._opened: Opened = open_pins(config, self._inbox.post, world.pin_factory)
         outputs = Outputs(
             turnstile=self._opened.turnstile,
@@ -77,10 +80,11 @@ class Application:
             display=world.display or _LogDisplay(config.gate.lang),
             thermometer=self._thermometer,
             ledger=self._ledger,
-            on_record=self._recorded,
+            on_record=lambda _entry: self.sink.notify(),
         )
-        self._loop = BrainLoop(Brain(self.actor, outputs, world.observe), self._inbox, self._clock)
-        self._mode: str | None = None
+        self._observe = world.observe
+        self._told: object = None
+        self._loop = BrainLoop(Brain(self.actor, outputs, self._performed), self._inbox, self._clock)
 
     @property
     def camera_pid(self) -> int | None:
@@ -88,7 +92,12 @@ class Application:
         return self._camera.child_pid
 
     def run(self) -> None:
-        """Serve until `stop` has been called; everything is safe and closed when this returns or raises."""
+        """Serve until `stop` has been called; everything is safe and closed when this returns or raises.
+
+        A programming error in any thread of the process ends the gate and is raised here: half a gate is
+        worse than one that starts again.
+        """
+        excepthook, threading.excepthook = threading.excepthook, self._thread_failed
         try:
             self._thermometer.start()
             self._camera.start()
@@ -96,15 +105,24 @@ class Application:
             self._loop.run(Started(version("health-gate"), self._ledger.open_visits()))
         finally:
             self._close()
+            threading.excepthook = excepthook
 
     def stop(self) -> None:
         """Ask the gate to stop in order; from any thread or a signal handler, returns at once."""
         self._inbox.post(Stopped())
 
-    def _recorded(self, _entry: Entry) -> None:
-        self.sink.notify()
-        if self.actor.mode != self._mode:
-            self._mode = self.actor.mode
+    def _thread_failed(self, failed: threading.ExceptHookArgs) -> None:
+        name = failed.thread.name if failed.thread else "unknown"
+        log.critical("thread %s failed; the gate ends", name, exc_info=failed.exc_value)
+        self._inbox.crash(failed.exc_value or failed.exc_type())
+
+    def _performed(self, happened: Input, effect: Effect | None, now: Moment) -> None:
+        """Publish the state whenever it has become another, also where no record can say so."""
+        if self._observe is not None:
+            self._observe(happened, effect, now)
+        state = (self.actor.mode, self.actor.failed_devices, self.actor.unwritten > 0)
+        if state != self._told:
+            self._told = state
             self.sink.publish_state()
 
     def _state(self) -> dict[str, object]:
@@ -124,6 +142,7 @@ class Application:
             self._camera.stop,
             lambda: self._thermometer.stop(STOP_S),
             lambda: self.sink.stop(STOP_S),
+            self._outbox.close,
             self._ledger.close,
             self._lock.close,
         ]
@@ -190,21 +209,58 @@ class _ReopeningLedger:
         return self._ledger
 
 
+class _OwnOutbox:
+    """What this gate has to send: nothing until its ledger has been opened.
+
+    A file that is damaged or belongs to another gate is neither sent nor marked, and the state is told all
+    the same.
+    """
+
+    def __init__(self, ledger: _ReopeningLedger, path: Path) -> None:
+        self._ledger = ledger
+        self._outbox = Outbox(path)
+
+    def pending(self, after: int, limit: int) -> list[Entry]:
+        if self._ledger.epoch is None:
+            return []
+        # The sink may have asked for the mark before there was one.
+        return self._outbox.pending(max(after, self._outbox.acknowledged()), limit)
+
+    def acknowledged(self) -> int:
+        return 0 if self._ledger.epoch is None else self._outbox.acknowledged()
+
+    def acknowledge(self, upto: int) -> None:
+        if self._ledger.epoch is not None:
+            self._outbox.acknowledge(upto)
+
+    def head(self) -> int:
+        return 0 if self._ledger.epoch is None else self._outbox.head()
+
+    def close(self) -> None:
+        self._outbox.close()
+
+
 def mqtt_settings(config: Config) -> MqttSettings:
     """Say the configuration's broker in the sink's words. OSError when the password cannot be read."""
     section = config.mqtt
-    password = section.password_file.read_text("utf-8").strip() if section.password_file else None
     return MqttSettings(
         host=section.host,
         port=section.port,
         topic_prefix=topic_prefix(config.gate.site, config.gate.id),
         client_id=f"gate-{config.gate.site}-{config.gate.id}",
         username=section.username,
-        password=password,
+        password=_password(section.password_file) if section.password_file else None,
         protocol=section.protocol,
         keepalive_s=section.keepalive_s,
         tls=_tls(section),
     )
+
+
+def _password(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise OSError(errno.EINVAL, "not a text file", str(path)) from error
 
 
 def _tls(section: MqttSection) -> TlsSettings | None:
@@ -221,13 +277,22 @@ def _system_clock(config: Config) -> SystemClock:
     return SystemClock((lambda: True) if always else kernel_says_synchronised)
 
 
-def _claim(state_dir: Path) -> IO[str]:
-    """Take the state folder for this process alone; a second gate would fork the chain."""
-    state_dir.mkdir(parents=True, exist_ok=True)
-    lock = (state_dir / "lock").open("w", encoding="ascii")
+def claim(state_dir: Path) -> IO[str]:
+    """Take the state folder for this process alone, until the result is closed. Raises StateFolderError.
+
+    A second gate would fork the chain.
+    """
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        lock = (state_dir / "lock").open("w", encoding="ascii")
+    except OSError as error:
+        raise StateFolderError(
+            f"the state folder {state_dir} cannot be written ({error.strerror}); "
+            "give it to the user of the service, or name another one in gate.state_dir"
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise StateInUseError(f"another gate is running on {state_dir}; stop it first") from None
+        raise StateFolderError(f"another gate is running on {state_dir}; stop it first") from None
     return lock

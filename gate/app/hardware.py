@@ -6,7 +6,8 @@ and the actor treats every visitor accordingly.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeVar
@@ -14,15 +15,16 @@ from typing import Final, Protocol, TypeVar
 from drivers.camera import Camera, CameraSettings, Health, SeenCode, SourceKind
 from drivers.contacts import AttendantButtons, Button, FireContact
 from drivers.errors import DeviceError
+from drivers.errors import DeviceFailed as PartFailed
 from drivers.i2c import I2cBus, open_bus
 from drivers.lights import Lights as LampDriver
 from drivers.lights import Signal
-from drivers.mlx90614 import AMBIENT_TO_CORE, VARIANTS, Mlx90614, Outcome
+from drivers.mlx90614 import AMBIENT_TO_CORE, VARIANTS, Identity, Mlx90614, Outcome
 from drivers.mlx90614 import Measurement as DriverMeasurement
 from drivers.pins import open_pin_factory
 from drivers.presence import Beam, Distance
 from drivers.turnstile import Turnstile
-from gate.config import SIMULATED_BUS, CameraSection, Config, ThermometerSection
+from gate.config import SIMULATED_BUS, CameraSection, Config, PinsSection, ThermometerSection
 from gate.core.effects import LightSignal
 from gate.core.evidence import MaskStatus, Measurement, Reading, Unmeasured
 from gate.core.inputs import (
@@ -69,35 +71,73 @@ class Closing(Protocol):
 class Opened:
     """Everything that hangs on pins, and what has to be closed, the turnstile first."""
 
-    turnstile: "Turnstile | NoTurnstile"
+    turnstile: "TurnstilePart"
     lights: "Lamps"
     closing: tuple[Closing, ...]
 
 
-class NoTurnstile:
-    """Stands in for a turnstile that could not be opened; the gate is in FAULT and does not serve."""
+class TurnstilePart:
+    """The turnstile, or none where it could not be opened; a relay that cannot be driven is posted as failed.
 
-    def unlock(self, _duration_ms: int) -> bool:
-        """Do nothing."""
-        return False
+    The gate is in FAULT from then on: nobody is told to pass who stands before a locked arm.
+    """
+
+    def __init__(self, driver: Turnstile | None, post: Post) -> None:
+        self._driver = driver
+        self._post = post
+
+    def unlock(self, duration_ms: int) -> bool:
+        """Start one pulse; False when one is running or the relay cannot be driven."""
+        try:
+            return self._driver is not None and self._driver.unlock(duration_ms)
+        except DeviceError as error:
+            _failed(self._post, Device.TURNSTILE, error)
+            return False
 
     def lock(self) -> None:
-        """Do nothing."""
+        """End any pulse or held opening at once."""
+        with _posted(self._post, Device.TURNSTILE):
+            if self._driver is not None:
+                self._driver.lock()
 
     def hold_open(self) -> None:
-        """Do nothing."""
+        """Stay open until `lock`; for evacuation only."""
+        with _posted(self._post, Device.TURNSTILE):
+            if self._driver is not None:
+                self._driver.hold_open()
+
+
+@contextmanager
+def _posted(post: Post, device: Device) -> Iterator[None]:
+    """Post what goes wrong with a device inside the block, and go on behind it."""
+    try:
+        yield
+    except DeviceError as error:
+        _failed(post, device, error)
 
 
 class Lamps:
-    """The lamp driver behind the gate's word for a signal; silent where no lamp could be opened."""
+    """The lamp driver behind the gate's word for a signal; silent where no lamp could be opened.
+
+    A lamp that cannot be driven keeps nobody from entering: it is logged once.
+    """
 
     def __init__(self, driver: LampDriver | None) -> None:
         self._driver = driver
+        self._problem: str | None = None
 
     def show(self, signal: LightSignal) -> None:
         """Show one signal until the next."""
-        if self._driver is not None:
+        if self._driver is None:
+            return
+        try:
             self._driver.show(Signal(str(signal)))
+        except DeviceError as error:
+            if str(error) != self._problem:
+                log.error("%s", error)
+            self._problem = str(error)
+        else:
+            self._problem = None
 
 
 def open_pins(config: Config, post: Post, pin_factory: object | None = None) -> Opened:
@@ -107,7 +147,7 @@ def open_pins(config: Config, post: Post, pin_factory: object | None = None) -> 
     """
     pins = config.pins
     try:
-        factory = pin_factory or open_pin_factory(pins.factory)
+        factory = pin_factory or _open_factory(pins)
         turnstile = Turnstile(
             pins.relay,
             pins.passage,
@@ -118,7 +158,7 @@ def open_pins(config: Config, post: Post, pin_factory: object | None = None) -> 
         )
     except DeviceError as error:
         _failed(post, Device.TURNSTILE, error)
-        return Opened(NoTurnstile(), Lamps(None), ())
+        return Opened(TurnstilePart(None, post), Lamps(None), ())
     lamps = _optional(
         post, None, lambda: LampDriver(pins.green, pins.yellow, pins.red, pins.buzzer, pin_factory=factory)
     )
@@ -128,7 +168,16 @@ def open_pins(config: Config, post: Post, pin_factory: object | None = None) -> 
         _optional(post, None, lambda: _open_buttons(config, post, factory)),
     )
     closing: list[Closing] = [turnstile, *(part for part in (lamps, *inputs) if part is not None)]
-    return Opened(turnstile, Lamps(lamps), tuple(closing))
+    return Opened(TurnstilePart(turnstile, post), Lamps(lamps), tuple(closing))
+
+
+def _open_factory(pins: PinsSection) -> object:
+    factory = open_pin_factory(pins.factory)
+    if pins.factory == "mock" and pins.fire is not None:
+        from drivers.sim.pins import close_contact  # noqa: PLC0415 - a gate with real pins does not load it
+
+        close_contact(factory, pins.fire)  # an intact loop; left open it would mean fire
+    return factory
 
 
 PartT = TypeVar("PartT", bound=Closing)
@@ -194,15 +243,23 @@ def _open_buttons(config: Config, post: Post, factory: object) -> AttendantButto
 
 
 class ThermometerPart:
-    """The thermometer, opened when it is first needed and again after it could not be opened.
+    """The thermometer, opened at the start, and tried again at each request while it cannot be opened.
 
     `open_part` gives the bus; a simulated one in demo and tests.
     """
 
-    def __init__(self, section: ThermometerSection, open_part: Callable[[], I2cBus] | None = None) -> None:
+    def __init__(
+        self, section: ThermometerSection, post: Post, open_part: Callable[[], I2cBus] | None = None
+    ) -> None:
         self._section = section
-        self._open_part = open_part or partial(_open_bus, section)
+        self._post = post
+        self._open_part = open_part or partial(open_thermometer_bus, section)
         self._driver: Mlx90614 | None = None
+
+    def prepare(self) -> None:
+        """Open the part before the first visitor comes; one that cannot be opened is posted as failed."""
+        with _posted(self._post, Device.THERMOMETER):
+            self._open()
 
     def measure(self) -> Measurement:
         """Take one reading; every fault is an outcome, nothing is raised for one."""
@@ -213,25 +270,43 @@ class ThermometerPart:
         return as_measurement(driver.measure())
 
     def _open(self) -> Mlx90614:
-        section = self._section
-        driver = Mlx90614(
-            self._open_part(),
-            VARIANTS[section.variant],
-            sleep=sleep,
-            address=section.address,
-            vdd_mv=section.vdd_mv,
-            offset_cc=section.offset_cc,
-            ambient_to_core=AMBIENT_TO_CORE[section.ambient_to_core],
-        )
-        identity = driver.identify()
-        if not identity.emissivity_is_factory:
-            log.error("thermometer %s: somebody has changed its emissivity; replace it", identity.serial)
+        bus = self._open_part()
+        driver = thermometer_driver(self._section, bus)
+        try:
+            identity = _checked_identity(driver)
+        except DeviceError:
+            bus.close()  # it is opened anew at the next request
+            raise
         log.info("thermometer %s, fingerprint %s", identity.serial, identity.fingerprint)
         self._driver = driver
         return driver
 
 
-def _open_bus(section: ThermometerSection) -> I2cBus:
+def _checked_identity(driver: Mlx90614) -> Identity:
+    identity = driver.identify()
+    if not identity.emissivity_is_factory:
+        # Its readings are scaled by a value that somebody has written: a fever could pass for normal.
+        raise PartFailed(
+            f"thermometer {identity.serial}", "its emissivity has been changed", "replace the part"
+        )
+    return identity
+
+
+def thermometer_driver(section: ThermometerSection, bus: I2cBus) -> Mlx90614:
+    """Fit the driver to the part that the configuration describes."""
+    return Mlx90614(
+        bus,
+        VARIANTS[section.variant],
+        sleep=sleep,
+        address=section.address,
+        vdd_mv=section.vdd_mv,
+        offset_cc=section.offset_cc,
+        ambient_to_core=AMBIENT_TO_CORE[section.ambient_to_core],
+    )
+
+
+def open_thermometer_bus(section: ThermometerSection) -> I2cBus:
+    """Open the bus that the thermometer hangs on, real or simulated. Raises DeviceNotAvailable."""
     if section.bus != SIMULATED_BUS:
         return open_bus(section.bus, I2C_TIMEOUT_MS)
     from drivers.sim.mlx90614 import SimMlx90614  # noqa: PLC0415 - a gate with a real part does not load it

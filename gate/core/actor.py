@@ -56,6 +56,9 @@ from gate.core.texts import Key
 MEASURE_TRIES_MAX: Final = 3
 # A code that was just used is still in front of the camera while its owner walks through.
 SAME_CODE_NS: Final = 3 * NS_PER_S
+# So is, for a moment, the code of somebody who has stepped away. Whoever comes with a phone held out ahead
+# loses nothing by it: the first measurement takes as long.
+AWAY_CODE_NS: Final = NS_PER_S
 LEDGER_RETRY_NS: Final = 10 * NS_PER_S
 # What waits in memory while the ledger fails: a fault serves no visits, so this is hours of device faults.
 UNWRITTEN_MAX: Final = 1000
@@ -95,8 +98,8 @@ class GateActor:
         self._visit: Visit | None = None
         self._visits = 0
         self._next_waits = False
-        self._used_payload: bytes | None = None
-        self._used_until_ns = 0
+        self._present: bool | None = None  # unknown until a presence sensor has spoken
+        self._over_until_ns: dict[bytes, int] = {}  # codes of people who have had their turn
         self._asked: tuple[Effect, ...] = ()
         self._unwritten: deque[Event] = deque()
         self._dropped = 0
@@ -132,10 +135,10 @@ class GateActor:
         """Return the monotonic instant (ns) at which `TimePassed` is due, or None."""
         visit = self._visit
         instants = [] if self._retry_ns is None else [self._retry_ns]
-        if visit is not None:
+        if visit is not None and visit.left_ns is not None:
+            instants.append(visit.left_ns + self._policy.timing.leave_grace_s * NS_PER_S)
+        elif visit is not None:
             instants.append(visit.deadline_ns)
-            if visit.left_ns is not None:
-                instants.append(visit.left_ns + self._policy.timing.leave_grace_s * NS_PER_S)
         return min(instants, default=None)
 
     # --- the service itself
@@ -153,7 +156,7 @@ class GateActor:
             yield Record(self._unwritten.popleft())
         yield from self._break_off(now)
         yield Record(events.gate_stopped())
-        yield Show(Key.CLOSED, LightSignal.OFF)
+        yield self._idle() if self._conditions.fire else Show(Key.CLOSED, LightSignal.OFF)
 
     def _inbox_overflowed(self, happened: InboxOverflowed, _now: Moment) -> Iterator[Effect]:
         yield Record(events.anomaly("inbox_overflowed", f"{happened.lost} inputs lost"))
@@ -263,16 +266,18 @@ class GateActor:
     # --- a visit begins and ends
 
     def _person_arrived(self, _happened: PersonArrived, now: Moment) -> Iterator[Effect]:
+        self._present = True
         visit = self._visit
-        if visit is not None and visit.state is State.FAREWELL and visit.left_ns is not None:
-            yield from self._end(visit, Result.LEFT, now)  # this is the next person
+        if visit is not None and visit.left_ns is not None:
+            # Nothing tells whether the same person has come back, and evidence is for one person only.
+            yield from self._end(visit, Result.LEFT, now)
         elif visit is not None:
-            visit.left_ns = None
             self._next_waits = visit.state is State.AUTHORISED  # whoever is authorised has left the spot
         if self._visit is None:
             yield from self._begin(now)
 
     def _person_left(self, _happened: PersonLeft, now: Moment) -> Iterator[Effect]:
+        self._present = False
         self._next_waits = False
         # Who is authorised leaves by walking through.
         if self._visit is not None and self._visit.state is not State.AUTHORISED:
@@ -309,8 +314,13 @@ class GateActor:
 
     def _forget(self, visit: Visit, now: Moment) -> None:
         if visit.payload is not None:
-            self._used_payload, self._used_until_ns = visit.payload, now.mono_ns + SAME_CODE_NS
+            self._is_over(visit.payload, now.mono_ns, now.mono_ns + SAME_CODE_NS)
         self._visit = None
+
+    def _is_over(self, payload: bytes, now_ns: int, until_ns: int) -> None:
+        held = {code: end_ns for code, end_ns in self._over_until_ns.items() if end_ns > now_ns}
+        held[payload] = max(until_ns, held.get(payload, 0))
+        self._over_until_ns = held
 
     def _end(self, visit: Visit, result: Result, now: Moment) -> Iterator[Record]:
         """End the visit from any state; whoever showed or measured anything leaves a record."""
@@ -337,12 +347,17 @@ class GateActor:
 
     def _codes_read(self, happened: CodesRead, now: Moment) -> Iterator[Effect]:
         payloads = happened.payloads
-        if payloads == (self._used_payload,) and now.mono_ns < self._used_until_ns:
+        if self._present is False and Device.PRESENCE not in self._conditions.failed:
+            for payload in payloads:
+                self._is_over(payload, now.mono_ns, now.mono_ns + AWAY_CODE_NS)
+        if all(now.mono_ns < self._over_until_ns.get(payload, 0) for payload in payloads):
             return
         if self._visit is None:
             yield from self._begin(now)
         visit = self._visit
         if visit is None or visit.state not in OPEN_STATES:
+            if visit is not None and visit.state is not State.AUTHORISED:
+                visit.payload = payloads[0]  # what is still held up is this visitor's, and not the next one's
             return
         if len(payloads) > 1:
             yield from self._several_codes(visit)
@@ -503,8 +518,9 @@ class GateActor:
         yield curing_screen(decision)
 
     def _authorise(self, visit: Visit, decision: Decision, now: Moment) -> Iterator[Effect]:
+        if visit.left_ns is not None:  # who has stepped away would leave the open arm to somebody else
+            return
         self._move(visit, Happening.ADMITTED, now, self._policy.timing.pass_s)
-        visit.left_ns = None
         yield from self._record_decision(visit, Stage.AUTHORISED, decision, now)
         yield Unlock(self._policy.timing.unlock_ms)
         yield Show(Key.PASS_PLEASE, LightSignal.GO)
@@ -577,7 +593,7 @@ class GateActor:
         if visit.left_ns is not None and now.mono_ns >= visit.left_ns + grace_ns:
             yield from self._end(visit, Result.LEFT, now)
             yield self._idle()
-        elif now.mono_ns >= visit.deadline_ns:
+        elif visit.left_ns is None and now.mono_ns >= visit.deadline_ns:
             yield from self._deadline(visit, now)
 
     def _deadline(self, visit: Visit, now: Moment) -> Iterator[Effect]:

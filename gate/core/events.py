@@ -5,8 +5,8 @@ No event holds a name, an ID number, a picture or the payload of a code (AL-2).
 """
 
 import json
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -17,6 +17,11 @@ from gate.core.policy import Decision, Disposition, Finding, Verdict
 
 EVENT_VERSION: Final = 1
 BODY_BYTES_MAX: Final = 16_384
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Made once: encoding stands between the last evidence and the turnstile. An event is a tree, hence no check.
+_ENCODER: Final = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, separators=(",", ":"), allow_nan=False
+)
 
 
 class Kind(StrEnum):
@@ -79,7 +84,7 @@ def encode(event: Event, origin: Origin, seq: int, now: Moment) -> bytes:
         "id": f"{origin.gate}/{origin.epoch}/{seq}",
         "source": f"hg/1/{origin.site}/{origin.gate}",
         "type": f"hg.{event.kind}.v{EVENT_VERSION}",
-        "time": datetime.fromtimestamp(now.wall_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        "time": (_UNIX_EPOCH + timedelta(milliseconds=now.wall_ms)).isoformat(timespec="milliseconds"),
         "datacontenttype": "application/json",
         "dataschema": f"urn:health-gate:event:{EVENT_VERSION}",
         "data": {
@@ -92,7 +97,7 @@ def encode(event: Event, origin: Origin, seq: int, now: Moment) -> bytes:
             **event.data,
         },
     }
-    text = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = _ENCODER.encode(envelope)
     return text.encode(errors="replace")  # what is no text, as in a file name of stray bytes, becomes "?"
 
 
@@ -115,17 +120,14 @@ def visit_decided(
         "policy_hash": decision.policy_hash,
         "evidence": _evidence(evidence),
         "steps": [
-            {"verdict": str(step.verdict), "findings": [_finding(finding) for finding in step.deciding]}
+            {"verdict": str(step.verdict), "findings": [_finding(finding) for finding in step.against]}
             for step in steps
         ],
         "duration_ms": duration_ms,
     }
     # Who walks away from a raised temperature is reported like one who is turned away (BU-3).
-    abnormal = stage in {Stage.REFUSED, Stage.UNDECIDED} and decision.verdict in {
-        Verdict.REFUSE,
-        Verdict.RETEST,
-    }
-    return Event(Kind.VISIT_DECIDED, data, abnormal)
+    against = decision.verdict is Verdict.REFUSE or decision.retest_wanted
+    return Event(Kind.VISIT_DECIDED, data, against and stage in {Stage.REFUSED, Stage.UNDECIDED})
 
 
 def visit_closed(visit: str, result: Result, duration_ms: int | None) -> Event:
@@ -197,7 +199,15 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
 def _measurement(measurement: Measurement) -> dict[str, Any]:
     if isinstance(measurement, Unmeasured):
         return {"unmeasured": measurement.reason, "detail": measurement.detail[:200]}
-    return {**asdict(measurement), "corrections": dict(measurement.corrections)}
+    return {
+        "value_cc": measurement.value_cc,
+        "low_cc": measurement.low_cc,
+        "high_cc": measurement.high_cc,
+        "samples_cc": measurement.samples_cc,
+        "spread_cc": measurement.spread_cc,
+        "ambient_cc": measurement.ambient_cc,
+        "corrections": dict(measurement.corrections),
+    }
 
 
 def _code(code: CodeResult) -> dict[str, Any]:

@@ -183,6 +183,11 @@ class Decision:
         return tuple(finding for finding in self.findings if finding.verdict is self.verdict)
 
     @property
+    def against(self) -> tuple[Finding, ...]:
+        """The findings that stand against a pass."""
+        return tuple(finding for finding in self.findings if finding.verdict is not Verdict.ADMIT)
+
+    @property
     def curable(self) -> bool:
         """True when everything that stands against a pass can be put right in this visit."""
         return self.verdict is Verdict.REFUSE and all(finding.curable for finding in self.deciding)

@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 MQTT_PORT: Final = 1883  # IANA: mqtt
 
@@ -35,7 +35,7 @@ class BrokerAddress:
 
     @classmethod
     def parse(cls, url: str) -> "BrokerAddress":
-        """Read mqtt://[user:password@]host[:port]. Raises BrokerError."""
+        """Read mqtt://[user:password@]host[:port], signs in user and password as %40. Raises BrokerError."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port or MQTT_PORT
@@ -43,7 +43,10 @@ class BrokerAddress:
             raise BrokerError(f"{url}: {error}") from error
         if parts.scheme != "mqtt" or not host:
             raise BrokerError(f"{url}: write it as mqtt://user:password@host:1883")
-        return cls(host, port, parts.username, parts.password)
+        user, password = (
+            None if word is None else unquote(word) for word in (parts.username, parts.password)
+        )
+        return cls(host, port, user, password)
 
 
 class DemoBroker:

@@ -12,7 +12,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from gate.app.application import LEDGER_NAME, Application
+from gate.app.application import LEDGER_NAME, Application, claim
 from gate.app.simulated import SCENE_NAME, SimulatedGate, without_hardware
 from gate.config import CameraSection, Config, GateSection, MqttSection, load_policy
 from gate.core.effects import Effect
@@ -61,9 +61,13 @@ def run_morning(
     """Play `count` visitors, tell about it, and return whether every visit reached the witness.
 
     A ledger of an earlier run in `state` is put aside, never overwritten. Raises StageError when the gate
-    does something else than the script expects, BrokerError when the broker cannot be used.
+    does something else than the script expects, BrokerError when the broker cannot be used, StateFolderError
+    when the folder cannot be, and OSError when `events_file` cannot be written.
     """
-    _put_aside(state)
+    with claim(state):  # or the ledger of a gate that is running would be put aside
+        _put_aside(state)
+    if events_file is not None:
+        events_file.write_bytes(b"")  # better now than after the morning
     console = Console(quiet=headless, highlight=False)
     rng = random.Random(seed)  # noqa: S311 - a draw of visitors, not a secret
     config = _config(state, lang)
@@ -147,7 +151,6 @@ def _mqtt(state: Path, address: BrokerAddress) -> MqttSection:
 
 
 def _put_aside(state: Path) -> None:
-    state.mkdir(parents=True, exist_ok=True)
     if not (state / LEDGER_NAME).exists():
         return
     number = next(n for n in count_from(1) if not (state / f"ledger-{n}.db").exists())

@@ -4,29 +4,43 @@ import queue
 import threading
 from typing import Final
 
-from gate.core.inputs import InboxOverflowed, Input
+from gate.core.inputs import FireAlarmChanged, InboxOverflowed, Input, Stopped
 
 INBOX_MAX: Final = 1000  # a minute of a camera that reads sixteen codes a second
+NEVER_LOST: Final = (FireAlarmChanged, Stopped)  # both are rare
 
 
 class Inbox:
-    """Inputs in the order of arrival. A full inbox loses the newest and says how many."""
+    """Inputs in the order of arrival. A full inbox loses the newest and says how many.
+
+    A fire alarm and the request to stop are kept even then.
+    """
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[Input] = queue.Queue(INBOX_MAX)
+        # A SimpleQueue, because a signal handler posts from within the very thread that takes: the lock of a
+        # plain queue, held at that moment, would never be released.
+        self._queue: queue.SimpleQueue[Input | None] = queue.SimpleQueue()
         self._lost = 0
         self._lock = threading.Lock()
+        self._crash: BaseException | None = None
 
     def post(self, happened: Input) -> None:
         """Hand in one input from any thread; returns at once."""
-        try:
-            self._queue.put_nowait(happened)
-        except queue.Full:
-            with self._lock:
-                self._lost += 1
+        if isinstance(happened, NEVER_LOST) or self._queue.qsize() < INBOX_MAX:
+            self._queue.put(happened)
+            return
+        with self._lock:
+            self._lost += 1
+
+    def crash(self, error: BaseException) -> None:
+        """Let the next `take` raise the programming error that has ended another thread."""
+        self._crash = error
+        self._queue.put(None)  # wakes the one who waits
 
     def take(self, timeout_s: float | None) -> Input | None:
         """Return the next input, or None when none came within `timeout_s` seconds."""
+        if self._crash is not None:
+            raise self._crash
         with self._lock:
             lost, self._lost = self._lost, 0
         if lost:

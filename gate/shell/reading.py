@@ -9,9 +9,18 @@ from gate.core.inputs import Input, ReadingTaken
 
 
 class ReadingThread:
-    """Takes a reading for the newest request; `measure` may take seconds and must not raise."""
+    """Takes a reading for the newest request; `measure` may take seconds and must not raise.
 
-    def __init__(self, measure: Callable[[], Measurement], post: Callable[[Input], None]) -> None:
+    `prepare` is called once in the thread, before the first request is looked at.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[], Measurement],
+        post: Callable[[Input], None],
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._prepare = prepare
         self._measure = measure
         self._post = post
         self._requests: queue.Queue[str | None] = queue.Queue()
@@ -31,6 +40,7 @@ class ReadingThread:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        self._prepare()
         while (visit := self._newest()) is not None:
             self._post(ReadingTaken(visit, self._measure()))
 

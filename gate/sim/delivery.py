@@ -12,7 +12,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Final
 
-from gate.ports import Outbox
+from gate.ports import Entry, Outbox
 from gate.sim.timeline import Timeline
 
 WINDOW: Final = 20
@@ -32,7 +32,10 @@ class Centre:
 
 
 class Broker:
-    """Takes messages and hands them on, unless it is away; repeats some when told to."""
+    """Takes messages and hands them on, unless it is away; repeats some when told to.
+
+    `most_under_way` is the most messages that ever waited for an acknowledgement at one time.
+    """
 
     def __init__(self, timeline: Timeline, centre: Centre, seed: int) -> None:
         self._timeline = timeline
@@ -40,16 +43,29 @@ class Broker:
         self._rng = random.Random(f"{seed}/broker")  # noqa: S311 - chance to be repeated, not a secret
         self.connection = 0
         self.away = False
-        self.repeats = False
+        self.under_way = self.most_under_way = 0
+        self._repeats = False
 
-    def go_away(self) -> None:
-        """Drop every connection; what is under way is lost on the way there, or on the way back."""
-        self.away = True
+    def fail(self, word: str) -> None:
+        """Repeat messages; or drop every connection: what is under way is lost on its way there or back."""
+        if word == "duplicates":
+            self._repeats = True
+        else:
+            self.away = True
+            self._hang_up()
+
+    def connect(self) -> int:
+        """Take a new connection in place of the one before; return its number."""
+        self._hang_up()
+        return self.connection
+
+    def _hang_up(self) -> None:
         self.connection += 1
+        self.under_way = 0
 
     def come_back(self) -> None:
-        """Take connections again."""
-        self.away = False
+        """Work as it should again."""
+        self.away = self._repeats = False
 
     def reconnect_s(self) -> float:
         """Draw the pause of a sink before its next attempt."""
@@ -57,24 +73,29 @@ class Broker:
 
     def publish(self, seq: int, body: bytes, acknowledged: Callable[[], None]) -> None:
         """Take one message of the present connection; call back when it is acknowledged, if ever."""
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
         there_s = self._rng.uniform(0.005, 0.08)
         self._timeline.after(there_s, partial(self._arrived, self.connection, seq, body, acknowledged))
 
     def _arrived(self, connection: int, seq: int, body: bytes, acknowledged: Callable[[], None]) -> None:
         if connection != self.connection:
             return
-        for _ in range(1 + (self.repeats and self._rng.random() < 0.5)):
+        for _ in range(1 + (self._repeats and self._rng.random() < 0.5)):
             self._centre.receive(seq, body)
         back_s = self._rng.uniform(0.005, 0.3)
         self._timeline.after(back_s, partial(self._acknowledge, connection, acknowledged))
 
     def _acknowledge(self, connection: int, acknowledged: Callable[[], None]) -> None:
         if connection == self.connection:
+            self.under_way -= 1
             acknowledged()
 
 
 class SimSink:
     """Sends from one outbox for as long as the gate has power; `notify` says that there is something new."""
+
+    window = WINDOW
 
     def __init__(self, outbox: Outbox, broker: Broker, timeline: Timeline) -> None:
         self._outbox = outbox
@@ -86,11 +107,6 @@ class SimSink:
         self._sent = self._saved = outbox.acknowledged()
         self._under_way: set[int] = set()
         self._saving = False
-
-    @property
-    def under_way(self) -> int:
-        """How many messages wait for an acknowledgement."""
-        return len(self._under_way)
 
     def stop(self) -> None:
         """The power is gone: nothing is sent or saved any more."""
@@ -109,19 +125,22 @@ class SimSink:
     def _connect(self) -> None:
         self._connecting = False
         if not self._broker.away:
-            self._connection = self._broker.connection
+            self._connection = self._broker.connect()
             self._under_way.clear()
             self._sent = self._outbox.acknowledged()
         self.notify()
 
     def _send(self) -> None:
-        room = WINDOW - len(self._under_way)
+        room = self.window - len(self._under_way)
         if room <= 0:
             return
         for entry in self._outbox.pending(self._sent, room):
-            self._under_way.add(entry.seq)
             self._sent = entry.seq
-            self._broker.publish(entry.seq, entry.body, partial(self._taken, entry.seq))
+            self._publish(entry)
+
+    def _publish(self, entry: Entry) -> None:
+        self._under_way.add(entry.seq)
+        self._broker.publish(entry.seq, entry.body, partial(self._taken, entry.seq))
 
     def _taken(self, seq: int) -> None:
         if self._stopped:

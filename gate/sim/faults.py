@@ -70,7 +70,8 @@ def schedule(seed: int, kinds: frozenset[str], until_ns: int) -> list[Fault]:
 
 def _of_kind(name: str, seed: int, until_ns: int) -> list[Fault]:
     rng = random.Random(f"{seed}/faults/{name}")  # noqa: S311 - chance to be repeated, not a secret
-    kind, faults = _KINDS[name], []
+    kind = _KINDS[name]
+    faults: list[Fault] = []
     at_s = FIRST_FAULT_S + rng.expovariate(1 / kind.pause_s)
     while True:
         lasts_s = _mostly_short(rng, *kind.lasts_s)

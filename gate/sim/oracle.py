@@ -26,13 +26,13 @@ from typing import Any, Final
 
 from gate.core.actor import UNWRITTEN_MAX, GateActor
 from gate.core.chain import genesis, link
-from gate.core.inputs import CodesRead, Input, MaskSeen
+from gate.core.inputs import CodesRead, Input, MaskSeen, RecordFailed
 from gate.core.mode import Mode
 from gate.core.moment import NS_PER_S
 from gate.core.policy import Policy
 from gate.ports import Outbox
-from gate.sim.delivery import WINDOW, Centre, SimSink
-from gate.sim.people import Person
+from gate.sim.delivery import WINDOW, Broker, Centre
+from gate.sim.people import Person, subject_of
 from gate.store.ledger import verify
 
 VISIT_S_MAX: Final = 300
@@ -76,7 +76,11 @@ class Seen:
 
 
 class Oracle:
-    """Watches one run. `at_gate` returns who stands, or was the last to stand, before the gate."""
+    """Watches one run.
+
+    `at_gate` returns who stands, or was the last to stand, before the gate; `reported` returns whether the
+    presence sensor says that somebody does.
+    """
 
     def __init__(
         self,
@@ -84,13 +88,17 @@ class Oracle:
         error_cc: int,
         now_ns: Callable[[], int],
         at_gate: Callable[[], Person | None],
+        reported: Callable[[], bool],
         centre: Centre,
+        broker: Broker,
     ) -> None:
         self._policy = policy
         self._limit_cc = policy.temperature.abnormal_cc + error_cc
         self._now_ns = now_ns
         self._at_gate = at_gate
+        self._reported = reported
         self._centre = centre
+        self._broker = broker
         self._findings = Findings(now_ns)
         self._add = self._findings.add
         self.stages: Counter[str] = Counter()
@@ -99,7 +107,6 @@ class Oracle:
         self.records = 0
         self._actor: GateActor | None = None
         self._outbox: Outbox | None = None
-        self._sink: SimSink | None = None
         self._hash = b""
         self._checked = 0
         self._unused: set[str] = set()
@@ -120,11 +127,16 @@ class Oracle:
         """What was found so far."""
         return self._findings.violations
 
+    @property
+    def chain(self) -> bytes:
+        """The hash of the chain over all records seen."""
+        return self._hash
+
     # --- the gate's life
 
-    def powered(self, actor: GateActor, outbox: Outbox, sink: SimSink, epoch: str) -> None:
+    def powered(self, actor: GateActor, outbox: Outbox, epoch: str) -> None:
         """Take note of a start; `outbox` reads the ledger over a connection of its own."""
-        self._actor, self._outbox, self._sink = actor, outbox, sink
+        self._actor, self._outbox = actor, outbox
         self._powered_ns = self._now_ns()
         self._hash = self._hash or genesis(epoch)
 
@@ -136,6 +148,7 @@ class Oracle:
         self._owed.clear()
         self._actor = None
         self._held = False
+        self._unlocked_ns = None
         self._unused.clear()
         self._visit = None
         self._seen.clear()
@@ -144,10 +157,10 @@ class Oracle:
 
     def happened(self, happened: Input) -> None:
         """Take note of an input before the gate sees it."""
-        self._alarms = 0
-        if isinstance(happened, CodesRead):
-            for payload in happened.payloads:
-                self._code_ns[payload] = self._now_ns()
+        if not isinstance(happened, RecordFailed):  # that one is part of the step under way
+            self._alarms = 0
+        if isinstance(happened, CodesRead) and len(happened.payloads) == 1:
+            self._code_ns[happened.payloads[0]] = self._now_ns()
         elif isinstance(happened, MaskSeen):
             visit, person = self._actor and self._actor.visit, self._at_gate()
             if visit and person:
@@ -188,10 +201,13 @@ class Oracle:
 
     # --- passages
 
+    @property
+    def evacuating(self) -> bool:
+        """Whether everybody may pass."""
+        return self._held or self._fire_ns is not None
+
     def rotated(self) -> bool:
-        """Oracle 2: the arm really turns now; return whether the ledger owes an alarm for it."""
-        if self._held or self._fire_ns is not None:
-            return False
+        """Oracle 2: the gate will now hear of a passage; return whether the ledger owes an alarm for it."""
         unlocked_ns, self._unlocked_ns = self._unlocked_ns, None
         span_ns = (self._policy.timing.pass_s + _SIGNAL_S) * NS_PER_S
         return unlocked_ns is None or self._now_ns() - unlocked_ns > span_ns
@@ -235,17 +251,16 @@ class Oracle:
             self._take(envelope["type"], data)
 
     def _take(self, kind: str, data: dict[str, Any]) -> None:
-        visit = data.get("visit")
         if kind == "hg.visit.decided.v1":
             self.stages[data["stage"]] += 1
             if data["stage"] == "authorised":
-                self._unused.add(visit)
-                self._check_evidence(visit, data)
+                self._unused.add(data["visit"])
+                self._check_evidence(data["visit"], data)
         elif kind == "hg.visit.closed.v1":
             self.results[data["result"]] += 1
-            self._unused.discard(visit)
+            self._unused.discard(data["visit"])
         if kind == "hg.passage.forced.v1" or data.get("result") == "forced":
-            self._alarm(visit, late=bool(data.get("late")))
+            self._alarm(data["visit"], late=bool(data.get("late")))
 
     def _alarm(self, visit: str | None, *, late: bool) -> None:
         self._alarms += 1
@@ -258,8 +273,8 @@ class Oracle:
 
     def _check_evidence(self, visit: str, data: dict[str, Any]) -> None:
         person = self._at_gate()
-        if person is None:
-            self._add(3, visit, "authorised although nobody has been at the gate")
+        if person is None or not self._reported():
+            self._add(3, visit, "authorised although nobody is reported to be at the gate")
             return
         found = {finding["reason"] for finding in data["findings"]}
         vouched = data["evidence"]["attendant"] == "confirmed"
@@ -278,17 +293,19 @@ class Oracle:
         if 2 * own <= len(seen.forehead):
             self._add(3, visit, f"person {person.number} authorised on the foreheads of {seen.forehead}")
         elif person.core_cc >= self._limit_cc:
-            self._add(3, visit, f"person {person.number} authorised with a true {person.core_cc / 100:.2f} °C")
+            self._add(
+                3, visit, f"person {person.number} authorised with a true {person.core_cc / 100:.2f} °C"
+            )
         elif not vouched:
             self._check_age(visit, "temperature", seen.forehead_ns)
 
     def _check_code(self, visit: str, person: Person, code: dict[str, Any] | None, *, vouched: bool) -> None:
-        subject = code and code["subject"]
-        payloads = {**person.subjects}
-        if subject not in payloads:
+        subject = code["subject"] if code else None
+        if subject != subject_of(person.number).hex():
             self._add(3, visit, f"person {person.number} authorised on the code of subject {subject}")
         elif not vouched:
-            self._check_age(visit, "code", self._code_ns.get(payloads[subject], 0))
+            shown = (*person.codes, *person.later_codes)
+            self._check_age(visit, "code", max(self._code_ns.get(payload, 0) for payload in shown))
 
     def _check_age(self, visit: str, what: str, since_ns: int) -> None:
         age_ns = self._now_ns() - since_ns
@@ -308,14 +325,15 @@ class Oracle:
 
     def audit(self) -> None:
         """Look at what time alone can make wrong, and at what has been acknowledged; asked now and then."""
-        if self._actor is None or self._sink is None:
+        if self._actor is None:
             return
         age_ns = self._now_ns() - self._visit_ns
         if self._visit is not None and age_ns > VISIT_S_MAX * NS_PER_S:
             self._add(5, self._visit, f"still not ended after {age_ns // NS_PER_S} s")
             self._visit_ns = self._now_ns()
-        if self._sink.under_way > WINDOW:
-            self._add(5, None, f"{self._sink.under_way} messages under way")
+        if self._broker.most_under_way > WINDOW:
+            self._add(5, None, f"{self._broker.most_under_way} messages under way at one time")
+            self._broker.most_under_way = 0
         if self._actor.unwritten > UNWRITTEN_MAX:
             self._add(5, None, f"{self._actor.unwritten} events wait for the ledger")
         if not self._actor.unwritten:

@@ -1,5 +1,6 @@
-"""Who comes to the gate: seeded arrivals over the day, each a person with a truth that the gate cannot see."""
+"""Who comes to the gate: seeded arrivals over the day, each with a truth that the gate cannot see."""
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -69,7 +70,7 @@ _WEIGHTS: Final = {
 
 @dataclass(slots=True)
 class Person:
-    """One person. Temperatures in centi-degrees; `heat_cc` is what sun or haste adds to the forehead at first.
+    """One person, temperatures in centi-degrees; `heat_cc` is what the sun adds to the forehead at first.
 
     `codes` are held up together from `shows_s` after stepping up; `later_codes` once something was wrong.
     """
@@ -89,7 +90,7 @@ class Person:
     def forehead_cc(self, now_ns: int) -> int:
         """Return the temperature of the forehead, said as core temperature, at an instant at the gate."""
         waited_s = max(0.0, (now_ns - self.stepped_up_ns) / NS_PER_S)
-        return round(self.core_cc + self.heat_cc * 0.5 ** (waited_s / _HEAT_HALVES_S))
+        return self.core_cc + round(self.heat_cc * math.exp2(-waited_s / _HEAT_HALVES_S))
 
 
 class Issuer:
@@ -165,17 +166,17 @@ class Population:
             kind=kind or drawn,
             core_cc=min(3680, max(3590, round(rng.gauss(3645, 15)))),
             heat_cc=0,
-            codes=(self._issuer.sign(self._number, now_s),),
+            codes=(),
             later_codes=(),
             masked=True,
             shows_s=rng.uniform(0.2, 5),
             patience_s=rng.uniform(25, 90),
             hurries=rng.random() < 0.6,
         )
-        return self._with_traits(person, now_s)
+        return self._with_codes(self._with_body(person), now_s)
 
-    def _with_traits(self, person: Person, now_s: int) -> Person:  # noqa: PLR0912 - one branch per kind
-        rng, sign, number = self._rng, self._issuer.sign, person.number
+    def _with_body(self, person: Person) -> Person:
+        rng = self._rng
         match person.kind:
             case Kind.RAISED_THEN_NORMAL:
                 return replace(person, heat_cc=rng.randint(110, 180))
@@ -187,12 +188,22 @@ class Population:
                 return replace(person, core_cc=rng.randint(3751, 3990), patience_s=rng.uniform(4, 90))
             case Kind.MASK_LATE | Kind.MASK_NEVER:
                 return replace(person, masked=False)
+            case Kind.WALKS_AWAY | Kind.PUSHES:
+                return replace(person, patience_s=rng.uniform(0.1, 15))
+            case _:
+                return person
+
+    def _with_codes(self, person: Person, now_s: int) -> Person:
+        sign, number = self._issuer.sign, person.number
+        own = (sign(number, now_s),)
+        person = replace(person, codes=own)
+        match person.kind:
             case Kind.EXPIRED:
-                return replace(person, codes=(sign(number, now_s, valid_s=-rng.randint(1, 80_000)),))
+                return replace(person, codes=(sign(number, now_s, valid_s=-self._rng.randint(1, 80_000)),))
             case Kind.EXPIRED_THEN_GOOD:
-                return replace(person, codes=(sign(number, now_s, valid_s=-3600),), later_codes=person.codes)
+                return replace(person, codes=(sign(number, now_s, valid_s=-3600),), later_codes=own)
             case Kind.FORGED:
-                return replace(person, codes=(forged(person.codes[0]),))
+                return replace(person, codes=(forged(own[0]),))
             case Kind.RED:
                 return replace(person, codes=(sign(number, now_s, status=Status.RED),))
             case Kind.FOREIGN:
@@ -202,11 +213,6 @@ class Population:
             case Kind.TWO_CODES:
                 # Somebody else's pass, such as a parent's, beside one's own.
                 self._number += 1
-                both = (*person.codes, sign(self._number, now_s))
-                return replace(person, codes=both, later_codes=person.codes)
-            case Kind.WALKS_AWAY:
-                return replace(person, patience_s=rng.uniform(0.1, 12))
-            case Kind.PUSHES:
-                return replace(person, patience_s=rng.uniform(0.5, 15))
+                return replace(person, codes=(*own, sign(self._number, now_s)), later_codes=own)
             case _:
                 return person

@@ -8,6 +8,7 @@ is a connection of its own for the thread that sends. `verify` reads a file with
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -18,11 +19,17 @@ from gate.core.events import Event, Kind, Origin, encode
 from gate.core.moment import Moment
 from gate.ports import Entry, RecordFailure
 
-# A record of some 1 kB fills a small page; two pages (record and head) are what one commit writes.
-PAGE_BYTES: Final = 2048
+# One commit logs whole pages: those of the record, and up to four that change by a few bytes each (head, file
+# header, leaf and index of the table). With small pages that is 9 kB on the disk for a record of 1.4 kB; with
+# pages of 2048 bytes it is 15.
+PAGE_BYTES: Final = 512
 BUSY_MS: Final = 2000
 SCHEMA_VERSION: Final = 1
 OPEN_VISITS_LOOKED_AT: Final = 1000
+
+
+# What a damaged file leads to: a row that is missing, a value of another type, or what SQLite itself finds.
+DAMAGE: Final = (sqlite3.Error, TypeError, ValueError)
 
 
 class LedgerError(Exception):
@@ -37,18 +44,17 @@ class Ledger:
 
     def __init__(self, path: Path | str, *, site: str, gate: str, new_epoch: str, boot_id: str) -> None:
         try:
-            self._db = _connect(path)
-            _prepare(self._db, site, gate, new_epoch)
-            epoch, own_site, own_gate = self._db.execute("SELECT epoch, site, gate FROM ledger").fetchone()
-            self._seq, self._hash = self._db.execute("SELECT seq, hash FROM head").fetchone()
-            _check_tail(self._db, self._seq, self._hash, epoch)
-        except sqlite3.Error as error:
+            with ExitStack() as on_failure:
+                self._db = _connect(path)
+                on_failure.callback(self._db.close)
+                _prepare(self._db, site, gate, new_epoch)
+                epoch, *owner = self._db.execute("SELECT epoch, site, gate FROM ledger").fetchone()
+                _check_owner(path, owner, [site, gate])
+                self._seq, self._hash = self._db.execute("SELECT seq, hash FROM head").fetchone()
+                _check_tail(self._db, self._seq, self._hash, epoch)
+                on_failure.pop_all()
+        except (*DAMAGE, AttributeError) as error:
             raise LedgerError(_advice(path, f"cannot be opened ({error})")) from error
-        if (own_site, own_gate) != (site, gate):
-            raise LedgerError(
-                f"ledger {path} belongs to gate {own_site}/{own_gate}, not {site}/{gate}; "
-                "give this gate a state folder of its own"
-            )
         self._origin = Origin(site, gate, epoch, boot_id)
 
     @property
@@ -67,13 +73,23 @@ class Ledger:
         body = encode(event, self._origin, seq, now)
         digest = link(self._hash, body)
         try:
-            with self._db:
-                self._db.execute("INSERT INTO records VALUES (?, ?, ?)", (seq, body, digest))
-                self._db.execute("UPDATE head SET seq = ?, hash = ?", (seq, digest))
+            self._commit(seq, body, digest)
         except sqlite3.Error as error:
             raise RecordFailure(str(error)) from error
         self._seq, self._hash = seq, digest
         return Entry(seq, body)
+
+    def _commit(self, seq: int, body: bytes, digest: bytes) -> None:
+        # Begin and commit are spelled out because Python's own are prepared anew each time.
+        execute = self._db.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            execute("INSERT INTO records VALUES (?, ?, ?)", (seq, body, digest))
+            execute("UPDATE head SET seq = ?, hash = ?", (seq, digest))
+            execute("COMMIT")
+        except BaseException:
+            self._db.rollback()
+            raise
 
     def open_visits(self) -> tuple[str, ...]:
         """Return visits among the newest records that were decided and not closed, oldest first."""
@@ -166,19 +182,20 @@ def verify(path: Path) -> Verification:
 
     Raises LedgerError when there is no such file or it is no ledger.
     """
-    db = _open_read_only(path)
-    try:
-        (epoch,) = db.execute("SELECT epoch FROM ledger").fetchone()
-        head_seq, head_hash = db.execute("SELECT seq, hash FROM head").fetchone()
-        (acknowledged,) = db.execute("SELECT acknowledged FROM delivery").fetchone()
-    except (sqlite3.Error, TypeError, ValueError) as error:
-        raise LedgerError(_advice(path, f"is no ledger or is damaged ({error})")) from error
-    seq, previous, problem = _walk(db, epoch)
+    with closing(_open_read_only(path)) as db:
+        try:
+            db.execute("BEGIN")  # one view of a ledger that may be growing
+            (epoch,) = db.execute("SELECT epoch FROM ledger").fetchone()
+            head_seq, head_hash = db.execute("SELECT seq, hash FROM head").fetchone()
+            (acknowledged,) = db.execute("SELECT acknowledged FROM delivery").fetchone()
+            start = genesis(epoch)
+        except (*DAMAGE, AttributeError) as error:
+            raise LedgerError(_advice(path, f"is no ledger or is damaged ({error})")) from error
+        seq, previous, problem = _walk(db, epoch, start)
     if not problem and (seq, previous) != (head_seq, head_hash):
         problem, seq = f"the newest record should be number {head_seq}", seq + 1
     if not problem and not (isinstance(acknowledged, int) and 0 <= acknowledged <= seq):
         problem = f"acknowledged up to {acknowledged}, which does not exist"
-    db.close()
     return Verification(
         records=seq if not problem else max(seq - 1, 0),
         head_hash=previous.hex(),
@@ -190,19 +207,17 @@ def verify(path: Path) -> Verification:
 
 def entries(path: Path, after: int = 0) -> Iterator[Entry]:
     """Yield the entries of a ledger file in order, without changing it. Raises LedgerError."""
-    db = _open_read_only(path)
-    try:
-        for seq, body in db.execute("SELECT seq, body FROM records WHERE seq > ? ORDER BY seq", (after,)):
-            yield Entry(seq, body)
-    except sqlite3.Error as error:
-        raise LedgerError(_advice(path, f"is no ledger or is damaged ({error})")) from error
-    finally:
-        db.close()
+    with closing(_open_read_only(path)) as db:
+        try:
+            for seq, body in db.execute("SELECT seq, body FROM records WHERE seq > ? ORDER BY seq", (after,)):
+                yield Entry(seq, body)
+        except sqlite3.Error as error:
+            raise LedgerError(_advice(path, f"is no ledger or is damaged ({error})")) from error
 
 
-def _walk(db: sqlite3.Connection, epoch: str) -> tuple[int, bytes, str]:
+def _walk(db: sqlite3.Connection, epoch: str, start: bytes) -> tuple[int, bytes, str]:
     """Follow the chain; return the last sequence number looked at, the last good hash, and what is wrong."""
-    previous, expected = genesis(epoch), 0
+    previous, expected = start, 0
     try:
         for seq, body, digest in db.execute("SELECT seq, body, hash FROM records ORDER BY seq"):
             expected += 1
@@ -222,49 +237,72 @@ def _says(body: bytes, epoch: str, seq: int) -> bool:
     try:
         data = json.loads(body)["data"]
         return bool(data["epoch"] == epoch and data["seq"] == seq)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
 def _connect(path: Path | str) -> sqlite3.Connection:
     uri = str(path).startswith("file:")
     db = sqlite3.connect(path, timeout=BUSY_MS / 1000, check_same_thread=False, uri=uri)
-    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
+    try:
+        _check_kind(db)
+        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+    except (sqlite3.Error, LedgerError):
+        db.close()
+        raise
     return db
 
 
-def _prepare(db: sqlite3.Connection, site: str, gate: str, new_epoch: str) -> None:
+def _check_kind(db: sqlite3.Connection) -> None:
+    """Refuse a file that is not for this program to write to, before anything is set in it."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
         raise LedgerError(f"this ledger was written by a newer version (schema {version}); update the gate")
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if version < SCHEMA_VERSION and tables:
+        raise LedgerError("this is a database of another program; give the gate a state folder of its own")
+
+
+def _prepare(db: sqlite3.Connection, site: str, gate: str, new_epoch: str) -> None:
+    """Make an empty file a ledger, whole or not at all."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
     if version == SCHEMA_VERSION:
         return
     schema = files("gate.store").joinpath("schema.sql").read_text("utf-8")
-    db.executescript(f"BEGIN;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
     with db:
+        db.executescript(f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};")
         db.execute("INSERT INTO ledger VALUES (1, ?, ?, ?)", (new_epoch, site, gate))
         db.execute("INSERT INTO head VALUES (1, 0, ?)", (genesis(new_epoch),))
         db.execute("INSERT INTO delivery VALUES (1, 0)")
 
 
+def _check_owner(path: Path | str, owner: list[str], expected: list[str]) -> None:
+    if owner != expected:
+        raise LedgerError(
+            f"ledger {path} belongs to gate {'/'.join(map(str, owner))}, not {'/'.join(expected)}; "
+            "give this gate a state folder of its own"
+        )
+
+
 def _check_tail(db: sqlite3.Connection, seq: int, digest: bytes, epoch: str) -> None:
     """Refuse to write after a tail that is not what was written last (power cut on a card that lies)."""
     rows = db.execute("SELECT seq, body, hash FROM records ORDER BY seq DESC LIMIT 2").fetchall()
-    if not rows:
-        expected: tuple[int, bytes] = (0, genesis(epoch))
-    else:
-        previous = rows[1][2] if len(rows) > 1 else genesis(epoch)
-        expected = (rows[0][0], link(previous, rows[0][1]))
-    if expected != (seq, digest):
+    start = genesis(epoch)
+    newest = (rows[0][0], rows[0][2]) if rows else (0, start)
+    previous = rows[1][2] if len(rows) > 1 else start
+    if newest != (seq, digest) or (rows and link(previous, rows[0][1]) != digest):
         raise LedgerError("the newest record is not the one written last; keep the file, start a new ledger")
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise LedgerError(f"no ledger at {path}; give the path of a ledger.db")
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    try:
+        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error as error:
+        raise LedgerError(f"ledger {path} cannot be read ({error}); look at its permissions") from error
 
 
 def _advice(path: Path | str, problem: str) -> str:

@@ -1,7 +1,7 @@
 """A gate in a box: the real actor and the real `Brain` in virtual time, and a language for scenarios.
 
 A scenario is a table of two columns, read from the top: what happens | what the gate does, in order and
-complete. An empty right column says that the gate does nothing. Time moves with `wait` alone.
+complete; an empty right column says that it does nothing. Time moves with `wait` alone.
 
     arrives      | welcome; measure
     36.50        |
@@ -22,6 +22,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jsonschema import Draft202012Validator
 
@@ -241,7 +242,9 @@ class Box:
     def read(self, *names: str, fragment: bool = False) -> list[str]:
         """Show passes by name."""
         payloads = (PASSES[name] for name in names)
-        return self.feed(CodesRead(tuple(payload[:60] if fragment else payload for payload in payloads), fragment))
+        return self.feed(
+            CodesRead(tuple(payload[:60] if fragment else payload for payload in payloads), fragment)
+        )
 
     def answer(self, value: str) -> list[str]:
         """Let the thermometer answer its newest request: "36.50", "37.40 +-0.10" or a word for why not."""
@@ -345,12 +348,30 @@ def act(box: Box, phrase: str) -> list[str]:
 def play(scenario: str, box: Box | None = None) -> Box:
     """Play a scenario against a gate and fail at the first line where the gate does something else."""
     box = box or Box()
-    for number, line in enumerate(scenario.strip().splitlines(), 1):
-        phrase, _, column = (part.strip() for part in line.partition("|"))
-        expected = [word.strip() for word in column.split(";") if word.strip()]
+    for phrase, expected in _lines(scenario):
         performed = act(box, phrase)
-        assert performed == expected, f"line {number}: {phrase}"
+        assert performed == expected, f"{phrase}\n  expected {expected}\n  but was  {performed}"
     return box
+
+
+def _lines(scenario: str) -> list[tuple[str, list[str]]]:
+    """Split a scenario into its lines; one that begins with the bar goes on with the column above."""
+    lines: list[tuple[str, list[str]]] = []
+    for line in scenario.strip().splitlines():
+        phrase, _, column = (part.strip() for part in line.partition("|"))
+        words = [word.strip() for word in column.split(";") if word.strip()]
+        if phrase:
+            lines.append((phrase, words))
+        else:
+            lines[-1][1].extend(words)
+    return lines
+
+
+def scenarios(table: dict[str, str]) -> pytest.MarkDecorator:
+    """Make one test of each scenario of a table."""
+    return pytest.mark.parametrize(
+        "scenario", [pytest.param(text, id=title) for title, text in table.items()]
+    )
 
 
 def effects_of(box: Box, kind: type[Effect]) -> list[Effect]:

@@ -1,15 +1,512 @@
-"""Visits as the plans describe them, from arrival to leaving."""
+"""Visits as the plans describe them, from arrival to the arm: `county-hall`, then what differs elsewhere."""
 
-import pytest
-from gatebox import Box, play
+from gatebox import Box, measurement, play, scenarios
 
-ADMITTED = """
-    arrives           | welcome; measure
-    mask on           |
-    36.50             |
-    shows green       | authorised; UNLOCK; pass_please
+from gate.core.events import Kind
+from gate.core.inputs import ReadingTaken
+
+TEMPERATURE = {
+    "TR-4 everything in order": """
+        arrives      | welcome; measure
+        36.50        |
+        mask on      |
+        shows green  | authorised; UNLOCK; pass_please
+        turns        | passed; LOCK; idle
+    """,
+    "the code comes first and nobody was announced": """
+        shows green  | welcome; measure
+        arrives      |
+        mask on      |
+        37.29        | authorised; UNLOCK; pass_please
+        turns        | passed; LOCK; idle
+    """,
+    "37.29 is normal": """
+        arrives      | welcome; measure
+        mask on      |
+        shows green  |
+        37.29        | authorised; UNLOCK; pass_please
+    """,
+    "37.30 is measured again and the second measurement admits": """
+        arrives      | welcome; measure
+        mask on      |
+        shows green  |
+        37.30        | please_wait_retest wait_s=3
+        wait 2.9     |
+        wait 0.1     | measuring_again; measure
+        37.29        | authorised; UNLOCK; pass_please
+        turns        | passed; LOCK; idle
+    """,
+    "37.31 is measured again too": """
+        arrives      | welcome; measure
+        mask on      |
+        shows green  |
+        37.31        | please_wait_retest wait_s=3
+    """,
+    "CH-1 from 37.30 on the second measurement sends home": """
+        arrives      | welcome; measure
+        mask on      |
+        shows green  |
+        37.30        | please_wait_retest wait_s=3
+        wait 3       | measuring_again; measure
+        37.30        | refused CH-1:temperature_fever; refused_observe_at_home
+        wait 5       | left; idle
+    """,
+    "CH-1 up to 37.50": """
+        arrives      | welcome; measure
+        mask on      |
+        shows green  |
+        39.00        | please_wait_retest wait_s=3
+        wait 3       | measuring_again; measure
+        37.50        | refused CH-1:temperature_fever; refused_observe_at_home
+    """,
+    "CH-2 from 37.51 on calls 120": """
+        arrives      | welcome; measure
+        mask on      |
+        shows green  |
+        37.30        | please_wait_retest wait_s=3
+        wait 3       | measuring_again; measure
+        37.51        | refused CH-2:temperature_fever; refused_isolate_and_call_120
+        wait 5       | left; idle
+    """,
+    "an interval across the limit is measured again, then shown to the person on duty": """
+        arrives        | welcome; measure
+        mask on        |
+        shows green    |
+        37.20 +-0.10   | please_wait_retest wait_s=3
+        wait 3         | measuring_again; measure
+        37.30 +-0.10   | referred CH-1:temperature_uncertain; see_staff
+        staff confirms | authorised; UNLOCK; pass_please
+        turns          | passed; LOCK; idle
+    """,
+    "a code that comes after the second measurement": """
+        arrives      | welcome; measure
+        mask on      |
+        38.00        | please_wait_retest wait_s=3
+        wait 3       | measuring_again; measure
+        36.50        |
+        wait 5       |
+        shows green  | authorised; UNLOCK; pass_please
+    """,
+    "a code that never comes after the second measurement": """
+        arrives      | welcome; measure
+        mask on      |
+        38.00        | please_wait_retest wait_s=3
+        wait 3       | measuring_again; measure
+        36.50        |
+        wait 12      | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 120     | left; idle
+    """,
+}
+MASK = {
+    "TH-3 a mask put on goes on in the same visit": """
+        arrives      | welcome; measure
+        shows green  |
+        36.50        |
+        mask off     | mask_please
+        wait 14.9    |
+        mask on      | authorised; UNLOCK; pass_please
+        turns        | passed; LOCK; idle
+    """,
+    "CO-3 no mask, no entry": """
+        arrives      | welcome; measure
+        shows green  |
+        36.50        |
+        mask off     | mask_please
+        mask off     |
+        wait 15      | refused TR-1:mask_missing; refused_wear_mask
+        wait 5       | left; idle
+    """,
+    "nobody can tell": """
+        arrives        | welcome; measure
+        shows green    |
+        36.50          |
+        mask unclear   |
+        wait 12        | referred TR-1:mask_unknown; see_staff
+        mask on        |
+        staff confirms | authorised; UNLOCK; pass_please
+        turns          | passed; LOCK; idle
+    """,
+    "taken off beside the person on duty": """
+        arrives        | welcome; measure
+        shows green    |
+        36.50          |
+        wait 12        | referred TR-1:mask_unknown; see_staff
+        mask off       |
+        staff confirms | refused TR-1:mask_missing; refused_wear_mask
+        wait 5         | left; idle
+    """,
+    "nobody there": """
+        mask on      |
+    """,
+    "no longer asked for once refused": """
+        shows red    | welcome; measure; refused TR-1:status_red; refused_status
+        mask on      |
+    """,
+    "missing and fever: the second measurement comes first": """
+        arrives      | welcome; measure
+        shows green  |
+        38.00        | please_wait_retest wait_s=3
+        mask off     |
+        wait 3       | measuring_again; measure
+        36.50        | mask_please
+        mask on      | authorised; UNLOCK; pass_please
+    """,
+    "missing and fever: fever is said": """
+        arrives      | welcome; measure
+        shows green  |
+        mask off     | mask_please
+        38.00        | please_wait_retest wait_s=3
+        wait 3       | measuring_again; measure
+        38.00        | refused CH-2:temperature_fever TR-1:mask_missing; refused_isolate_and_call_120
+    """,
+}
+CODES = {
+    "an expired code, then a current one": """
+        arrives       | welcome; measure
+        mask on       |
+        36.50         |
+        shows expired | refused_code_expired
+        shows expired |
+        shows green   | authorised; UNLOCK; pass_please
+        turns         | passed; LOCK; idle
+    """,
+    "an expired code only, held up again later": """
+        arrives       | welcome; measure
+        mask on       |
+        36.50         |
+        shows expired | refused_code_expired
+        wait 15       | refused TR-1:expired; refused_code_expired
+        wait 5        | left; idle
+        shows expired |
+        wait 3        |
+        shows expired | welcome; measure; refused_code_expired
+    """,
+    "a code of tomorrow": """
+        arrives      | welcome; measure
+        mask on      |
+        36.50        |
+        shows early  | refused_code_not_valid
+        wait 15      | refused TR-1:not_yet_valid; refused_code_not_valid
+    """,
+    "an expired code and no mask: one after the other is put right": """
+        arrives       | welcome; measure
+        36.50         |
+        shows expired | refused_code_expired
+        mask off      |
+        shows green   |
+        mask on       | authorised; UNLOCK; pass_please
+    """,
+    "a forged code ends the visit, whatever comes after it": """
+        arrives      | welcome; measure
+        mask on      |
+        36.50        |
+        shows forged | refused TR-1:bad_signature; refused_code_not_valid
+        shows green  |
+        wait 5       | left; idle
+    """,
+    "a forged code before the temperature": """
+        arrives      | welcome; measure
+        shows forged | refused TR-1:bad_signature; refused_code_not_valid
+        36.50        |
+    """,
+    "yellow": """
+        shows yellow | welcome; measure; refused TR-1:status_yellow; refused_status
+    """,
+    "red": """
+        shows red    | welcome; measure; refused TR-1:status_red; refused_status
+    """,
+    "a foreign code, then the right one": """
+        arrives       | welcome; measure
+        mask on       |
+        36.50         |
+        shows foreign |
+        shows noise   |
+        shows green   | authorised; UNLOCK; pass_please
+    """,
+    "a foreign code only": """
+        arrives        | welcome; measure
+        mask on        |
+        36.50          |
+        shows foreign  |
+        wait 12        | referred TR-1:not_checkable TR-1:registration_missing; see_staff
+        staff confirms | authorised; UNLOCK; pass_please
+        turns          | passed; LOCK; idle
+    """,
+    "an issuer nobody knows": """
+        arrives        | welcome; measure
+        mask on        |
+        36.50          |
+        shows stranger |
+    """,
+    "a pass for another hall": """
+        arrives         | welcome; measure
+        mask on         |
+        36.50           |
+        shows elsewhere |
+        wait 12         | referred TR-1:wrong_site TR-1:registration_missing; see_staff
+    """,
+    "a staff pass from somebody who may not issue it": """
+        arrives         | welcome; measure
+        mask on         |
+        36.50           |
+        shows staffpass |
+        wait 12         | referred TR-1:wrong_purpose TR-1:registration_missing; see_staff
+    """,
+    "registration incomplete": """
+        arrives            | welcome; measure
+        mask on            |
+        36.50              |
+        shows unregistered |
+        wait 12            | referred TR-1:registration_missing; see_staff
+        staff confirms     | authorised; UNLOCK; pass_please
+    """,
+    "a piece of a split code, then the whole": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows a piece of green |
+        shows green            | authorised; UNLOCK; pass_please
+    """,
+    "two codes in view, then one": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows green and friend | one_code_only
+        shows green and friend |
+        shows green            | authorised; UNLOCK; pass_please
+        turns                  | passed; LOCK; idle
+    """,
+    "two persons' codes one after the other": """
+        arrives       | welcome; measure
+        36.50         |
+        shows green   |
+        shows friend  | one_code_only
+        mask on       |
+        wait 12       | referred TR-1:multiple_codes; one_code_only
+        staff refuses | refused CH-6:refused_by_attendant; refused_by_attendant
+    """,
+    "two persons' codes, then the first alone": """
+        arrives      | welcome; measure
+        36.50        |
+        shows green  |
+        shows friend | one_code_only
+        shows green  |
+        mask on      | authorised; UNLOCK; pass_please
+    """,
+    "a new pass of the same person": """
+        arrives       | welcome; measure
+        36.50         |
+        shows green   |
+        shows renewed |
+        mask on       | authorised; UNLOCK; pass_please
+    """,
+    "a foreign code beside a good one": """
+        arrives       | welcome; measure
+        36.50         |
+        shows green   |
+        shows foreign |
+        mask on       | authorised; UNLOCK; pass_please
+    """,
+}
+ATTENDANT = {
+    "AL-3 no phone, the person on duty confirms": """
+        arrives        | welcome; measure
+        mask on        |
+        36.50          |
+        wait 12        | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        staff confirms | authorised; UNLOCK; pass_please
+        turns          | passed; LOCK; idle
+    """,
+    "AL-3 confirmed before the temperature, which is taken of everyone": """
+        arrives        | welcome; measure
+        staff confirms |
+        mask on        |
+        36.50          | authorised; UNLOCK; pass_please
+        turns          | passed; LOCK; idle
+    """,
+    "AL-3 no phone and no mask at first": """
+        arrives        | welcome; measure
+        36.50          |
+        wait 11.9      |
+        mask off       | mask_please
+        wait 14        |
+        mask on        | measure
+        36.50          |
+        wait 12        | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        staff confirms | authorised; UNLOCK; pass_please
+    """,
+    "nobody vouches for a fever": """
+        arrives        | welcome; measure
+        mask on        |
+        staff confirms |
+        38.00          | please_wait_retest wait_s=3
+        wait 3         | measuring_again; measure
+        38.00          | refused CH-2:temperature_fever; refused_isolate_and_call_120
+    """,
+    "nobody vouches for a forged code": """
+        arrives        | welcome; measure
+        mask on        |
+        staff confirms |
+        36.60 +-0.80   | please_wait_retest wait_s=3
+        shows forged   | refused TR-1:bad_signature; refused_code_not_valid
+    """,
+    "CH-6 the person on duty refuses": """
+        arrives       | welcome; measure
+        mask on       |
+        36.50         |
+        wait 12       | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        staff refuses | refused CH-6:refused_by_attendant; refused_by_attendant
+        wait 5        | left; idle
+    """,
+    "CH-6 refused on sight": """
+        arrives       | welcome; measure
+        staff refuses | refused CH-6:refused_by_attendant; refused_by_attendant
+        wait 5        | left; idle
+    """,
+    "CH-6 refused while resting before the second measurement": """
+        arrives       | welcome; measure
+        38.00         | please_wait_retest wait_s=3
+        staff refuses | refused CH-6:refused_by_attendant; refused_by_attendant
+    """,
+    "refused twice is refused": """
+        shows red     | welcome; measure; refused TR-1:status_red; refused_status
+        staff refuses |
+    """,
+    "called back after being let in": """
+        arrives       | welcome; measure
+        mask on       |
+        36.50         |
+        shows green   | authorised; UNLOCK; pass_please
+        staff refuses | LOCK; not_passed; refused_by_attendant
+        wait 5        | idle
+    """,
+    "confirmed twice is confirmed": """
+        arrives        | welcome; measure
+        staff confirms |
+        mask on        |
+        36.50          | authorised; UNLOCK; pass_please
+        staff confirms |
+        turns          | passed; LOCK; idle
+    """,
+    "the person on duty never comes": """
+        arrives      | welcome; measure
+        mask on      |
+        36.50        |
+        wait 12      | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 119.9   |
+        wait 0.1     | left; idle
+    """,
+    "the button tells that somebody is there, and vouches for nobody": """
+        staff confirms | welcome; measure
+        36.50          |
+        mask on        |
+        wait 12        | referred TR-1:code_missing TR-1:registration_missing; see_staff
+    """,
+    "nobody there to refuse": """
+        staff refuses |
+    """,
+}
+
+
+TOWNSHIP = """
+    arrives      | welcome; measure
+    mask on      |
+    shows green  |
+    39.00        | please_wait_retest wait_s=3
+    wait 3       | measuring_again; measure
+    37.30        | refused TR-2:temperature_fever; refused_fever_clinic
 """
 
 
-def test_try() -> None:
-    play(ADMITTED + "turns | passed; LOCK; idle")
+@scenarios(TEMPERATURE)
+def test_temperature(scenario: str) -> None:
+    play(scenario)
+
+
+@scenarios(MASK)
+def test_mask(scenario: str) -> None:
+    play(scenario)
+
+
+@scenarios(CODES)
+def test_codes(scenario: str) -> None:
+    play(scenario)
+
+
+@scenarios(ATTENDANT)
+def test_attendant(scenario: str) -> None:
+    play(scenario)
+
+
+def test_another_plan_sends_a_fever_elsewhere() -> None:
+    play(TOWNSHIP, Box("township-routine"))
+
+
+def test_the_record_holds_the_steps_on_the_way_and_both_measurements() -> None:
+    box = play("""
+        arrives      | welcome; measure
+        shows green  |
+        37.40        | please_wait_retest wait_s=3
+        mask off     |
+        wait 3       | measuring_again; measure
+        36.60        | mask_please
+        wait 2       |
+        mask on      | authorised; UNLOCK; pass_please
+    """)
+    steps = [
+        [step["verdict"], *(found["reason"] for found in step["findings"])] for step in box.decided["steps"]
+    ]
+    assert steps == [["refer", "temperature_raised", "mask_unknown"], ["refuse", "mask_missing"]]
+    assert [taken["value_cc"] for taken in box.decided["evidence"]["temperature"]] == [3740, 3660]
+    assert box.decided["evidence"]["code"]["subject"] == "0000000000000001"
+    assert box.decided["evidence"]["mask"] == "worn"
+    assert box.decided["evidence"]["registered"] == ["name", "phone"]
+    assert (box.decided["duration_ms"], box.decided["policy"]) == (5000, "county-hall")
+
+
+def test_what_a_pass_has_registered_goes_with_it() -> None:
+    box = play("""
+        arrives            | welcome; measure
+        shows unregistered |
+        shows expired      |
+        leaves             |
+        wait 1             | undecided CH-1:temperature_missing TR-1:mask_unknown TR-1:registration_missing;
+                           | left; idle
+    """)
+    assert box.decided["evidence"]["registered"] == ["name"]
+
+
+def test_each_visit_has_its_own_name_and_its_own_evidence() -> None:
+    box = Box()
+    for _ in range(2):
+        play(TEMPERATURE["TR-4 everything in order"].replace("green", "friend"), box)
+        play("wait 3 |", box)
+    play("arrives | welcome; measure", box)
+    play("leaves |", box)
+    play("wait 1 | idle", box)
+    assert [data["visit"] for data in box.data(Kind.VISIT_CLOSED)] == ["0a1b2c3d-000001", "0a1b2c3d-000002"]
+    assert box.requests[-1] == "0a1b2c3d-000003"
+
+
+def test_a_reading_for_another_visit_is_nobodys() -> None:
+    box = play("""
+        arrives      | welcome; measure
+        leaves       |
+        wait 1       | idle
+        arrives      | welcome; measure
+        mask on      |
+        shows green  |
+    """)
+    assert box.feed(ReadingTaken(box.requests[0], measurement("36.50"))) == []
+    play("39.00 | please_wait_retest wait_s=3", box)
+
+
+def test_a_pass_that_ends_is_refused_from_the_next_second_on() -> None:
+    play("""
+        wait 30.9    |
+        shows short  | welcome; measure
+        wait 0.1     |
+        staff refuses | refused CH-6:refused_by_attendant; refused_by_attendant
+        wait 8       | left; idle
+        shows short  | welcome; measure; refused_code_expired
+    """)

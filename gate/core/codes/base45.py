@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+
 ALPHABET = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
-_VALUE = {character: value for value, character in enumerate(ALPHABET)}
+_FOREIGN = 0xFF
+_VALUES = bytes(ALPHABET.find(character) % 256 for character in range(256))
+"""The value of each character; -1 of `find` becomes _FOREIGN."""
 
 
 def encode(data: bytes) -> str:
@@ -23,15 +27,15 @@ def decode(text: bytes) -> bytes:
     """
     if len(text) % 3 == 1:
         raise ValueError("base45: one character is left over")
-    data = bytearray()
-    for at in range(0, len(text), 3):
-        group = text[at : at + 3]
-        try:
-            number = sum(_VALUE[character] * 45**place for place, character in enumerate(group))
-        except KeyError as fault:
-            raise ValueError(f"base45: no such character near {at}") from fault
-        size = len(group) - 1
-        if number >= 256**size:
-            raise ValueError(f"base45: group above its range near {at}")
-        data += number.to_bytes(size, "big")
-    return bytes(data)
+    values = text.translate(_VALUES)
+    if _FOREIGN in values:
+        raise ValueError(f"base45: no such character at {values.index(_FOREIGN)}")
+    pairs = [
+        low + 45 * middle + 2025 * high
+        for low, middle, high in zip(values[::3], values[1::3], values[2::3], strict=False)
+    ]
+    single = [values[-2] + 45 * values[-1]] if len(text) % 3 else []
+    try:
+        return struct.pack(f">{len(pairs)}H{len(single)}B", *pairs, *single)
+    except struct.error as fault:
+        raise ValueError("base45: a group above its range") from fault

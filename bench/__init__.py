@@ -1,0 +1,1 @@
+"""Benchmarks that are kept: `python -m bench` runs them all and writes RESULTS.md."""

@@ -1,0 +1,405 @@
+"""Views of a frame in which a code shows that the frame itself hides: one function per pass.
+
+Each pass takes a Picture and returns a grey picture for the decoder, or None where it does not apply. OpenCV
+makes most of them affordable; without it those that numpy does in a few lines remain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]
+Plane = NDArray[np.float32]
+
+SAMPLE_STEP_PX: Final = 4
+LADDER_SIDE_PX_MAX: Final = 1280  # larger frames are reduced before a pass: its cost stays bounded
+DARK_BELOW: Final = 110  # grey level of the brightest hundredth
+CHANNEL_NAMES: Final = ("blue", "green", "red")
+
+
+@cache
+def opencv() -> Any:  # noqa: ANN401 - the module, or None; it has no types
+    """Return the module cv2, or None where it is not installed; it is loaded at the first need."""
+    try:
+        import cv2  # noqa: PLC0415 - 50 MB that a gate without OpenCV does not have
+    except ImportError:
+        return None
+    cv2.setNumThreads(1)  # a frame's worth of work is shorter than waking the other threads
+    return cv2
+
+
+@dataclass(slots=True)
+class Deblurs:
+    """The likeliest blurs of a picture, found once for all passes that use them."""
+
+    square: Plane
+    guesses: tuple[int, ...]
+
+
+class Picture:
+    """A frame under examination; what several passes need is worked out once."""
+
+    def __init__(self, frame: Frame, sample: Frame) -> None:
+        self.frame = frame
+        self.sample = sample
+
+    @cached_property
+    def reduced(self) -> Frame:
+        """Return the frame with its longer side at most LADDER_SIDE_PX_MAX."""
+        return shrink(self.frame, LADDER_SIDE_PX_MAX)
+
+    @cached_property
+    def grey(self) -> Frame:
+        """Return the luma of the reduced frame."""
+        return luma(self.reduced)
+
+    @cached_property
+    def dark(self) -> bool:
+        """Return whether even the brightest hundredth is dark."""
+        return float(np.percentile(self.sample, 99)) < DARK_BELOW
+
+    @cached_property
+    def deblurs(self) -> Deblurs | None:
+        """Return the part around the code-like content and its likeliest blurs."""
+        return _find_blurs(self)
+
+
+def shrink(frame: Frame, side_px_max: int) -> Frame:
+    """Return the frame reduced so that no side is longer; as it is if none is."""
+    side = max(frame.shape[:2])
+    if side <= side_px_max:
+        return frame
+    cv2 = opencv()
+    if cv2 is None:
+        step = math.ceil(side / side_px_max)
+        return np.ascontiguousarray(frame[::step, ::step])
+    size = tuple(max(1, round(length * side_px_max / side)) for length in frame.shape[1::-1])
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def luma(frame: Frame) -> Frame:
+    """Return the luma of a BGR or grey frame, contiguous."""
+    if frame.ndim == 2:
+        return np.ascontiguousarray(frame)
+    cv2 = opencv()
+    if cv2 is not None:
+        return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8)
+    blue, green, red = (frame[..., channel] for channel in range(3))
+    return np.asarray((blue >> 3) + (green >> 1) + (red >> 2) + (red >> 3), np.uint8)
+
+
+def sample_of(frame: Frame) -> Frame:
+    """Return every fourth pixel in both directions; all three channels weigh in, a yellow code shows."""
+    few = frame[::SAMPLE_STEP_PX, ::SAMPLE_STEP_PX]
+    if few.ndim == 2:
+        return np.ascontiguousarray(few)
+    return np.asarray((few[..., 0] >> 2) + (few[..., 1] >> 1) + (few[..., 2] >> 2), np.uint8)
+
+
+# Where a code could be
+
+_ONES: Final = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
+_STEP_LEVELS: Final = 8  # a change of grey level that sensor noise of a good day (sd 2 to 3) hardly makes
+_TILE: Final = 8  # samples
+
+
+def alternation(sample: Frame) -> NDArray[np.uint8]:
+    """Count, per tile of 8 x 8 samples, the steps up or the steps down, whichever are fewer.
+
+    The modules of a code give both in plenty, an edge of a door only one of them, a wall neither.
+    """
+    steps = sample[:, 1:].astype(np.int16) - sample[:, :-1]
+    rows = steps.shape[0] // _TILE * _TILE
+    up, down = (_ONES[np.packbits(rough[:rows], axis=1)] for rough in (steps > _STEP_LEVELS, steps < -_STEP_LEVELS))
+    shape = (rows // _TILE, _TILE, up.shape[1])
+    tiles = np.minimum(
+        np.add.reduce(up.reshape(shape), 1, dtype=np.uint8), np.add.reduce(down.reshape(shape), 1, dtype=np.uint8)
+    )
+    return np.asarray(tiles, np.uint8)
+
+
+# Passes
+
+
+def channel(picture: Picture) -> tuple[str, Frame] | None:
+    """Return the colour plane with much more structure than the luma: yellow on white is dark in blue only."""
+    frame = picture.frame
+    if frame.ndim == 2:
+        return None
+    few = frame[::SAMPLE_STEP_PX, ::SAMPLE_STEP_PX]
+    energies = [_energy(few[..., plane]) for plane in range(3)]
+    best = int(np.argmax(energies))
+    if energies[best] < 1.25 * _energy(luma(np.ascontiguousarray(few))):
+        return None
+    return CHANNEL_NAMES[best], np.ascontiguousarray(picture.reduced[..., best])
+
+
+def _energy(plane: Frame) -> float:
+    return float(np.abs(np.diff(plane.astype(np.int16), axis=1)).mean())
+
+
+def lift(picture: Picture, sigma: float = 2.0) -> Frame | None:
+    """Return a dark picture with all channels added, smoothed and stretched on a logarithmic scale."""
+    if not picture.dark:
+        return None
+    frame = picture.reduced.astype(np.float32)
+    total = blur(frame.sum(axis=2) if frame.ndim == 3 else frame, sigma)
+    low, high = total.min(), np.percentile(total[::4, ::4], 99.5)
+    curve = np.log1p((total - low) * 20) / max(np.log1p((high - low) * 20), 1e-3)
+    return np.asarray(np.clip(curve * 255, 0, 255), np.uint8)
+
+
+def lift_fine(picture: Picture) -> Frame | None:
+    """Return the same with less smoothing, for small modules."""
+    return lift(picture, 1.0)
+
+
+def tone(picture: Picture) -> Frame:
+    """Return the picture on a logarithmic scale, lightly smoothed: shadows and dark bands open up."""
+    top = max(int(picture.sample.max()), 1)
+    curve = np.clip(np.log1p(np.arange(256)) / math.log1p(top) * 255, 0, 255).astype(np.uint8)
+    return blur(curve[picture.grey], 1.0)
+
+
+def threshold(picture: Picture) -> Frame:
+    """Return black and white by the mean of 31 x 31 pixels: for glare, flare and overexposure."""
+    grey, cv2 = picture.grey, opencv()
+    if cv2 is None:
+        return np.where(grey > blur(grey, 9.0), np.uint8(255), np.uint8(0))
+    kind = (cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY)
+    return np.asarray(cv2.adaptiveThreshold(grey, 255, *kind, 31, 0), np.uint8)
+
+
+def sharpen(picture: Picture) -> Frame:
+    """Return the picture with an unsharp mask."""
+    return _unsharp(picture.grey, 2.0, 3.0)
+
+
+def _unsharp(grey: Frame, sigma: float, amount: float) -> Frame:
+    soft, cv2 = blur(grey, sigma), opencv()
+    if cv2 is not None:
+        return np.asarray(cv2.addWeighted(grey, 1 + amount, soft, -amount, 0), np.uint8)
+    return np.asarray(np.clip((1 + amount) * grey.astype(np.float32) - amount * soft, 0, 255), np.uint8)
+
+
+def soften(picture: Picture) -> Frame:
+    """Return the picture with its noise and its pixel beat smoothed."""
+    return blur(picture.grey, 1.5)
+
+
+def upsample(picture: Picture) -> Frame | None:
+    """Return twice the size, sharpened: for modules of less than two pixels."""
+    return _enlarged(picture, 2, sharp=True)
+
+
+def enlarge(picture: Picture) -> Frame | None:
+    """Return three times the size, as it is."""
+    return _enlarged(picture, 3, sharp=False)
+
+
+def _enlarged(picture: Picture, times: int, *, sharp: bool) -> Frame | None:
+    cv2 = opencv()
+    if cv2 is None:
+        return None
+    grey = shrink(picture.grey, LADDER_SIDE_PX_MAX // 2)
+    large = np.asarray(cv2.resize(grey, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC), np.uint8)
+    return _unsharp(large, 2.0, 2.0) if sharp else large
+
+
+def median(picture: Picture) -> Frame | None:
+    """Return the median of 5 x 5 pixels: for speckles and scratches."""
+    cv2 = opencv()
+    return None if cv2 is None else np.asarray(cv2.medianBlur(picture.grey, 5), np.uint8)
+
+
+def equalise(picture: Picture) -> Frame | None:
+    """Return the picture with its contrast evened out in tiles."""
+    cv2 = opencv()
+    return None if cv2 is None else np.asarray(cv2.createCLAHE(4.0, (8, 8)).apply(picture.grey), np.uint8)
+
+
+def blur(picture: NDArray[Any], sigma: float) -> NDArray[Any]:
+    """Return the picture smoothed by a Gauss bell, in its own type."""
+    cv2 = opencv()
+    if cv2 is not None:
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma))
+    reach = math.ceil(2.5 * sigma)
+    bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).astype(np.float32)
+    soft = picture.astype(np.float32)
+    for axis in (0, 1):
+        edge = [(reach, reach) if axis == each else (0, 0) for each in (0, 1)]
+        wide = np.pad(soft, edge, mode="edge")
+        length = soft.shape[axis]
+        views = (wide[at : at + length] if axis == 0 else wide[:, at : at + length] for at in range(2 * reach + 1))
+        soft = np.sum([weight * view for weight, view in zip(bell / bell.sum(), views, strict=True)], axis=0)
+    return soft.astype(picture.dtype)
+
+
+# Deblurring. A blur multiplies the picture's spectrum by its own, whose zeros stay visible: the logarithm of the
+# power spectrum is compared with those of a bank of blurs (motion by length and direction, defocus by radius),
+# and the likeliest few are undone by a Wiener filter.
+
+_SQUARE_PX: Final = 480
+_BLOCK: Final = 4  # bins averaged, both ways
+_BINS: Final = 120  # up to 1/4 cycle per pixel; beyond is noise
+_LENGTHS_PX: Final = range(8, 33, 2)
+_DIRECTIONS: Final = 24
+_RADII_PX: Final = tuple(0.5 * half for half in range(6, 23))
+_NOISE: Final = 0.01  # noise to signal power in the Wiener filter
+_GUESSES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Blur:
+    length_px: float = 0.0
+    direction: float = 0.0
+    radius_px: float = 0.0
+
+    def transfer(self, fx: NDArray[Any], fy: NDArray[Any]) -> Plane:
+        if self.length_px:
+            along = fx * math.cos(self.direction) + fy * math.sin(self.direction)
+            return np.sinc(self.length_px * along).astype(np.float32)
+        return _disc(self.radius_px, np.hypot(fx, fy))
+
+    def near(self, other: _Blur) -> bool:
+        turn = abs(self.direction - other.direction)
+        same_way = min(turn, math.pi - turn) < 1.5 * math.pi / _DIRECTIONS
+        same_size = abs(self.length_px - other.length_px) < 3 and abs(self.radius_px - other.radius_px) < 0.6
+        return same_way and same_size and bool(self.length_px) == bool(other.length_px)
+
+
+def _disc(radius_px: float, frequency: NDArray[Any]) -> Plane:
+    """Return the transfer function of an evenly lit disc, from a table along its diameter."""
+    at = np.linspace(0, 1, 64)
+    chord = np.sqrt(1 - at**2)
+    grid = np.linspace(0, 0.75, 400)
+    table = (np.cos(2 * math.pi * radius_px * grid[:, None] * at) * chord).sum(1) / chord.sum()
+    return np.interp(frequency, grid, table).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bank:
+    blurs: tuple[_Blur, ...]
+    window: Plane
+    weight: Plane
+    trend: Plane  # orthonormal columns: what any spectrum looks like, zeros or not
+    patterns: Plane  # one normalised row per blur
+
+    def flatten(self, logs: NDArray[Any]) -> NDArray[Any]:
+        weighed = logs * self.weight
+        return np.asarray(weighed - (weighed @ self.trend) @ self.trend.T)
+
+
+@cache
+def _bank() -> _Bank:
+    fy = np.arange(-_BINS, _BINS).reshape(-1, _BLOCK).mean(1)[:, None] / _SQUARE_PX
+    fx = np.arange(_BINS).reshape(-1, _BLOCK).mean(1)[None, :] / _SQUARE_PX
+    radius = np.hypot(fx, fy)
+    weight = (radius < _BINS / _SQUARE_PX).ravel().astype(np.float32)
+    columns = np.stack([np.ones_like(radius), np.log(radius + 0.005), radius, radius**2]).reshape(4, -1)
+    trend = np.linalg.qr((columns * weight).T)[0].astype(np.float32)
+    turns = [math.pi * step / _DIRECTIONS for step in range(_DIRECTIONS)]
+    blurs = [_Blur(length_px=length, direction=turn) for turn in turns for length in _LENGTHS_PX]
+    blurs += [_Blur(radius_px=radius_px) for radius_px in _RADII_PX]
+    hann = np.hanning(_SQUARE_PX).astype(np.float32)
+    bank = _Bank(tuple(blurs), np.outer(hann, hann), weight, trend, np.empty((0, 0), np.float32))
+    logs = np.stack([np.log(each.transfer(fx, fy).ravel() ** 2 + 0.02) for each in blurs])
+    patterns = bank.flatten(logs)
+    patterns /= np.linalg.norm(patterns, axis=1, keepdims=True)
+    return _Bank(bank.blurs, bank.window, weight, trend, patterns.astype(np.float32))
+
+
+def _find_blurs(picture: Picture) -> Deblurs | None:
+    cv2 = opencv()
+    if cv2 is None:
+        return None
+    square = cv2.resize(_square_of(picture), (_SQUARE_PX, _SQUARE_PX), interpolation=cv2.INTER_AREA)
+    square = square.astype(np.float32)
+    bank = _bank()
+    power = cv2.dft((square - square.mean()) * bank.window, flags=cv2.DFT_COMPLEX_OUTPUT)[:, :_BINS]
+    power = np.concatenate([power[-_BINS:], power[:_BINS]])
+    power = (power**2).sum(2).reshape(2 * _BINS // _BLOCK, _BLOCK, _BINS // _BLOCK, _BLOCK).mean((1, 3))
+    scores = bank.patterns @ bank.flatten(np.log(power + 1).ravel()).astype(np.float32)
+    guesses: list[int] = []
+    for guess in np.argsort(-scores)[:40]:
+        if not any(bank.blurs[guess].near(bank.blurs[taken]) for taken in guesses):
+            guesses.append(int(guess))
+    return Deblurs(square, tuple(guesses[:_GUESSES]))
+
+
+def _square_of(picture: Picture) -> Frame:
+    """Return the largest square of the picture about its code-like content."""
+    grey, tiles = picture.grey, alternation(picture.sample).astype(np.float64) ** 2
+    height, width = grey.shape
+    side = min(height, width)
+    total = tiles.sum()
+    if total == 0:
+        x = y = 0.5
+    else:
+        y = float((tiles.sum(1) @ (np.arange(tiles.shape[0]) + 0.5)) / total / tiles.shape[0])
+        x = float((tiles.sum(0) @ (np.arange(tiles.shape[1]) + 0.5)) / total / tiles.shape[1])
+    left = min(max(round(x * width) - side // 2, 0), width - side)
+    top = min(max(round(y * height) - side // 2, 0), height - side)
+    return grey[top : top + side, left : left + side]
+
+
+@cache
+def _frequencies() -> tuple[NDArray[Any], NDArray[Any]]:
+    line = np.fft.fftfreq(_SQUARE_PX)
+    return line[None, :], line[:, None]
+
+
+def _deblur(picture: Picture, rank: int) -> Frame | None:
+    found, cv2 = picture.deblurs, opencv()
+    if found is None or rank >= len(found.guesses):
+        return None
+    transfer = _bank().blurs[found.guesses[rank]].transfer(*_frequencies())
+    spectrum = cv2.dft(found.square, flags=cv2.DFT_COMPLEX_OUTPUT)
+    spectrum *= (transfer / (transfer**2 + _NOISE))[..., None]
+    sharp = cv2.idft(spectrum, flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
+    return np.asarray(np.clip(sharp, 0, 255), np.uint8)
+
+
+def deblur(picture: Picture) -> Frame | None:
+    """Return the part around the code with its likeliest blur undone."""
+    return _deblur(picture, 0)
+
+
+def deblur_2(picture: Picture) -> Frame | None:
+    """Return the same for the second guess."""
+    return _deblur(picture, 1)
+
+
+def deblur_3(picture: Picture) -> Frame | None:
+    """Return the same for the third guess."""
+    return _deblur(picture, 2)
+
+
+def deblur_4(picture: Picture) -> Frame | None:
+    """Return the same for the fourth guess."""
+    return _deblur(picture, 3)
+
+
+PASSES: Final[dict[str, Callable[[Picture], Frame | None]]] = {
+    "lift": lift,
+    "lift_fine": lift_fine,
+    "tone": tone,
+    "threshold": threshold,
+    "sharpen": sharpen,
+    "soften": soften,
+    "upsample": upsample,
+    "enlarge": enlarge,
+    "median": median,
+    "equalise": equalise,
+    "deblur": deblur,
+    "deblur_2": deblur_2,
+    "deblur_3": deblur_3,
+    "deblur_4": deblur_4,
+}

@@ -1,0 +1,307 @@
+"""The computer at the entrance: what runs in production, switched on and off, with a clock that may be wrong.
+
+`GateActor`, `Brain`, `Ledger` and `Outbox` are the real ones, the ledger on a real SQLite file. The power can
+fail between any two effects: the process is gone then, the file stays, and some time later a new actor starts
+with what the file says. Not imitated: a disk that loses what it has confirmed.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
+
+from gate.core.actor import GateActor
+from gate.core.codes import Trust
+from gate.core.effects import Effect, LightSignal, Record, Unlock
+from gate.core.evidence import Measurement, Reading
+from gate.core.inputs import Input, ReadingTaken, Started, TimePassed
+from gate.core.moment import NS_PER_MS, NS_PER_S, Moment
+from gate.core.policy import Policy
+from gate.core.texts import Key
+from gate.perform import Brain, Observer, Outputs
+from gate.ports import Entry
+from gate.sim.delivery import Broker, SimSink
+from gate.sim.entrance import Arm, Entrance
+from gate.sim.oracle import Oracle
+from gate.sim.people import GATE, SITE
+from gate.sim.timeline import Timeline
+from gate.store.ledger import Ledger, Outbox
+
+LEDGER_NAME: Final = "ledger.db"
+# 2022-03-07 07:00 in China, the true time at which every run begins.
+BEGINS_WALL_MS: Final = 1_646_607_600_000
+# From power to the first line of the service; the monotonic clock counts from power.
+KERNEL_NS: Final = 5 * NS_PER_S
+
+
+class SimThermometer(Protocol):
+    """The thermometer at the wire, in virtual time: `measure` sleeps, and meanwhile the world goes on.
+
+    `error_cc` is the accuracy that the part's maker states.
+    """
+
+    error_cc: int
+
+    def measure(self) -> tuple[Measurement, tuple[int, ...]]:
+        """Take one reading; return it and whose forehead each of its samples has seen (0: nobody's)."""
+        ...
+
+    def look_at(self, person: int, core_cc: int | None) -> None:
+        """Bring a forehead of this core temperature into view, or with None the wall."""
+        ...
+
+    def break_down(self, word: str) -> None:
+        """Let the part do what the word of a sensor fault says."""
+        ...
+
+    def repair(self) -> None:
+        """Let it work again."""
+        ...
+
+    def restart(self) -> None:
+        """Forget what the gate's process knew of the part."""
+        ...
+
+
+class SimLedger(Ledger):
+    """The ledger on a disk that can be full."""
+
+    def set_disk_full(self, *, full: bool) -> None:
+        """Let the file grow no more, or let it grow again."""
+        self._db.execute(f"PRAGMA max_page_count = {1 if full else 2**30}")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a gate is made of; tests put in a broken part and see an oracle speak."""
+
+    actor: Callable[[Policy, Trust, str, str], GateActor] = GateActor
+    brain: type[Brain] = Brain
+    ledger: type[SimLedger] = SimLedger
+    sink: type[SimSink] = SimSink
+
+
+class PowerCutError(Exception):
+    """The process is gone; what should have followed was not done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What stays when the power goes: the world, the wiring, and the disk."""
+
+    timeline: Timeline
+    policy: Policy
+    trust: Trust
+    thermometer: SimThermometer
+    oracle: Oracle
+    broker: Broker
+    entrance: Entrance
+    arm: Arm
+    outbox: Outbox
+    parts: Parts
+    ledger_path: Path
+
+
+class Screen:
+    """Fills `gate.ports.Display` and, with `lamps`, `gate.ports.Lights`: people react once both are set."""
+
+    def __init__(self, entrance: Entrance) -> None:
+        self._key = Key.WELCOME
+        self.lamps = _Lamps(lambda signal: entrance.show(self._key, signal))
+
+    def show(self, key: Key, _facts: tuple[tuple[str, str], ...]) -> None:
+        """Set the text; the lamps follow."""
+        self._key = key
+
+
+@dataclass(frozen=True, slots=True)
+class _Lamps:
+    show: Callable[[LightSignal], None]
+
+
+class Process:
+    """The gate's service from one start to the loss of power. `run` makes its visit names unique."""
+
+    def __init__(
+        self, around: Surroundings, run: str, now: Callable[[], Moment], observe: Observer, *, disk_full: bool
+    ) -> None:
+        self._around = around
+        self._timeline = around.timeline
+        self._now = now
+        self._powered_ns = around.timeline.now_ns
+        self._wanted: str | None = None
+        self._measuring = False
+        self._wake_ns: int | None = None
+        self.alive = True
+        parts = around.parts
+        self.ledger = parts.ledger(
+            around.ledger_path, site=SITE, gate=GATE, new_epoch=f"epoch-{run}", boot_id=f"boot-{run}"
+        )
+        self.ledger.set_disk_full(full=disk_full)
+        self.actor = parts.actor(around.policy, around.trust, SITE, run)
+        self.sink = parts.sink(around.outbox, around.broker, around.timeline)
+        screen = Screen(around.entrance)
+        outputs = Outputs(around.arm, screen.lamps, screen, self, self.ledger, self._recorded)
+        self._brain = parts.brain(self.actor, outputs, observe)
+
+    def start(self) -> None:
+        """Begin with what the ledger says; raises PowerCutError like every step."""
+        self._around.oracle.powered(self.actor, self._around.outbox, self.ledger.epoch)
+        self._around.thermometer.restart()
+        self.sink.notify()
+        self.step(Started("simulated", self.ledger.open_visits()))
+
+    def step(self, happened: Input) -> None:
+        """Handle one input, and see to it that the actor is woken when it asks to be."""
+        self._brain.step(happened, self._now())
+        self._around.oracle.stepped()
+        wake_ns = self.actor.next_wakeup()
+        if wake_ns is not None and wake_ns != self._wake_ns:
+            self._timeline.at(wake_ns - KERNEL_NS + self._powered_ns, partial(self._woken, wake_ns))
+        self._wake_ns = wake_ns
+
+    def end(self) -> None:
+        """Vanish."""
+        self.alive = False
+        self.sink.stop()
+        self.ledger.close()
+
+    def request(self, visit: str) -> None:
+        """Fill `gate.ports.Thermometer`: take a reading for the newest request, one at a time."""
+        self._wanted = visit
+        if not self._measuring:
+            self._measuring = True
+            self._timeline.after(0.001, self._measure)
+
+    def _measure(self) -> None:
+        while self.alive and self._wanted is not None:
+            visit, self._wanted = self._wanted, None
+            measurement, owners = self._around.thermometer.measure()
+            if self.alive:
+                if isinstance(measurement, Reading):
+                    self._around.oracle.measured(visit, owners)
+                self._around.entrance.post(ReadingTaken(visit, measurement))
+        self._measuring = False
+
+    def _woken(self, wake_ns: int) -> None:
+        if self.alive and wake_ns == self._wake_ns:
+            self._wake_ns = None
+            self._around.entrance.post(TimePassed())
+
+    def _recorded(self, _entry: Entry) -> None:
+        self.sink.notify()
+
+
+class Machine:
+    """One gate's computer: power, disk and clocks. `trace` is told of all that goes in and comes out."""
+
+    def __init__(self, around: Surroundings, seed: int, trace: Observer) -> None:
+        self._around = around
+        self._timeline = around.timeline
+        self._rng = random.Random(f"{seed}/machine")  # noqa: S311 - chance to be repeated, not a secret
+        self._trace = trace
+        self._process: Process | None = None
+        self._powered_ns = 0
+        self._cut: str | None = None
+        self._cut_s = 0.0
+        self._disk_full = False
+        self.cuts: Counter[str] = Counter()
+        self._off_ms = 0
+        self._trusted = True
+
+    @property
+    def process(self) -> Process | None:
+        """What runs, None while there is no power."""
+        return self._process
+
+    def now(self) -> Moment:
+        """Return this instant as the machine's clocks tell it."""
+        now_ns = self._timeline.now_ns
+        wall_ms = BEGINS_WALL_MS + now_ns // NS_PER_MS + self._off_ms
+        return Moment(now_ns - self._powered_ns + KERNEL_NS, wall_ms, self._trusted)
+
+    def post(self, happened: Input) -> None:
+        """Hand an input to the service; lost when it does not run."""
+        if self._process is not None:
+            self._guarded(partial(self._process.step, happened))
+
+    def set_disk_full(self, *, full: bool) -> None:
+        """Let the disk be full, or have room again."""
+        self._disk_full = full
+        if self._process is not None:
+            self._process.ledger.set_disk_full(full=full)
+
+    def spoil_clock(self, word: str, size_s: float) -> None:
+        """Step the wall clock, which goes on to count as trusted, or let it lose its trust."""
+        if word == "untrusted":
+            self._trusted = False
+        else:
+            self._off_ms += round(size_s * 1000) * (1 if word == "step_forward" else -1)
+
+    def set_clock(self) -> None:
+        """Let the wall clock be right again, and trusted."""
+        self._off_ms, self._trusted = 0, True
+
+    def cut_power(self, word: str, seconds: float) -> None:
+        """Let the power fail for some seconds, at once or at the next effect that the word names."""
+        if self._process is None:
+            return
+        self._cut, self._cut_s = word, seconds
+        if word == "at_once":
+            self._power_lost()
+
+    def spare_power(self) -> None:
+        """Give up a cut that has not come yet."""
+        self._cut = None
+
+    def power_on(self) -> None:
+        """Start the service on what the disk holds."""
+        self._powered_ns = self._timeline.now_ns
+        run = f"{self._rng.getrandbits(32):08x}"
+        self._process = Process(self._around, run, self.now, self._observe, disk_full=self._disk_full)
+        self._guarded(self._process.start)
+        if self._process is not None:
+            self._guarded(self._around.entrance.powered_on)
+
+    def close(self) -> None:
+        """Close every file."""
+        if self._process is not None:
+            self._process.end()
+        self._around.outbox.close()
+
+    def _observe(self, happened: Input, effect: Effect | None, now: Moment) -> None:
+        self._trace(happened, effect, now)
+        if effect is None:
+            self._around.oracle.happened(happened)
+        elif self._cut is not None and _fits(self._cut, effect):
+            raise PowerCutError
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except PowerCutError:
+            self._power_lost()
+
+    def _power_lost(self) -> None:
+        assert self._process is not None
+        assert self._cut is not None
+        self._around.oracle.power_lost()
+        self._process.end()
+        self._process = None
+        self._around.entrance.powered_off()
+        self.cuts[f"power.{self._cut}"] += 1
+        self._cut = None
+        # Without a clock of its own the machine goes on from the time that it last knew.
+        self._off_ms -= round(self._cut_s * 1000)
+        self._trusted = False
+        self._timeline.after(self._cut_s, self.power_on)
+        self._timeline.after(self._cut_s + self._rng.uniform(5, 90), self.set_clock)
+
+
+def _fits(word: str, effect: Effect) -> bool:
+    if word == "after_authorised":
+        return isinstance(effect, Record) and effect.event.data.get("stage") == "authorised"
+    return word == "after_any_effect" or isinstance(effect, Unlock)

@@ -1,0 +1,205 @@
+"""What every ledger and outbox promises (gate.ports): on a file, in memory, and in the application."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gate.app.application import _OwnOutbox, _ReopeningLedger
+from gate.config import Config, GateSection, MqttSection
+from gate.core.chain import genesis, link
+from gate.core.events import Result, Stage, anomaly, gate_stopped, visit_closed, visit_decided
+from gate.core.evidence import Evidence
+from gate.core.moment import Moment
+from gate.core.policy import Decision, Disposition, Verdict
+from gate.demo.witness import event_validator
+from gate.ports import Entry, Outbox, RecordFailure
+from gate.shell.clock import SystemClock
+from gate.store import ledger as store
+from tests.brokers import MemoryOutbox
+
+NOW = Moment(5_000_000_000, 1_700_000_000_000, clock_trusted=True)
+NOTHING = Decision(Verdict.REFER, Disposition.NONE, (), "policy", "00" * 32)
+
+
+@dataclass
+class Fitted:
+    """A ledger, and how to make its disk full and give it room again."""
+
+    ledger: store.Ledger | _ReopeningLedger
+    fill: Callable[[], None]
+    empty: Callable[[], None]
+    outbox: Outbox | None = None
+
+
+def _limits(db: store.sqlite3.Connection) -> tuple[Callable[[], None], Callable[[], None]]:
+    def limit(pages: int) -> None:
+        db.execute(f"PRAGMA max_page_count = {pages}")
+
+    return lambda: limit(1), lambda: limit(1_000_000)  # no fewer than there are
+
+
+def new_ledger(path: Path | str) -> store.Ledger:
+    return store.Ledger(path, site="hall", gate="g", new_epoch="00" * 8, boot_id="boot")
+
+
+def on_a_file(folder: Path) -> Iterator[Fitted]:
+    ledger = new_ledger(folder / "ledger.db")
+    outbox = store.Outbox(folder / "ledger.db")
+    yield Fitted(ledger, *_limits(ledger._db), outbox)
+    outbox.close()
+    ledger.close()
+
+
+def in_memory(_folder: Path) -> Iterator[Fitted]:
+    ledger = new_ledger(":memory:")
+    yield Fitted(ledger, *_limits(ledger._db))
+    ledger.close()
+
+
+def in_the_application(folder: Path) -> Iterator[Fitted]:
+    section = GateSection(site="hall", id="g", state_dir=folder)
+    ledger = _ReopeningLedger(Config(gate=section, mqtt=MqttSection(host="h")), SystemClock(lambda: True))
+    assert ledger._ledger is not None
+    outbox = _OwnOutbox(ledger, folder / "ledger.db")
+    yield Fitted(ledger, *_limits(ledger._ledger._db), outbox)
+    outbox.close()
+    ledger.close()
+
+
+@pytest.fixture(params=[on_a_file, in_memory, in_the_application])
+def fitted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fitted]:
+    yield from request.param(tmp_path)
+
+
+def test_numbers_have_no_gap_and_the_hash_covers_the_bytes(fitted: Fitted) -> None:
+    ledger = fitted.ledger
+    assert ledger.head == (0, genesis(str(ledger.epoch)))
+    previous = genesis(str(ledger.epoch))
+    for seq in (1, 2, 3):
+        entry = ledger.append(anomaly("what", f"detail {seq}"), NOW)
+        assert entry.seq == seq == json.loads(entry.body)["data"]["seq"]
+        assert event_validator()(entry.body) is None
+        previous = link(previous, entry.body)
+        assert ledger.head == (seq, previous)
+
+
+def test_a_record_that_cannot_be_written_changes_nothing_and_can_be_written_later(fitted: Fitted) -> None:
+    ledger = fitted.ledger
+    ledger.append(gate_stopped(), NOW)
+    fitted.fill()
+    written = _write_until_full(ledger)
+    head = ledger.head
+    with pytest.raises(RecordFailure):
+        ledger.append(anomaly("what", "x" * 200), NOW)
+    assert ledger.head == head == (written, head[1])
+    fitted.empty()
+    assert ledger.append(gate_stopped(), NOW).seq == written + 1
+
+
+def _write_until_full(ledger: store.Ledger | _ReopeningLedger) -> int:
+    for _ in range(100):
+        try:
+            ledger.append(anomaly("what", "x" * 200), NOW)
+        except RecordFailure:
+            return ledger.head[0]
+    pytest.fail("it never is full")
+
+
+def _decided(visit: str, stage: Stage) -> store.Event:
+    return visit_decided(visit, stage, NOTHING, Evidence(), (), 1)
+
+
+def test_open_visits_are_those_without_an_end_oldest_first(fitted: Fitted) -> None:
+    ledger = fitted.ledger
+    assert ledger.open_visits() == ()
+    for visit in ("a", "b", "c"):
+        ledger.append(_decided(visit, Stage.REFERRED), NOW)
+    ledger.append(_decided("a", Stage.AUTHORISED), NOW)
+    ledger.append(visit_closed("b", Result.LEFT, 1), NOW)
+    assert ledger.open_visits() == ("a", "c")
+    ledger.append(visit_closed("a", Result.PASSED, 1), NOW)
+    ledger.append(visit_closed("c", Result.PASSED, 1), NOW)
+    assert ledger.open_visits() == ()
+
+
+# --- the outbox
+
+
+class Filled:
+    """An outbox, and how records get into it."""
+
+    def __init__(self, outbox: Outbox, add: Callable[[int], None]) -> None:
+        self.outbox = outbox
+        self.add = add
+
+
+def of_a_ledger(make: Callable[[Path], Iterator[Fitted]]) -> Callable[[Path], Iterator[Filled]]:
+    def fill(folder: Path) -> Iterator[Filled]:
+        for fitted in make(folder):
+            assert fitted.outbox is not None
+
+            def add(records: int, ledger: store.Ledger | _ReopeningLedger = fitted.ledger) -> None:
+                for _ in range(records):
+                    ledger.append(gate_stopped(), NOW)
+
+            yield Filled(fitted.outbox, add)
+
+    return fill
+
+
+def of_the_tests(_folder: Path) -> Iterator[Filled]:
+    outbox = MemoryOutbox()
+    yield Filled(outbox, outbox.add)
+
+
+@pytest.fixture(
+    params=[of_a_ledger(on_a_file), of_a_ledger(in_the_application), of_the_tests],
+    ids=["file", "application", "memory"],
+)
+def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Filled]:
+    yield from request.param(tmp_path)
+
+
+def numbers(entries: list[Entry]) -> list[int]:
+    return [entry.seq for entry in entries]
+
+
+def test_an_empty_outbox(filled: Filled) -> None:
+    outbox = filled.outbox
+    assert (outbox.head(), outbox.acknowledged(), outbox.pending(0, 10)) == (0, 0, [])
+
+
+def test_pending_comes_in_order_behind_what_is_named_and_no_more_than_asked(filled: Filled) -> None:
+    filled.add(7)
+    outbox = filled.outbox
+    assert outbox.head() == 7
+    assert numbers(outbox.pending(0, 100)) == [1, 2, 3, 4, 5, 6, 7]
+    assert numbers(outbox.pending(2, 3)) == [3, 4, 5]
+    assert outbox.pending(7, 10) == []
+    filled.add(1)
+    assert numbers(outbox.pending(7, 10)) == [8]
+    assert outbox.pending(2, 1) == outbox.pending(2, 1), "the same bytes each time"
+
+
+def test_the_mark_moves_forward_only(filled: Filled) -> None:
+    filled.add(5)
+    outbox = filled.outbox
+    outbox.acknowledge(3)
+    assert outbox.acknowledged() == 3
+    outbox.acknowledge(2)
+    assert outbox.acknowledged() == 3
+    assert numbers(outbox.pending(outbox.acknowledged(), 10)) == [4, 5]
+    assert outbox.head() == 5
+
+
+def test_the_mark_of_a_file_outlives_the_process(tmp_path: Path) -> None:
+    for fitted in on_a_file(tmp_path):
+        assert fitted.outbox is not None
+        fitted.ledger.append(gate_stopped(), NOW)
+        fitted.outbox.acknowledge(1)
+    for fitted in on_a_file(tmp_path):
+        assert fitted.outbox is not None
+        assert (fitted.outbox.acknowledged(), fitted.outbox.head()) == (1, 1)

@@ -1,0 +1,281 @@
+"""The wire event: every kind fits the schema and the size, says what happened, and nothing personal."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from gatebox import ORIGIN, checked_body, schema
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from gate.config import load_policy
+from gate.core import events
+from gate.core.codes.model import (
+    REGISTRATION_FIELDS,
+    Authenticity,
+    CodeResult,
+    Credential,
+    Format,
+    Freshness,
+    Reason,
+    Status,
+)
+from gate.core.events import BODY_BYTES_MAX, Event, Kind, Result, Stage, encode
+from gate.core.evidence import AttendantWord, Evidence, MaskStatus, Reading, Unmeasured
+from gate.core.inputs import Device
+from gate.core.mode import Mode
+from gate.core.moment import Moment
+from gate.core.policy import Decision, Disposition, Finding, Verdict
+from gate.core.rules import decide
+
+NOW = Moment(123_456_789, 1_700_000_000_001, clock_trusted=True)
+VISIT = "0a1b2c3d-000001"
+SHA = "0" * 64
+CODE = CodeResult(
+    Format.HOME,
+    Reason.OK,
+    Status.GREEN,
+    Authenticity.VERIFIED,
+    Freshness.CURRENT,
+    Credential.VISITOR,
+    "county",
+    "00112233",
+    "0000000000000001",
+    frozenset({"name"}),
+    1,
+    2,
+)
+FEVER = Evidence((Reading(3800, 3790, 3810), Reading(3760, 3750, 3770)), CODE, mask=MaskStatus.WORN)
+PLAN = load_policy("county-hall")
+
+
+def data_of(event: Event) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(checked_body(event, 1, NOW))
+    data: dict[str, Any] = body["data"]
+    return data
+
+
+def decided(stage: Stage, evidence: Evidence, *steps: Decision) -> Event:
+    return events.visit_decided(VISIT, stage, decide(PLAN, SHA, evidence), evidence, steps, 1500)
+
+
+SAMPLES = {
+    Kind.VISIT_DECIDED: decided(Stage.REFUSED, FEVER, decide(PLAN, SHA, Evidence())),
+    Kind.VISIT_CLOSED: events.visit_closed(VISIT, Result.LEFT, 1500),
+    Kind.PASSAGE_FORCED: events.passage_forced(VISIT),
+    Kind.GATE_STARTED: events.gate_started("1.0", "0a1b2c3d", "county-hall", SHA),
+    Kind.GATE_STOPPED: events.gate_stopped(),
+    Kind.GATE_MODE: events.gate_mode(Mode.FAULT, Mode.SERVING),
+    Kind.DEVICE_FAILED: events.device_failed(Device.CAMERA, "no answer"),
+    Kind.DEVICE_RECOVERED: events.device_recovered(Device.CAMERA),
+    Kind.FIRE_ALARM: events.fire_alarm(active=True, passages=0),
+    Kind.ANOMALY: events.anomaly("inbox_overflowed", "3 inputs lost"),
+}
+
+
+def test_the_schema_is_a_schema() -> None:
+    Draft202012Validator.check_schema(schema().schema)
+
+
+def test_every_kind_has_a_sample() -> None:
+    assert set(SAMPLES) == set(Kind)
+    assert all(event.kind is kind for kind, event in SAMPLES.items())
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_fits_the_schema_early_and_late(kind: Kind) -> None:
+    event = SAMPLES[kind]
+    checked_body(event, 1, NOW)
+    checked_body(replace(event, data={**event.data, "late": True}), 1, NOW)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_schema_allows_nothing_more_and_nothing_less(kind: Kind) -> None:
+    body = json.loads(encode(SAMPLES[kind], ORIGIN, 1, NOW))
+    for key in list(body["data"]):
+        lacking = {**body, "data": {name: value for name, value in body["data"].items() if name != key}}
+        assert not schema().is_valid(lacking), key
+    assert not schema().is_valid({**body, "data": {**body["data"], "phone": "13800000000"}})
+    assert not schema().is_valid({**body, "extra": 1})
+
+
+def test_the_envelope() -> None:
+    body = json.loads(encode(events.gate_stopped(), ORIGIN, 7, NOW))
+    data = body.pop("data")
+    assert body == {
+        "specversion": "1.0",
+        "id": "g1/00112233aabbccdd/7",
+        "source": "hg/1/hall-east/g1",
+        "type": "hg.gate.stopped.v1",
+        "time": "2023-11-14T22:13:20.001+00:00",
+        "datacontenttype": "application/json",
+        "dataschema": "urn:health-gate:event:1",
+    }
+    assert data == {
+        "site": "hall-east",
+        "gate": "g1",
+        "epoch": "00112233aabbccdd",
+        "seq": 7,
+        "clock": {"mono_ns": 123_456_789, "boot_id": "boot-1", "trusted": True},
+        "abnormal": False,
+    }
+
+
+def test_a_clock_that_is_not_trusted_says_so() -> None:
+    body = json.loads(encode(events.gate_stopped(), ORIGIN, 1, replace(NOW, clock_trusted=False)))
+    assert body["data"]["clock"]["trusted"] is False
+
+
+@given(st.integers(0, 253_402_300_799_999))
+def test_time_is_exact_to_the_millisecond_up_to_the_year_9999(wall_ms: int) -> None:
+    body = json.loads(encode(events.gate_stopped(), ORIGIN, 1, replace(NOW, wall_ms=wall_ms)))
+    then = datetime.fromisoformat(body["time"])
+    since = then - datetime(1970, 1, 1, tzinfo=UTC)
+    assert (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000 == wall_ms
+
+
+# --- what is reported at once
+
+
+@pytest.mark.parametrize(
+    ("event", "abnormal"),
+    [
+        (decided(Stage.REFUSED, FEVER), True),
+        (decided(Stage.REFUSED, Evidence(mask=MaskStatus.MISSING)), True),
+        (decided(Stage.UNDECIDED, Evidence((Reading(3800, 3790, 3810),), CODE)), True),
+        (decided(Stage.UNDECIDED, Evidence((Reading(3650, 3640, 3660),), CODE)), False),
+        (decided(Stage.REFERRED, Evidence()), False),
+        (decided(Stage.REFERRED, replace(FEVER, measurements=FEVER.measurements[:1])), False),
+        (decided(Stage.AUTHORISED, Evidence()), False),
+        *((events.visit_closed(VISIT, result, 1), result is Result.FORCED) for result in Result),
+        (events.passage_forced(), True),
+        (events.gate_started("1.0", "0a1b2c3d", "county-hall", SHA), False),
+        (events.gate_stopped(), False),
+        (events.gate_mode(Mode.FAULT, Mode.SERVING), False),
+        (events.device_failed(Device.CAMERA, "x"), True),
+        (events.device_recovered(Device.CAMERA), False),
+        (events.fire_alarm(active=True, passages=0), True),
+        (events.fire_alarm(active=False, passages=1), False),
+        (events.anomaly("x", "y"), True),
+    ],
+)
+def test_what_is_reported_at_once(event: Event, abnormal: bool) -> None:
+    assert event.abnormal is abnormal
+    assert data_of(event)["abnormal"] is abnormal
+
+
+# --- what a decision says
+
+
+def test_a_decision() -> None:
+    data = data_of(SAMPLES[Kind.VISIT_DECIDED])
+    assert {
+        key: data[key] for key in ("visit", "stage", "verdict", "disposition", "policy", "policy_hash")
+    } == {
+        "visit": VISIT,
+        "stage": "refused",
+        "verdict": "refuse",
+        "disposition": "isolate_and_call_120",
+        "policy": "county-hall",
+        "policy_hash": SHA,
+    }
+    assert data["duration_ms"] == 1500
+    assert data["findings"] == [
+        {"rule": "TR-1", "verdict": "admit", "reason": "code_ok"},
+        {
+            "rule": "CH-2",
+            "verdict": "refuse",
+            "reason": "temperature_fever",
+            "disposition": "isolate_and_call_120",
+        },
+        {"rule": "TR-1", "verdict": "admit", "reason": "mask_worn"},
+        {"rule": "TR-1", "verdict": "refer", "reason": "registration_missing"},
+    ]
+    assert [step["verdict"] for step in data["steps"]] == ["refer"]
+    assert len(data["steps"][0]["findings"]) == 4
+
+
+def test_evidence() -> None:
+    reading = Reading(3650, 3640, 3660, (3640, 3650), 10, 2500, (("offset", -5), ("vdd", 3)))
+    evidence = Evidence(
+        (reading, Unmeasured("timeout", "d" * 300)),
+        CODE,
+        several_codes=True,
+        mask=MaskStatus.MISSING,
+        registered=frozenset({"phone", "name"}),
+        attendant=AttendantWord.REFUSED,
+    )
+    assert data_of(decided(Stage.REFUSED, evidence))["evidence"] == {
+        "temperature": [
+            {
+                "value_cc": 3650,
+                "low_cc": 3640,
+                "high_cc": 3660,
+                "samples_cc": [3640, 3650],
+                "spread_cc": 10,
+                "ambient_cc": 2500,
+                "corrections": {"offset": -5, "vdd": 3},
+            },
+            {"unmeasured": "timeout", "detail": "d" * 200},
+        ],
+        "code": {
+            "format": "home",
+            "reason": "ok",
+            "status": "green",
+            "authenticity": "verified",
+            "freshness": "current",
+            "credential": "visitor",
+            "issuer": "county",
+            "kid": "00112233",
+            "subject": "0000000000000001",
+            "valid_until": 2,
+        },
+        "several_codes": True,
+        "mask": "missing",
+        "registered": ["name", "phone"],
+        "attendant": "refused",
+    }
+
+
+def test_no_evidence() -> None:
+    evidence = data_of(decided(Stage.UNDECIDED, Evidence()))["evidence"]
+    assert (evidence["temperature"], evidence["code"], evidence["registered"]) == ([], None, [])
+
+
+# --- size and text
+
+
+texts = st.text(st.characters(), max_size=400)  # all code points, lone surrogates too
+
+
+@given(texts)
+def test_texts_from_outside_are_cut_and_never_break_a_record(problem: str) -> None:
+    for event in (events.device_failed(Device.CAMERA, problem), events.anomaly("what", problem)):
+        data = data_of(event)
+        assert len(data.get("problem", data.get("detail"))) <= 200
+
+
+def test_the_largest_decision_fits() -> None:
+    worst = "\x01" * 300  # six bytes each in JSON
+    measurement = Reading(
+        -7000, -7000, 40000, (-7000,) * 32, 47000, -7000, tuple((worst[:8] + str(n), -7000) for n in range(8))
+    )
+    evidence = Evidence(
+        (measurement, Unmeasured("x" * 64, worst)),
+        replace(CODE, issuer="i" * 32, kid="k" * 64, subject_ref="s" * 64),
+        registered=frozenset(REGISTRATION_FIELDS),
+    )
+    finding = Finding("R" * 16, Verdict.REFUSE, "r" * 32, Disposition.ISOLATE_AND_CALL_120)
+    worst_decision = Decision(Verdict.REFUSE, Disposition.ISOLATE_AND_CALL_120, (finding,) * 5, "p" * 40, SHA)
+    event = events.visit_decided(
+        VISIT, Stage.REFUSED, worst_decision, evidence, (worst_decision,) * 8, 10_000_000
+    )
+    assert len(checked_body(event, 2**53, NOW)) <= BODY_BYTES_MAX
+
+
+def test_the_same_arguments_give_the_same_bytes() -> None:
+    for event in SAMPLES.values():
+        assert encode(event, ORIGIN, 1, NOW) == encode(event, ORIGIN, 1, NOW)

@@ -1,0 +1,140 @@
+"""A plan as data: what cannot be a plan is refused, what is said the same has the same hash."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from gate.config import load_policy
+from gate.core.policy import (
+    GRAVITY,
+    STRICTNESS,
+    Decision,
+    Disposition,
+    FeverBand,
+    Finding,
+    TemperatureRequirement,
+    Timing,
+    Verdict,
+    policy_hash,
+)
+
+HOME, CLINIC = Disposition.OBSERVE_AT_HOME, Disposition.FEVER_CLINIC
+
+
+def bands(*limits: int | None) -> TemperatureRequirement:
+    return TemperatureRequirement("R-1", 3730, tuple(FeverBand("R-1", CLINIC, limit) for limit in limits))
+
+
+@pytest.mark.parametrize("limits", [(None,), (3750, None), (3730, None), (3740, 3750, 3850, None)])
+def test_bands_that_answer_every_temperature(limits: tuple[int | None, ...]) -> None:
+    assert len(bands(*limits).bands) == len(limits)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        (3750,),
+        (3750, 3800),
+        (None, None),
+        (None, 3750),
+        (None, 3750, None),
+        (3750, None, None),
+    ],
+)
+def test_the_last_band_and_no_other_is_without_limit(limits: tuple[int | None, ...]) -> None:
+    with pytest.raises(ValueError, match="the last must have none"):
+        bands(*limits)
+
+
+@pytest.mark.parametrize("limits", [(3750, 3750, None), (3800, 3750, None), (3729, None), (3700, 3800, None)])
+def test_limits_rise_from_the_abnormal_temperature(limits: tuple[int | None, ...]) -> None:
+    with pytest.raises(ValueError, match="must rise from band to band"):
+        bands(*limits)
+
+
+@pytest.mark.parametrize("field", ["collect_s", "cure_s"])
+def test_evidence_outlives_the_waiting_for_it(field: str) -> None:
+    assert Timing(**{"evidence_age_max_s": 31, field: 30}).evidence_age_max_s == 31
+    with pytest.raises(ValueError, match="must be more than collect_s and cure_s"):
+        Timing(**{"evidence_age_max_s": 30, field: 30})
+
+
+def test_words_go_from_mild_to_strict() -> None:
+    assert sorted(Verdict, key=STRICTNESS.__getitem__) == ["admit", "retest", "refer", "refuse"]
+    assert sorted(Disposition, key=GRAVITY.__getitem__) == [
+        "none",
+        "wear_mask",
+        "observe_at_home",
+        "fever_clinic",
+        "isolate_and_call_120",
+    ]
+
+
+def test_the_hash_names_the_content() -> None:
+    policy = load_policy("county-hall")
+    assert policy_hash(policy) == policy_hash(load_policy("county-hall"))
+    assert len(policy_hash(policy)) == 64
+    assert policy_hash(policy) != policy_hash(load_policy("township-routine"))
+
+
+def test_any_changed_field_changes_the_hash() -> None:
+    policy = load_policy("county-hall")
+    others = {
+        "name": "other",
+        "version": 2,
+        "title_zh": "别的",
+        "title_en": "Other",
+        "code": replace(policy.code, required=False),
+        "temperature": replace(policy.temperature, abnormal_cc=3720),
+        "mask": replace(policy.mask, required=False),
+        "registration": replace(policy.registration, fields=("name",)),
+        "attendant_rule": "X-1",
+        "refusal_rule": "X-1",
+        "on_ledger_failure": "open",
+        "timing": replace(policy.timing, pass_s=7),
+    }
+    assert set(others) == {field.name for field in fields(policy)}
+    hashes = {policy_hash(replace(policy, **{name: value})) for name, value in others.items()}
+    assert len(hashes | {policy_hash(policy)}) == len(others) + 1
+
+
+def test_the_hashes_of_the_plans_that_come_with_the_gate() -> None:
+    """They stand in every record: a plan that changes gets a new version as well."""
+    assert {name: policy_hash(load_policy(name))[:16] for name in ("county-hall", "township-routine")} == {
+        "county-hall": "59f1b128c3deb342",
+        "township-routine": "348978cbeb941d74",
+    }
+
+
+def decision(*findings: tuple[Verdict, str, bool]) -> Decision:
+    made = tuple(Finding("R-1", verdict, reason, curable=curable) for verdict, reason, curable in findings)
+    verdict = max((finding.verdict for finding in made), key=STRICTNESS.__getitem__)
+    return Decision(verdict, Disposition.NONE, made, "plan", "0" * 64)
+
+
+def test_the_deciding_findings_are_the_strictest() -> None:
+    mixed = decision((Verdict.ADMIT, "a", False), (Verdict.REFER, "b", False), (Verdict.REFER, "c", False))
+    assert [finding.reason for finding in mixed.deciding] == ["b", "c"]
+    assert [finding.reason for finding in mixed.against] == ["b", "c"]
+    assert decision((Verdict.ADMIT, "a", False)).against == ()
+
+
+@pytest.mark.parametrize(
+    ("findings", "curable"),
+    [
+        ([(Verdict.REFUSE, "a", True)], True),
+        ([(Verdict.REFUSE, "a", True), (Verdict.REFUSE, "b", True)], True),
+        ([(Verdict.REFUSE, "a", True), (Verdict.REFUSE, "b", False)], False),
+        ([(Verdict.REFUSE, "a", True), (Verdict.REFER, "b", False)], True),
+        ([(Verdict.REFER, "a", True)], False),
+    ],
+)
+def test_curable_is_what_the_visitor_can_put_right(
+    findings: list[tuple[Verdict, str, bool]], curable: bool
+) -> None:
+    assert decision(*findings).curable == curable
+
+
+def test_a_second_measurement_is_wanted_whatever_else_is_found() -> None:
+    assert decision((Verdict.RETEST, "a", False), (Verdict.REFUSE, "b", True)).retest_wanted
+    assert not decision((Verdict.ADMIT, "a", False), (Verdict.REFUSE, "b", True)).retest_wanted

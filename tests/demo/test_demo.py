@@ -1,0 +1,154 @@
+"""The demo as the README has it, without a terminal: `gate demo --headless`, as a process of its own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gate.app.application import StateFolderError, claim
+from gate.demo.broker import BrokerAddress, BrokerError
+from gate.demo.morning import run_morning
+from gate.demo.script import MORNING
+from gate.demo.witness import event_validator, visits_complete
+from gate.store.ledger import entries, verify
+from tests.brokers import HOST, Mosquitto, free_port, password_file
+
+GATE_COMMAND = Path(sys.executable).with_name("gate")
+PASSWORD = "p@ss:w/rd"
+
+
+def gate(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([GATE_COMMAND, *map(str, arguments)], capture_output=True, check=False, timeout=100)
+
+
+def start_demo(folder: Path, visitors: int, *more: object) -> subprocess.Popen[bytes]:
+    arguments = (
+        "--visitors",
+        visitors,
+        "--events",
+        folder / "events.jsonl",
+        "--state",
+        folder / "state",
+        *more,
+    )
+    command = [GATE_COMMAND, "demo", "--headless", "--seed", "7", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(
+    running: subprocess.Popen[bytes], folder: Path, visitors: int
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Return the summary and the lines of the events file, checked against the ledger."""
+    state, file = folder / "state", folder / "events.jsonl"
+    out, err = running.communicate(timeout=100)
+    assert running.returncode == 0, out + err
+    assert err == b""
+    lines = file.read_bytes().splitlines()
+    assert gate("ledger", "export", state / "ledger.db").stdout == file.read_bytes()
+    assert [event_validator()(line) for line in lines] == [None] * len(lines)
+    assert len(visits_complete([json.loads(line) for line in lines])) == visitors
+    return json.loads(out), lines
+
+
+def demo(folder: Path, visitors: int, *more: object) -> tuple[dict[str, Any], list[bytes]]:
+    return finish(start_demo(folder, visitors, *more), folder, visitors)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def morning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Start the whole morning; it takes 40 s, most of them waiting, and the other tests run meanwhile."""
+    folder = tmp_path_factory.mktemp("morning")
+    with start_demo(folder, len(MORNING)) as running:
+        try:
+            yield running, folder
+        finally:
+            running.kill()
+
+
+def test_with_a_broker_of_ones_own_and_a_second_time_in_the_same_folder(tmp_path: Path) -> None:
+    passwords = password_file(tmp_path / "broker", "user", PASSWORD)
+    with Mosquitto(tmp_path / "broker", f"password_file {passwords}") as broker:
+        url = f"mqtt://user:p%40ss%3Aw%2Frd@{HOST}:{broker.port}"
+        _, lines = demo(tmp_path, 1, "--broker", url)
+    state = tmp_path / "state"
+    before = (state / "ledger.db").read_bytes()
+    _, more = demo(tmp_path, 1)
+    assert [entry.body for entry in entries(state / "ledger-1.db")] == lines
+    assert (state / "ledger-1.db").read_bytes() == before, "the first ledger is put aside as it was"
+    assert verify(state / "ledger-1.db").ok
+    assert not set(lines) & set(more)
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:1883", "http://localhost", "mqtt://", "mqtt://host:99999", "mqtt://user@:1883"]
+)
+def test_a_bad_broker_url_is_wrong_use_and_touches_nothing(tmp_path: Path, url: str) -> None:
+    done = gate("demo", "--headless", "--state", tmp_path / "state", "--broker", url)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"demo: {url}: ".encode())
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_broker_that_is_not_there_is_named(tmp_path: Path) -> None:
+    port = free_port()
+    done = gate("demo", "--headless", "--state", tmp_path / "state", "--broker", f"mqtt://{HOST}:{port}")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"demo: no broker at {HOST}:{port} (".encode())
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("mqtt://host", BrokerAddress("host", 1883)),
+        ("mqtt://host:1884", BrokerAddress("host", 1884)),
+        ("mqtt://u:p%40ss@host", BrokerAddress("host", 1883, "u", "p@ss")),
+        ("mqtt://u@[::1]:5", BrokerAddress("::1", 5, "u")),
+    ],
+)
+def test_broker_urls(url: str, address: BrokerAddress) -> None:
+    assert BrokerAddress.parse(url) == address
+
+
+def run_here(state: Path, events: Path | None = None) -> bool:
+    address = BrokerAddress(HOST, free_port())
+    return run_morning(
+        count=1, seed=1, lang="en", headless=True, state=state, events_file=events, address=address
+    )
+
+
+def test_the_ledger_of_a_running_gate_is_not_put_aside(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"in use")
+    with claim(tmp_path), pytest.raises(StateFolderError, match="another gate is running"):
+        run_here(tmp_path)
+    assert (tmp_path / "ledger.db").read_bytes() == b"in use"
+    with pytest.raises(BrokerError):
+        run_here(tmp_path)
+    assert (tmp_path / "ledger-1.db").read_bytes() == b"in use"
+
+
+def test_an_events_file_that_cannot_be_written_is_known_before_the_morning(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        run_here(tmp_path / "state", tmp_path / "no-folder" / "events")
+
+
+def test_the_whole_morning(morning: tuple[subprocess.Popen[bytes], Path]) -> None:
+    running, folder = morning
+    summary, lines = finish(running, folder, len(MORNING))
+    assert summary["visits"] == summary["witnessed"] == len(MORNING) >= 12
+    assert summary["ok"]
+    assert summary["problems"] == []
+    assert summary["events"] == summary["records"] == len(lines)
+    events = [json.loads(line) for line in lines]
+    results = [event["data"]["result"] for event in events if event["type"] == "hg.visit.closed.v1"]
+    assert {"passed", "not_passed", "forced", "left"} <= set(results)
+    stages = [event["data"]["stage"] for event in events if event["type"] == "hg.visit.decided.v1"]
+    assert {"authorised", "referred", "refused"} <= set(stages)
+    kinds = {event["type"] for event in events}
+    assert {"hg.fire.alarm.v1", "hg.device.failed.v1", "hg.device.recovered.v1"} <= kinds
+    checked = gate("ledger", "verify", folder / "state" / "ledger.db")
+    assert checked.returncode == 0
+    assert checked.stdout.startswith(b"ok\nrecords %d\n" % len(lines))

@@ -1,0 +1,237 @@
+"""The step from decision to world: in order, records first, and nothing behind a record that failed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gate.config import load_policy
+from gate.core.actor import GateActor
+from gate.core.codes import Trust
+from gate.core.effects import Effect, HoldOpen, LightSignal, Lock, Record, Show, TakeReading, Unlock
+from gate.core.events import Event, Kind, gate_stopped
+from gate.core.evidence import MaskStatus, Reading
+from gate.core.inputs import (
+    ArmTurned,
+    AttendantConfirmed,
+    FireAlarmChanged,
+    Input,
+    MaskSeen,
+    PersonArrived,
+    ReadingTaken,
+    RecordFailed,
+    TimePassed,
+)
+from gate.core.moment import NS_PER_S, Moment
+from gate.core.texts import Key
+from gate.perform import Brain, Outputs
+from gate.ports import Entry, RecordFailure
+from gate.store.ledger import Ledger, entries, verify
+
+NOW = Moment(1, 1_700_000_000_000, clock_trusted=True)
+
+
+class World:
+    """All roles in one, noting what reaches them in order; the ledger behind it is a real one."""
+
+    def __init__(self, path: Path) -> None:
+        self.ledger = Ledger(path, site="hall", gate="g1", new_epoch="epoch", boot_id="boot")
+        self.path = path
+        self.did: list[object] = []
+        self.fails_from: int | None = None
+        self.appends = 0
+
+    def append(self, event: Event, now: Moment) -> Entry:
+        self.appends += 1
+        if self.fails_from is not None and self.appends >= self.fails_from:
+            self.did.append(("failed", event.kind))
+            raise RecordFailure("disk full")
+        entry = self.ledger.append(event, now)
+        assert list(entries(self.path))[-1] == entry  # readable by others before anything follows
+        self.did.append(("append", event.kind))
+        return entry
+
+    def recorded(self, entry: Entry) -> None:
+        self.did.append(("recorded", entry.seq))
+
+    def unlock(self, duration_ms: int) -> bool:
+        self.did.append(("unlock", duration_ms))
+        return True
+
+    def lock(self) -> None:
+        self.did.append("lock")
+
+    def hold_open(self) -> None:
+        self.did.append("hold open")
+
+    def request(self, visit: str) -> None:
+        self.did.append(("request", visit))
+
+
+class Screen:
+    def __init__(self, did: list[object]) -> None:
+        self._did = did
+
+    def show(self, *what: object) -> None:
+        self._did.append(("show", *what))
+
+
+class Scripted(GateActor):
+    """An actor that asks for what the test wants; for `RecordFailed` it locks."""
+
+    effects: list[Effect]
+
+    def handle(self, happened: Input, now: Moment) -> list[Effect]:
+        return [Lock()] if isinstance(happened, RecordFailed) else self.effects
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path / "ledger.db")
+    yield world
+    world.ledger.close()
+
+
+def make_actor(kind: type[GateActor] = GateActor) -> GateActor:
+    return kind(load_policy("county-hall"), Trust(), "hall", "0a1b2c3d")
+
+
+def make_brain(world: World, actor: GateActor, observe: object = None) -> Brain:
+    screen = Screen(world.did)
+    outputs = Outputs(world, screen, screen, world, world, world.recorded)  # type: ignore[arg-type]  # all in one
+    return Brain(actor, outputs, observe)  # type: ignore[arg-type]  # a function
+
+
+def admit(brain: Brain) -> None:
+    """Bring a visitor without a phone to the point where the person on duty lets them in."""
+    brain.step(PersonArrived(), NOW)
+    brain.step(MaskSeen(MaskStatus.WORN), NOW)
+    brain.step(AttendantConfirmed(), NOW)
+    brain.step(ReadingTaken("0a1b2c3d-000001", Reading(3650, 3650, 3650)), NOW)
+
+
+def test_a_pass_is_on_disk_before_the_arm_is_free(world: World) -> None:
+    brain = make_brain(world, make_actor())
+    admit(brain)
+    assert world.did == [
+        ("show", Key.WELCOME, ()),
+        ("show", LightSignal.WAIT),
+        ("request", "0a1b2c3d-000001"),
+        ("append", Kind.VISIT_DECIDED),
+        ("recorded", 1),
+        ("unlock", 300),
+        ("show", Key.PASS_PLEASE, ()),
+        ("show", LightSignal.GO),
+    ]
+    assert verify(world.path).records == 1
+
+
+def test_every_effect_reaches_its_place_in_order(world: World) -> None:
+    actor = make_actor(Scripted)
+    assert isinstance(actor, Scripted)
+    actor.effects = [
+        HoldOpen(),
+        Lock(),
+        Record(gate_stopped()),
+        Unlock(400),
+        Show(Key.PLEASE_WAIT_RETEST, LightSignal.WAIT, (("wait_s", "3"),)),
+        TakeReading("visit"),
+    ]
+    make_brain(world, actor).step(TimePassed(), NOW)
+    assert world.did == [
+        "hold open",
+        "lock",
+        ("append", Kind.GATE_STOPPED),
+        ("recorded", 1),
+        ("unlock", 400),
+        ("show", Key.PLEASE_WAIT_RETEST, (("wait_s", "3"),)),
+        ("show", LightSignal.WAIT),
+        ("request", "visit"),
+    ]
+
+
+def test_nothing_behind_a_failed_record_is_done_and_the_actor_is_told_at_once(world: World) -> None:
+    actor = make_actor(Scripted)
+    assert isinstance(actor, Scripted)
+    actor.effects = [
+        Record(gate_stopped()),
+        Record(gate_stopped()),
+        Unlock(400),
+        Lock(),
+        Record(gate_stopped()),
+    ]
+    world.fails_from = 2
+    make_brain(world, actor).step(TimePassed(), NOW)
+    assert world.did == [
+        ("append", Kind.GATE_STOPPED),
+        ("recorded", 1),
+        ("failed", Kind.GATE_STOPPED),
+        "lock",
+    ]
+
+
+def test_no_record_no_pass(world: World) -> None:
+    brain = make_brain(world, make_actor())
+    world.fails_from = 1
+    admit(brain)
+    assert world.did[3:] == [
+        ("failed", Kind.VISIT_DECIDED),
+        "lock",
+        ("show", Key.GATE_FAULT, ()),
+        ("show", LightSignal.STOP),
+    ]
+    assert brain.actor.visit is None
+    world.fails_from = None
+    later = Moment(11 * NS_PER_S, 1, clock_trusted=True)
+    for _ in range(4):
+        brain.step(TimePassed(), later)
+    kinds = [Kind.VISIT_DECIDED, Kind.VISIT_CLOSED, Kind.GATE_MODE, Kind.GATE_MODE]
+    assert [did[1] for did in world.did if isinstance(did, tuple) and did[0] == "append"] == kinds
+    assert verify(world.path).records == 4
+
+
+def test_a_fire_opens_before_the_disk_is_asked(world: World) -> None:
+    brain = make_brain(world, make_actor())
+    world.fails_from = 1
+    brain.step(FireAlarmChanged(active=True), NOW)
+    assert world.did[0] == "hold open"
+    assert "lock" not in world.did
+
+
+def test_the_observer_hears_the_input_first_and_each_effect_once_it_is_done(world: World) -> None:
+    heard: list[object] = []
+
+    def observe(happened: Input, effect: Effect | None, now: Moment) -> None:
+        assert now is NOW
+        heard.append((type(happened), type(effect), len(world.did)))
+
+    make_brain(world, make_actor(), observe).step(ArmTurned(), NOW)
+    assert heard == [
+        (ArmTurned, type(None), 0),
+        (ArmTurned, Record, 2),  # the append and its echo
+        (ArmTurned, Show, 4),
+    ]
+
+
+def test_the_observer_hears_of_a_failed_record_by_its_consequence(world: World) -> None:
+    heard: list[object] = []
+    world.fails_from = 1
+    brain = make_brain(
+        world, make_actor(), lambda happened, effect, _now: heard.append((type(happened), type(effect)))
+    )
+    brain.step(ArmTurned(), NOW)
+    assert heard == [
+        (ArmTurned, type(None)),
+        (RecordFailed, type(None)),
+        (RecordFailed, Lock),
+        (RecordFailed, Show),
+    ]
+
+
+def test_an_error_of_the_program_is_not_swallowed(world: World) -> None:
+    def broken(_event: Event, _now: Moment) -> Entry:
+        raise ZeroDivisionError
+
+    world.append = broken  # type: ignore[method-assign]  # on purpose
+    with pytest.raises(ZeroDivisionError):
+        make_brain(world, make_actor()).step(ArmTurned(), NOW)
