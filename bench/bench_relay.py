@@ -44,7 +44,7 @@ NOTE: Final = (
     "From `Inbox.post` of the last evidence until the simulated relay pin is high, through the brain thread "
     "of the service. *hop*: until the brain thread begins with the input. *decide*: actor and rules, with "
     "the check of the signature where the code comes last. *encode*: the event as JSON. *commit*: chain, "
-    "transaction, flush. *relay*: the driver arms the timer that ends the pulse (a thread), then drives "
+    "transaction, flush. *relay*: the driver sets the end of the pulse, then drives "
     "the pin. Gate and floor rest 2 ms before each, like a gate that waits for visitors; a processor that "
     "has slept runs Python two to three times slower than one kept busy. A disk that flushes in milliseconds "
     "(an SD card) hides all but the commit."

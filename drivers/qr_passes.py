@@ -39,7 +39,7 @@ def opencv() -> Any:  # noqa: ANN401 - the module, or None; it has no types
 class Deblurs:
     """The likeliest blurs of a picture, found once for all passes that use them."""
 
-    square: Plane
+    spectrum: Plane  # of the untapered square, real and imaginary parts
     guesses: tuple[int, ...]
 
 
@@ -331,7 +331,8 @@ def _find_blurs(picture: Picture) -> Deblurs | None:
     for guess in np.argsort(-scores)[:40]:
         if not any(bank.blurs[guess].near(bank.blurs[taken]) for taken in guesses):
             guesses.append(int(guess))
-    return Deblurs(square, tuple(guesses[:_GUESSES]))
+    spectrum = cv2.dft(square, flags=cv2.DFT_COMPLEX_OUTPUT)
+    return Deblurs(spectrum, tuple(guesses[:_GUESSES]))
 
 
 def _square_of(picture: Picture) -> Frame:
@@ -350,21 +351,33 @@ def _square_of(picture: Picture) -> Frame:
     return grey[top : top + side, left : left + side]
 
 
-@cache
-def _frequencies() -> tuple[NDArray[Any], NDArray[Any]]:
-    line = np.fft.fftfreq(_SQUARE_PX)
-    return line[None, :], line[:, None]
+_TABLE_STEPS: Final = 64  # per unit of (length times frequency)
+
+
+def _wiener(which: _Blur) -> Plane:
+    """Return the Wiener filter against a blur for the left half of a spectrum, looked up in a table."""
+    line = np.fft.fftfreq(_SQUARE_PX).astype(np.float32)
+    fx, fy = np.abs(line[None, : _SQUARE_PX // 2 + 1]), line[:, None]
+    if which.length_px:
+        at = np.abs(fx * np.float32(math.cos(which.direction)) + fy * np.float32(math.sin(which.direction)))
+    else:
+        at = np.sqrt(fx * fx + fy * fy)
+    size = which.length_px or which.radius_px
+    grid = np.arange(int(0.75 * size * _TABLE_STEPS) + 2) / (size * _TABLE_STEPS)
+    table = which.transfer(grid, np.float64(0)) if which.radius_px else np.sinc(size * grid)
+    inverse = (table / (table**2 + _NOISE)).astype(np.float32)
+    return np.asarray(inverse[(at * np.float32(size * _TABLE_STEPS) + np.float32(0.5)).astype(np.intp)])
 
 
 def _deblur(picture: Picture, rank: int) -> Frame | None:
     found, cv2 = picture.deblurs, opencv()
     if found is None or rank >= len(found.guesses):
         return None
-    transfer = _bank().blurs[found.guesses[rank]].transfer(*_frequencies())
-    spectrum = cv2.dft(found.square, flags=cv2.DFT_COMPLEX_OUTPUT)
-    spectrum *= (transfer / (transfer**2 + _NOISE))[..., None]
+    spectrum = found.spectrum.copy()
+    half = _SQUARE_PX // 2 + 1  # the other half mirrors it and is not looked at
+    spectrum[:, :half] *= _wiener(_bank().blurs[found.guesses[rank]])[..., None]
     sharp = cv2.idft(spectrum, flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
-    return np.asarray(np.clip(sharp, 0, 255), np.uint8)
+    return np.asarray(cv2.convertScaleAbs(cv2.max(sharp, 0)), np.uint8)
 
 
 def deblur(picture: Picture) -> Frame | None:

@@ -3,20 +3,21 @@
 Theory. The relay is in one of three states, and every change happens under one lock:
 
     locked  -- unlock() --> pulse     one pulse of a stated, bounded length
-    pulse   -- timer ----> locked     the driver's own timer, whatever the rest of the program does
+    pulse   -- in time ---> locked    by the driver's own thread, whatever the rest of the program does
     any     -- hold_open() -> held    evacuation: free until lock()
     any     -- lock(), close() -> locked
 
-Rules: the timer of a pulse is armed before the relay is driven, so nothing that fails in between leaves the
-relay on. A pulse is never prolonged and never doubled: unlock() during a pulse or while held does nothing. A
-timer that lost its race against lock() or hold_open() finds that it is no longer the pulse's timer and leaves
-the relay alone.
+Rules: the end of a pulse is set, and the thread that ends it is known to live, before the relay is driven,
+so nothing that fails in between leaves the relay on. A pulse is never prolonged and never doubled: unlock()
+during a pulse or while held does nothing. The thread is started once, because starting one takes longer than
+all the rest of a decision.
 """
 
 from __future__ import annotations
 
 import atexit
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,8 @@ class Turnstile:
 
     on_turned is called once for each rotation, when the contact closes to ground, relay on or off: telling a
     passage from a forced one is the caller's task. The contact must stay closed longer than bounce_ms.
-    on_failed is called when a pulse has ended and the relay could not be switched off. Both run on timer
-    threads and must only post.
+    on_failed is called when a pulse has ended and the relay could not be switched off. Both run on threads of
+    the drivers and must only post.
 
     Raises ValueError for impossible pins or lengths, DeviceNotAvailable when a pin cannot be had.
     """
@@ -56,12 +57,14 @@ class Turnstile:
         self._unlock_ms_max = unlock_ms_max
         self._on_turned = on_turned
         self._on_failed = on_failed
-        self._lock = threading.Lock()
-        self._pulse: threading.Timer | None = None
+        self._changed = threading.Condition()
+        self._pulse_until_s: float | None = None
         self._held = False
         self._closed = False
         self._passage: Contact | None = None
         self._relay = Output("turnstile relay", relay_pin, pin_factory)
+        self._ender = threading.Thread(target=self._end_pulses, name="turnstile-pulse", daemon=True)
+        self._ender.start()
         atexit.register(self.close)
         try:
             if passage_pin is not None:
@@ -85,39 +88,40 @@ class Turnstile:
         """
         if not 0 < duration_ms <= self._unlock_ms_max:
             raise ValueError(f"a pulse lasts 1 to {self._unlock_ms_max} ms, not {duration_ms}")
-        with self._lock:
+        with self._changed:
             self._check_open()
-            if self._held or self._pulse is not None or self._relay.is_on:
+            if self._held or self._pulse_until_s is not None or self._relay.is_on:
                 return False
-            self._pulse = threading.Timer(duration_ms / 1000, self._pulse_over)
-            self._pulse.daemon = True
-            self._pulse.start()
+            if not self._ender.is_alive():
+                raise DeviceFailed("turnstile", "nothing would end a pulse", "restart the service")
+            self._pulse_until_s = time.monotonic() + duration_ms / 1000
+            self._changed.notify()
             self._relay.on()
             return True
 
     def lock(self) -> None:
         """End a pulse or a hold at once; harmless when locked or closed. Raises DeviceFailed."""
-        with self._lock:
+        with self._changed:
             if not self._closed:
-                self._cancel_pulse()
+                self._pulse_until_s = None
                 self._held = False
                 self._relay.off()
 
     def hold_open(self) -> None:
         """Free the turnstile until lock(): for evacuation only, as no timer ends it. Raises DeviceFailed."""
-        with self._lock:
+        with self._changed:
             self._check_open()
-            self._cancel_pulse()
+            self._pulse_until_s = None
             self._held = True
             self._relay.on()
 
     def close(self) -> None:
         """Switch the relay off, release the pins; harmless when repeated; also done at interpreter exit."""
-        with self._lock:
+        with self._changed:
             if self._closed:
                 return
             self._closed = True
-            self._cancel_pulse()
+            self._changed.notify()
         atexit.unregister(self.close)
         run_all(self._relay.close, *([] if self._passage is None else [self._passage.close]))
 
@@ -125,23 +129,24 @@ class Turnstile:
         if self._closed:
             raise DeviceFailed("turnstile", "it has been closed", "open it again")
 
-    def _cancel_pulse(self) -> None:
-        if self._pulse is not None:
-            self._pulse.cancel()
-            self._pulse = None
-
-    def _pulse_over(self) -> None:
-        with self._lock:
-            if self._pulse is not threading.current_thread():
-                return
-            self._pulse = None
+    def _end_pulses(self) -> None:
+        while not self._closed:
             try:
-                self._relay.off()
+                self._end_each_in_time()
             except DeviceError as error:
-                failure = error
-            else:
-                return
-        self._on_failed(failure)
+                self._on_failed(error)
+
+    def _end_each_in_time(self) -> None:
+        """Switch the relay off at the end of each pulse, until the driver is closed. Raises DeviceFailed."""
+        with self._changed:
+            while not self._closed:
+                if self._pulse_until_s is None:
+                    self._changed.wait()
+                elif (left_s := self._pulse_until_s - time.monotonic()) > 0:
+                    self._changed.wait(left_s)
+                else:
+                    self._pulse_until_s = None
+                    self._relay.off()
 
     def _turned(self, contact_closed: bool) -> None:
         if contact_closed:

@@ -189,9 +189,8 @@ def load_trust(paths: Iterable[Path]) -> Trust:
 
 def _policy_data(name_or_path: str, *above: str) -> dict[str, Any]:
     if name_or_path in above:
-        raise ConfigError(
-            f"policy {name_or_path}", ["extends itself: " + " -> ".join((*above, name_or_path))]
-        )
+        circle = " -> ".join((*above, name_or_path))
+        raise ConfigError(f"policy {name_or_path}", [f"extends itself: {circle}"])
     if name_or_path.endswith(".toml"):
         data = _read_toml(Path(name_or_path))
     elif name_or_path in policy_names():

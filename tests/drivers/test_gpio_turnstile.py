@@ -146,16 +146,21 @@ def test_lock_ends_a_pulse_at_once_and_the_next_one_is_whole(make):
     assert gate.history == [False, True, False, True]
 
 
-def test_a_timer_that_lost_the_race_leaves_the_next_pulse_alone(make):
+def test_without_the_thread_that_ends_a_pulse_none_begins(make):
     gate = make()
-    gate.turnstile.unlock(LONG_MS)
-    late = gate.turnstile._pulse
-    gate.turnstile.lock()
-    gate.turnstile.unlock(LONG_MS)
-    runner = threading.Thread(target=late.function)
-    runner.start()
-    runner.join(BOUND_S)
+    gate.turnstile._ender = threading.Thread()
+    with pytest.raises(DeviceFailed):
+        gate.turnstile.unlock(LONG_MS)
+    assert gate.history == [False]
+    gate.turnstile.hold_open()  # a fire does not wait for it
     assert gate.turnstile.unlocked
+
+
+def test_closing_ends_the_thread(make):
+    gate = make()
+    gate.turnstile.close()
+    gate.turnstile._ender.join(BOUND_S)
+    assert not gate.turnstile._ender.is_alive()
 
 
 def test_lock_is_harmless_when_locked(make):

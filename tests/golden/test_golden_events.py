@@ -5,9 +5,11 @@ form has changed: if that is meant, it takes a new event version, its schema, an
 """
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from gate.core import events
 from gate.core.codes.model import (
@@ -86,6 +88,12 @@ def test_one_event_of_each_kind() -> None:
 @pytest.mark.parametrize(("seq", "event"), list(enumerate(EVENTS, 1)), ids=list(Kind))
 def test_the_bytes_are_what_they_were(seq: int, event: Event) -> None:
     assert encode(event, ORIGIN, seq, MOMENT) == GOLDEN[seq - 1]
+
+
+def test_they_fit_the_schema() -> None:
+    schema = json.loads(files("gate.schemas").joinpath("event-1.json").read_text("utf-8"))
+    for line in GOLDEN:
+        Draft202012Validator(schema).validate(json.loads(line))
 
 
 def test_every_golden_event_is_its_own_one_spelling() -> None:
