@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -43,11 +44,12 @@ EMISSIVITY_FACTORY = 0xFFFF  # 1.0; DS 8.3.3
 _ERROR_FLAG = 0x8000  # bit 15 of a temperature word; DS 8.7
 
 # Windows include both ends.  Ambient: the room an entrance can be, and inside the accuracy tables.  Object:
-# skin; the medical accuracy begins at 22 C (DS figure 24).  Body: no living visitor is outside; "cannot
-# measure".
+# skin; the medical accuracy begins at 22 C (DS figure 24).  Result: skin as it is, or the core of somebody who
+# walks in; a wall in a warm hall, taken for a forehead, stays below the latter.  Outside is "cannot measure".
 AMBIENT_WINDOW_CC = (1000, 4000)
 OBJECT_WINDOW_CC = (2200, 4300)
-BODY_WINDOW_CC = (2800, 4300)
+SKIN_WINDOW_CC = (2800, 4300)
+CORE_WINDOW_CC = (3400, 4300)
 
 # Each correction term is held to its bound, so that no setting can turn a fever into a pass unseen.
 SUPPLY_VOLTAGE_BOUND_CC = 36  # 0.6 C/V up to 3.6 V, the most that the part takes; DS table 4
@@ -68,10 +70,6 @@ _DEADLINE_SLACK_S = 1.0
 _SPREAD_PER_NOISE = 6
 # The median's standard error is at most 1.2533 sigma / sqrt(n); two of them cover 95 %.
 _MEDIAN_NOISE = 2 * math.sqrt(math.pi / 2)
-# Even the quietest part (0.05 C rms is 2.5 steps) gives ten equal samples about twice in 10^8, and two
-# visitors are never equally warm to 0.02 C in every sample: two readings of one and the same word mean a
-# stuck part.
-FROZEN_READINGS = 2
 
 
 class Outcome(StrEnum):
@@ -148,12 +146,14 @@ class AmbientToCore:
     """A straight line from ambient to the difference between body core and forehead skin.
 
     The term is `base_cc - slope_per_mille * ambient / 1000`, used only inside `ambient_cc` (ends included).
+    `result_cc` is the window of plausible results (ends included).
     """
 
     name: str
     base_cc: int
     slope_per_mille: int
     ambient_cc: tuple[int, int]
+    result_cc: tuple[int, int]
 
     def term_cc(self, ambient_cc: int) -> int:
         """Return the term for this ambient temperature, rounded to the nearest centi-degree."""
@@ -171,8 +171,8 @@ class AmbientToCore:
 # hides fevers, so a gate that uses it must keep the part at room temperature.
 AMBIENT_TO_CORE: Mapping[str, AmbientToCore] = MappingProxyType(
     {
-        "none": AmbientToCore("none", 0, 0, AMBIENT_WINDOW_CC),
-        "forehead_linear": AmbientToCore("forehead_linear", 689, 188, (1400, 3200)),
+        "none": AmbientToCore("none", 0, 0, AMBIENT_WINDOW_CC, SKIN_WINDOW_CC),
+        "forehead_linear": AmbientToCore("forehead_linear", 689, 188, (1400, 3200), CORE_WINDOW_CC),
     }
 )
 
@@ -287,8 +287,6 @@ class Mlx90614:
         self._message = smbus2_library().i2c_msg
         self._commands: dict[int, i2c_msg] = {}
         self._pause_s = variant.settling_ms / 1000 * _PAUSE_PER_SETTLING
-        self._last_words: tuple[int, int] | None = None
-        self._same_readings = 0
 
     @property
     def deadline_s(self) -> float:
@@ -348,18 +346,8 @@ class Mlx90614:
             spread_cc=max(samples_cc) - min(samples_cc),
             ambient_cc=_median([_centi_degrees(word) for _, word in words]) + self._supply_cc,
         )
-        problem = self._frozen(words) or self._problem(sight)
+        problem = _frozen(words) or self._problem(sight)
         return self._correct(sight) if problem is None else sight.report(*problem)
-
-    def _frozen(self, words: list[tuple[int, int]]) -> _Problem | None:
-        if any(pair != words[0] for pair in words):
-            self._last_words = None
-            return None
-        self._same_readings = self._same_readings + 1 if words[0] == self._last_words else 1
-        self._last_words = words[0]
-        if self._same_readings < FROZEN_READINGS:
-            return None
-        return Outcome.FROZEN, f"{self._same_readings} readings of one and the same word"
 
     def _problem(self, sight: _Sight) -> _Problem | None:
         limit_cc = _SPREAD_PER_NOISE * self._variant.noise_cc
@@ -379,7 +367,7 @@ class Mlx90614:
             ("calibration_offset", self._offset_cc),
         )
         value_cc = sight.raw_cc + sum(cc for _, cc in terms)
-        problem = _outside("body", value_cc, BODY_WINDOW_CC)
+        problem = _outside("body", value_cc, self._core.result_cc)
         if problem is not None:
             return sight.report(*problem, terms)
         margin_cc = self._margin_cc(sight)
@@ -438,6 +426,22 @@ class Mlx90614:
             raise DeviceTimeout(device, "the bus hangs", advice) from error
         advice = "shorten the wires, keep them off motors and relays, and set the bus to 100 kHz"
         raise DeviceFailed(device, f"answers are spoiled ({error.detail})", advice) from error
+
+
+def _frozen(words: Sequence[tuple[int, int]]) -> _Problem | None:
+    """Find a part that stands still: it would give one visitor the temperature of the one before.
+
+    When most of the samples in a row are one and the same pair of words, the median is theirs.  Noise alone
+    does that to the quietest part (0.05 C rms is 2.5 steps) once in some hundred readings at most, at the
+    price of a second one; waiting for a second such reading would let a visitor through on the first.
+    """
+    longest = run = 1
+    for before, after in pairwise(words):
+        run = run + 1 if after == before else 1
+        longest = max(longest, run)
+    if 2 * longest <= len(words):
+        return None
+    return Outcome.FROZEN, f"{longest} samples in a row are one and the same word"
 
 
 def _checked_word(address: int, command: int, answer: bytes) -> int:

@@ -58,6 +58,13 @@ def test_nothing_is_violated_when_nothing_goes_wrong(seed):
     assert "interrupted" not in report.results
 
 
+def test_a_frozen_thermometer_lends_nobody_the_temperature_of_the_one_before():
+    # With these seeds the part freezes on somebody, or on a warm wall, and the next person steps up.
+    for seed in (5, 17, 19, 34):
+        report = simulate(seed, 2, frozenset({"sensor"}), "county-hall")
+        assert not report.violations, report.as_text()
+
+
 def test_everything_that_can_happen_does():
     reports = [run(seed, 6, FAULT_KINDS) for seed in SEEDS]
     planned = {fault.name for seed in range(20) for fault in schedule(seed, FAULT_KINDS, 10**14)}
@@ -75,7 +82,7 @@ def test_a_failing_disk_delays_records_and_a_returning_power_closes_visits():
             data = effect.event.data
             kinds.update([("late", data.get("late")), ("result", data.get("result"))])
 
-    simulate(7, 6, frozenset({"ledger", "power"}), "county-hall", observe=observe)
+    simulate(7, 4, frozenset({"ledger", "power"}), "county-hall", observe=observe)
     assert {("late", True), ("result", "interrupted"), ("result", "passed")} <= kinds
 
 
@@ -94,7 +101,7 @@ from gate.sim.machine import Parts
 class Unstable(GateActor):
     def __init__(self, policy, trust, site, run):
         super().__init__(policy, trust, site, f"{hash(run) & 0xFFFF:04x}")
-print(simulate(21, 2, FAULT_KINDS, "county-hall", PARTS).digest)
+print(simulate(21, 1, FAULT_KINDS, "county-hall", PARTS).digest)
 """
 
 
@@ -117,12 +124,12 @@ def test_another_seed_is_another_run():
 
 
 def test_the_report_is_json_and_names_its_replay():
-    report = run(1, 6, FAULT_KINDS)
+    report = run(1, 2, FAULT_KINDS)
     said = json.loads(json.dumps(report.as_dict()))
     assert {"seed", "hours", "visits", "faults", "violations", "digest"} <= said.keys()
     kinds = ",".join(sorted(FAULT_KINDS))
-    assert said["replay"] == f"gate simulate --seed 1 --hours 6 --faults {kinds} --policy county-hall"
-    assert simulate(1, 6, FAULT_KINDS, "county-hall").digest == report.digest
+    assert said["replay"] == f"gate simulate --seed 1 --hours 2 --faults {kinds} --policy county-hall"
+    assert simulate(1, 2, FAULT_KINDS, "county-hall").digest == report.digest
 
 
 def test_an_unknown_kind_of_fault_is_named():
@@ -288,8 +295,8 @@ MUTANTS = {
     # What waits for time waits for ever; whoever pushes through then has an old unlock beside them.
     "never wakes": ({2, 5}, Parts(actor=NeverWakes), 2, NONE),
     "wakes for ever": ({5}, Parts(actor=WakesForEver), 2, NONE),
-    "ignores fire": ({6}, Parts(actor=IgnoresFire), 8, FIRE),
-    "locks in a fire": ({6}, Parts(actor=LocksInFire), 8, FIRE),
+    "ignores fire": ({6}, Parts(actor=IgnoresFire), 4, FIRE),
+    "locks in a fire": ({6}, Parts(actor=LocksInFire), 4, FIRE),
     "gives up": ({8}, Parts(sink=GivesUp), 3, BROKER),
 }
 
