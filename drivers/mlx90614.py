@@ -44,7 +44,7 @@ EMISSIVITY_FACTORY = 0xFFFF  # 1.0; DS 8.3.3
 _ERROR_FLAG = 0x8000  # bit 15 of a temperature word; DS 8.7
 
 # Windows include both ends.  Ambient: the room an entrance can be, and inside the accuracy tables.  Object:
-# skin; the medical accuracy begins at 22 C (DS figure 24).  Result: skin as it is, or the core of somebody who
+# skin; the medical accuracy begins at 22 C (DS figure 24).  Result: skin as it is, or the core of one who
 # walks in; a wall in a warm hall, taken for a forehead, stays below the latter.  Outside is "cannot measure".
 AMBIENT_WINDOW_CC = (1000, 4000)
 OBJECT_WINDOW_CC = (2200, 4300)

@@ -1,14 +1,58 @@
-"""Reading QR codes from camera frames (first form; the interface is final)."""
+"""Reading QR codes from camera frames.
+
+Most frames show no code, most codes read at once, and a few are held in bad light or out of focus. So each
+frame goes through three gates, and only what passes one pays for the next:
+
+1. Is there anything like modules, and has anything changed since nothing was found? A sample of every fourth
+   pixel tells. If not, the frame is done (every REST_LOOK-th is looked at all the same).
+2. One pass of zxing-cpp over the luma: reads everyday codes.
+3. After a miss one rung of a ladder: a few passes over views in which more shows (qr_passes). Frames that
+   follow get the next rungs, and HOLD_FRAMES frames have seen them all. The pass that read last comes first.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import zxingcpp
-from numpy.typing import NDArray
+
+from drivers.qr_passes import PASSES, Frame, Picture, alternation, channel, luma, sample_of, shrink
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 HOLD_FRAMES = 5  # within how many frames of a held picture the whole ladder has been tried
+
+# One rung per frame, the best by measured gain first (bench/bench_reader.py). "channel" stands for the colour
+# plane that shows most. Where even the brightest part is dark, other passes promise more.
+RUNGS: Final = (
+    ("channel", "tone", "threshold"),
+    ("deblur", "deblur_2"),
+    ("equalise", "sharpen"),
+    ("zbar",),
+    ("upsample", "median", "soften", "enlarge"),
+)
+DARK_RUNGS: Final = (
+    ("lift", "equalise"),
+    ("channel", "tone", "threshold"),
+    ("deblur", "deblur_2"),
+    ("sharpen", "upsample"),
+    ("zbar", "enlarge"),
+)
+
+SIDE_PX_MAX: Final = 4608  # the largest side zxing-cpp is given; 20 megapixels in one pass
+SIDE_PX_MIN: Final = 16
+SMALL_SIDE_PX: Final = 320  # a smaller picture is not a camera's, and costs nothing to look at
+MODULES_AT_LEAST: Final = 4  # steps of both directions in a tile of 32 x 32 pixels; any code shows 8 and more
+NIGHT_BELOW: Final = 45  # grey level; a darker frame may hide a code below the steps that count
+CHANGE_LEVELS: Final = 8
+NIGHT_CHANGE_LEVELS: Final = 4
+CHANGE_SAMPLES: Final = 12  # of 19200 at 640 x 480: fewer than a code's worth of change is noise
+REST_LOOK: Final = 30  # about every two seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +61,7 @@ class Read:
 
     payload: bytes  # bytes, never text
     decoder: str  # "zxing" | "zbar"
-    pass_name: str  # "luma", "inverted", "blue", "sharpen", "clahe", ...
+    pass_name: str  # "luma", "blue", "tone", "threshold", "deblur", ...
     fragment: bool  # part of a structured append; never to be verified
 
 
@@ -26,14 +70,239 @@ class Reader:
 
     def __init__(self, *, zbar: bool = True) -> None:
         self._zbar = zbar
-
-    def scan(self, frame: NDArray[np.uint8]) -> tuple[Read, ...]:
-        """Return the distinct payloads in the frame; never raises, whatever the picture."""
-        try:
-            found = zxingcpp.read_barcodes(frame, formats=zxingcpp.BarcodeFormat.QRCode)
-        except (ValueError, TypeError, RuntimeError):
-            return ()
-        return tuple(Read(bytes(b.bytes), "zxing", "luma", fragment=False) for b in found)
+        self.reset()
 
     def reset(self) -> None:
         """Forget what was seen: the picture in front has changed."""
+        self._reference: Frame | None = None  # the sample of the scene that is being worked on
+        self._empty = False
+        self._tried = 0  # rungs tried in vain since the scene changed
+        self._rung = 0
+        self._rested = 0
+        self._latest: Frame | None = None  # the sample of the frame whose luma was read in vain
+        self._lucky = ""
+
+    def scan(self, frame: NDArray[np.uint8]) -> tuple[Read, ...]:
+        """Return the distinct payloads in the frame, height x width grey or height x width x 3 BGR.
+
+        Never raises for any picture: what is no picture, or too small for a code, gives nothing; sides over
+        SIDE_PX_MAX are reduced first.
+        """
+        picture = _as_picture(frame)
+        if picture is None:
+            return ()
+        try:
+            return self._look(shrink(picture, SIDE_PX_MAX))
+        except Exception:  # noqa: BLE001 - a stranger's picture ends no gate, whatever a C library says of it
+            return ()
+
+    def _look(self, frame: Frame) -> tuple[Read, ...]:
+        sample = sample_of(frame)
+        self._note_change(frame, sample)
+        if self._at_rest():
+            return ()
+        reads = self._read_luma(frame, sample)
+        if not reads and not self._empty:
+            reads = self._climb(Picture(frame, sample))
+        if reads:
+            self._tried = self._rung = 0
+            self._empty, self._latest = False, None
+            self._lucky = reads[0].pass_name
+        return reads
+
+    def _note_change(self, frame: Frame, sample: Frame) -> None:
+        """Start over with a changed scene; the ladder goes on, or a moving phone would see one rung only."""
+        if self._reference is not None and _same(self._reference, sample):
+            return
+        self._reference, self._tried, self._rested = sample, 0, 0
+        self._empty = min(frame.shape[:2]) >= SMALL_SIDE_PX and not _may_hold_code(sample)
+
+    def _at_rest(self) -> bool:
+        if not self._empty and self._tried < HOLD_FRAMES:
+            return False
+        self._rested += 1
+        return self._rested % REST_LOOK != 0
+
+    def _read_luma(self, frame: Frame, sample: Frame) -> tuple[Read, ...]:
+        if self._latest is not None and np.array_equal(self._latest, sample):
+            return ()  # the very same picture: its luma has been read
+        reads = _zxing(luma(frame), "luma")
+        self._latest = sample
+        return reads
+
+    def _climb(self, picture: Picture) -> tuple[Read, ...]:
+        rungs = DARK_RUNGS if picture.dark else RUNGS
+        names: tuple[str, ...] = rungs[self._rung]
+        self._rung = (self._rung + 1) % len(rungs)
+        self._tried += 1
+        if self._lucky in PASSES:
+            names = (self._lucky, *(name for name in names if name != self._lucky))
+        for name in names:
+            if reads := self._try(name, picture):
+                return reads
+        return ()
+
+    def _try(self, name: str, picture: Picture) -> tuple[Read, ...]:
+        if name == "zbar":
+            return _zbar(picture.grey) if self._zbar else ()
+        if name in PASSES:
+            view = PASSES[name](picture)
+            return () if view is None else _zxing(view, name)
+        found = channel(picture)
+        return () if found is None else _zxing(found[1], found[0])
+
+
+def _as_picture(frame: object) -> Frame | None:
+    """Return the frame if it is one, without an alpha plane; None for anything else."""
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim not in {2, 3}:
+        return None
+    if min(frame.shape[:2]) < SIDE_PX_MIN:
+        return None
+    if frame.ndim == 2:
+        return frame
+    if frame.shape[2] == 1:
+        return frame[..., 0]
+    return frame[..., :3] if frame.shape[2] in {3, 4} else None
+
+
+def _same(reference: Frame, sample: Frame) -> bool:
+    if reference.shape != sample.shape:
+        return False
+    difference = np.maximum(reference, sample) - np.minimum(reference, sample)
+    levels = CHANGE_LEVELS if int(sample.max()) >= NIGHT_BELOW else NIGHT_CHANGE_LEVELS
+    return int(np.count_nonzero(difference > levels)) < CHANGE_SAMPLES
+
+
+def _may_hold_code(sample: Frame) -> bool:
+    if int(sample.max()) < NIGHT_BELOW:
+        return int(sample.max()) > 0
+    return int(alternation(sample).max()) >= MODULES_AT_LEAST
+
+
+# zxing-cpp
+
+
+_QR_CODE: Final[Any] = zxingcpp.BarcodeFormat.QRCode  # alone: with all formats on, noise is read as codes
+
+
+def _zxing(grey: Frame, pass_name: str) -> tuple[Read, ...]:
+    found = zxingcpp.read_barcodes(grey, formats=_QR_CODE)
+    return _distinct(
+        Read(bytes(code.bytes), "zxing", pass_name, _is_fragment(code))
+        for code in found
+        if code.format not in _other_formats()
+    )
+
+
+@cache
+def _other_formats() -> frozenset[Any]:
+    """Return what version 3 of zxing-cpp counts among the QR codes, and version 2 and every gate do not."""
+    names = ("MicroQRCode", "RMQRCode")
+    return frozenset(getattr(zxingcpp.BarcodeFormat, name, None) for name in names)
+
+
+def _distinct(reads: Iterable[Read]) -> tuple[Read, ...]:
+    return tuple({(read.payload, read.fragment): read for read in reads}.values())
+
+
+def _is_fragment(code: Any) -> bool:
+    """Return whether a code opens with the structured append mode, 0011 (ISO/IEC 18004, 7.4.2).
+
+    The Python interface of zxing-cpp does not tell, but gives the modules as they were sampled. The first
+    four bits are the four modules of the lower right corner, under the mask that the format information
+    names. Model 1 (identifier ]Q0) lays its bits out differently; nobody prints it any more.
+    """
+    modules = None if code.symbology_identifier == "]Q0" else _modules(code)
+    if modules is None:
+        return False
+    return _mode(modules) == STRUCTURED_APPEND
+
+
+STRUCTURED_APPEND: Final = 0b0011
+
+
+def _modules(code: Any) -> NDArray[np.bool_] | None:
+    """Return the sampled modules, dark as True, or None where the library was built without them."""
+    if not hasattr(code, "to_image"):
+        return None
+    dark: NDArray[np.bool_] = np.array(code.to_image()) == 0
+    rows, columns = np.flatnonzero(dark.any(1)), np.flatnonzero(dark.any(0))
+    # Three finder patterns touch all four sides, so what lies outside of the dark modules is the quiet zone.
+    return dark[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _mode(modules: NDArray[np.bool_]) -> int:
+    """Return the first four data bits; a mirrored symbol, whose format information is worse, is turned."""
+    upright, mirrored = _format_of(modules), _format_of(modules.T)
+    if mirrored[0] < upright[0]:
+        modules, upright = modules.T, mirrored
+    end = len(modules) - 1
+    bits = 0
+    for row, column in ((end, end), (end, end - 1), (end - 1, end), (end - 1, end - 1)):
+        bits = bits << 1 | (bool(modules[row, column]) ^ _masked(upright[1], row, column))
+    return bits
+
+
+def _format_of(modules: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return the number of wrong bits in the format information, and the mask (ISO/IEC 18004, 7.9)."""
+    down = [(row, 8) for row in (0, 1, 2, 3, 4, 5, 7, 8)]
+    across = [(8, column) for column in (7, 5, 4, 3, 2, 1, 0)]
+    seen = sum(bool(modules[spot]) << bit for bit, spot in enumerate(down + across))
+    wrong, data = min(((seen ^ word).bit_count(), data) for data, word in enumerate(_format_words()))
+    return wrong, data & 7
+
+
+@cache
+def _format_words() -> tuple[int, ...]:
+    """Return the 32 format words: five bits, ten check bits (generator 10100110111), the fixed pattern."""
+    words = []
+    for data in range(32):
+        rest = data << 10
+        for bit in range(14, 9, -1):
+            rest ^= 0x537 << (bit - 10) if rest >> bit & 1 else 0
+        words.append((data << 10 | rest) ^ 0x5412)
+    return tuple(words)
+
+
+_MASKS: Final[tuple[Callable[[int, int], int], ...]] = (
+    lambda i, j: (i + j) % 2,
+    lambda i, _: i % 2,
+    lambda _, j: j % 3,
+    lambda i, j: (i + j) % 3,
+    lambda i, j: (i // 2 + j // 3) % 2,
+    lambda i, j: i * j % 2 + i * j % 3,
+    lambda i, j: (i * j % 2 + i * j % 3) % 2,
+    lambda i, j: ((i + j) % 2 + i * j % 3) % 2,
+)
+
+
+def _masked(mask: int, row: int, column: int) -> bool:
+    return _MASKS[mask](row, column) == 0
+
+
+# zbar
+
+
+@cache
+def _pyzbar() -> Any:
+    try:
+        from pyzbar import pyzbar  # noqa: PLC0415 - optional, and loads a C library
+    except ImportError:
+        return None
+    return pyzbar
+
+
+def _zbar(grey: Frame) -> tuple[Read, ...]:
+    """Read with pyzbar what it can be trusted with.
+
+    It re-codes bytes that are not ASCII (GB18030 is mistaken for Shift-JIS), so that only ASCII is taken. For
+    a structured append it raises a ValueError (its orientation is unknown): there is nothing to verify.
+    """
+    pyzbar = _pyzbar()
+    if pyzbar is None:
+        return ()
+    try:
+        found = pyzbar.decode(grey, symbols=[pyzbar.ZBarSymbol.QRCODE])
+    except ValueError:
+        return ()
+    return _distinct(Read(code.data, "zbar", "zbar", fragment=False) for code in found if code.data.isascii())

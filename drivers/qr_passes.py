@@ -25,7 +25,7 @@ CHANNEL_NAMES: Final = ("blue", "green", "red")
 
 
 @cache
-def opencv() -> Any:  # noqa: ANN401 - the module, or None; it has no types
+def opencv() -> Any:
     """Return the module cv2, or None where it is not installed; it is loaded at the first need."""
     try:
         import cv2  # noqa: PLC0415 - 50 MB that a gate without OpenCV does not have
@@ -39,7 +39,7 @@ def opencv() -> Any:  # noqa: ANN401 - the module, or None; it has no types
 class Deblurs:
     """The likeliest blurs of a picture, found once for all passes that use them."""
 
-    spectrum: Plane  # of the untapered square, real and imaginary parts
+    spectrum: Plane  # of the square, untapered, packed as OpenCV does it
     guesses: tuple[int, ...]
 
 
@@ -96,17 +96,23 @@ def luma(frame: Frame) -> Frame:
 
 
 def sample_of(frame: Frame) -> Frame:
-    """Return every fourth pixel in both directions; all three channels weigh in, a yellow code shows."""
-    few = frame[::SAMPLE_STEP_PX, ::SAMPLE_STEP_PX]
-    if few.ndim == 2:
-        return np.ascontiguousarray(few)
-    return np.asarray((few[..., 0] >> 2) + (few[..., 1] >> 1) + (few[..., 2] >> 2), np.uint8)
+    """Return a sample of every 4 x 4 pixels: the mean of three channels, or of three grey neighbours.
+
+    In a mean of three noise is less, and a yellow code shows.
+    """
+    step = SAMPLE_STEP_PX
+    if frame.ndim == 3:
+        first, second, third = (frame[::step, ::step, channel] for channel in range(3))
+    else:
+        height, width = (length // step * step for length in frame.shape)
+        first, second, third = (frame[at:height:step, at:width:step] for at in range(3))
+    return np.asarray((first >> 2) + (second >> 1) + (third >> 2), np.uint8)
 
 
 # Where a code could be
 
-_ONES: Final = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
-_STEP_LEVELS: Final = 8  # a change of grey level that sensor noise of a good day (sd 2 to 3) hardly makes
+_ONES: Final = np.array([byte.bit_count() for byte in range(256)], np.uint8)
+_STEP_LEVELS: Final = 6  # three and more times what the noise of a good day makes of a mean of three
 _TILE: Final = 8  # samples
 
 
@@ -117,10 +123,13 @@ def alternation(sample: Frame) -> NDArray[np.uint8]:
     """
     steps = sample[:, 1:].astype(np.int16) - sample[:, :-1]
     rows = steps.shape[0] // _TILE * _TILE
-    up, down = (_ONES[np.packbits(rough[:rows], axis=1)] for rough in (steps > _STEP_LEVELS, steps < -_STEP_LEVELS))
+    up, down = (
+        _ONES[np.packbits(rough[:rows], axis=1)] for rough in (steps > _STEP_LEVELS, steps < -_STEP_LEVELS)
+    )
     shape = (rows // _TILE, _TILE, up.shape[1])
     tiles = np.minimum(
-        np.add.reduce(up.reshape(shape), 1, dtype=np.uint8), np.add.reduce(down.reshape(shape), 1, dtype=np.uint8)
+        np.add.reduce(up.reshape(shape), 1, dtype=np.uint8),
+        np.add.reduce(down.reshape(shape), 1, dtype=np.uint8),
     )
     return np.asarray(tiles, np.uint8)
 
@@ -129,7 +138,7 @@ def alternation(sample: Frame) -> NDArray[np.uint8]:
 
 
 def channel(picture: Picture) -> tuple[str, Frame] | None:
-    """Return the colour plane with much more structure than the luma: yellow on white is dark in blue only."""
+    """Return the colour plane with much more structure than the luma: yellow on white is dark in blue."""
     frame = picture.frame
     if frame.ndim == 2:
         return None
@@ -145,20 +154,15 @@ def _energy(plane: Frame) -> float:
     return float(np.abs(np.diff(plane.astype(np.int16), axis=1)).mean())
 
 
-def lift(picture: Picture, sigma: float = 2.0) -> Frame | None:
+def lift(picture: Picture) -> Frame | None:
     """Return a dark picture with all channels added, smoothed and stretched on a logarithmic scale."""
     if not picture.dark:
         return None
     frame = picture.reduced.astype(np.float32)
-    total = blur(frame.sum(axis=2) if frame.ndim == 3 else frame, sigma)
+    total = blur(frame.sum(axis=2) if frame.ndim == 3 else frame, 2.0)
     low, high = total.min(), np.percentile(total[::4, ::4], 99.5)
     curve = np.log1p((total - low) * 20) / max(np.log1p((high - low) * 20), 1e-3)
     return np.asarray(np.clip(curve * 255, 0, 255), np.uint8)
-
-
-def lift_fine(picture: Picture) -> Frame | None:
-    """Return the same with less smoothing, for small modules."""
-    return lift(picture, 1.0)
 
 
 def tone(picture: Picture) -> Frame:
@@ -237,23 +241,25 @@ def blur(picture: NDArray[Any], sigma: float) -> NDArray[Any]:
         edge = [(reach, reach) if axis == each else (0, 0) for each in (0, 1)]
         wide = np.pad(soft, edge, mode="edge")
         length = soft.shape[axis]
-        views = (wide[at : at + length] if axis == 0 else wide[:, at : at + length] for at in range(2 * reach + 1))
+        views = (
+            wide[at : at + length] if axis == 0 else wide[:, at : at + length] for at in range(2 * reach + 1)
+        )
         soft = np.sum([weight * view for weight, view in zip(bell / bell.sum(), views, strict=True)], axis=0)
     return soft.astype(picture.dtype)
 
 
-# Deblurring. A blur multiplies the picture's spectrum by its own, whose zeros stay visible: the logarithm of the
-# power spectrum is compared with those of a bank of blurs (motion by length and direction, defocus by radius),
-# and the likeliest few are undone by a Wiener filter.
+# Deblurring. A blur multiplies the picture's spectrum by its own, whose zeros stay visible: the logarithm of
+# the power spectrum is compared with those of a bank of blurs (motion by length and direction, defocus by
+# radius), and the likeliest few are undone by a Wiener filter.
 
 _SQUARE_PX: Final = 480
-_BLOCK: Final = 4  # bins averaged, both ways
+_BLOCK: Final = 6  # bins averaged, both ways
 _BINS: Final = 120  # up to 1/4 cycle per pixel; beyond is noise
 _LENGTHS_PX: Final = range(8, 33, 2)
 _DIRECTIONS: Final = 24
 _RADII_PX: Final = tuple(0.5 * half for half in range(6, 23))
-_NOISE: Final = 0.01  # noise to signal power in the Wiener filter
-_GUESSES: Final = 4
+_NOISE: Final = 0.005  # noise to signal power in the Wiener filter
+_GUESSES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +271,7 @@ class _Blur:
     def transfer(self, fx: NDArray[Any], fy: NDArray[Any]) -> Plane:
         if self.length_px:
             along = fx * math.cos(self.direction) + fy * math.sin(self.direction)
-            return np.sinc(self.length_px * along).astype(np.float32)
+            return np.asarray(np.sinc(self.length_px * along), np.float32)
         return _disc(self.radius_px, np.hypot(fx, fy))
 
     def near(self, other: _Blur) -> bool:
@@ -281,7 +287,7 @@ def _disc(radius_px: float, frequency: NDArray[Any]) -> Plane:
     chord = np.sqrt(1 - at**2)
     grid = np.linspace(0, 0.75, 400)
     table = (np.cos(2 * math.pi * radius_px * grid[:, None] * at) * chord).sum(1) / chord.sum()
-    return np.interp(frequency, grid, table).astype(np.float32)
+    return np.asarray(np.interp(frequency, grid, table), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,13 +300,14 @@ class _Bank:
 
     def flatten(self, logs: NDArray[Any]) -> NDArray[Any]:
         weighed = logs * self.weight
-        return np.asarray(weighed - (weighed @ self.trend) @ self.trend.T)
+        shares = np.einsum("ij,jk->ik", weighed, self.trend)
+        return np.asarray(weighed - np.einsum("ik,jk->ij", shares, self.trend))
 
 
 @cache
 def _bank() -> _Bank:
     fy = np.arange(-_BINS, _BINS).reshape(-1, _BLOCK).mean(1)[:, None] / _SQUARE_PX
-    fx = np.arange(_BINS).reshape(-1, _BLOCK).mean(1)[None, :] / _SQUARE_PX
+    fx = np.arange(1, _BINS + 1).reshape(-1, _BLOCK).mean(1)[None, :] / _SQUARE_PX
     radius = np.hypot(fx, fy)
     weight = (radius < _BINS / _SQUARE_PX).ravel().astype(np.float32)
     columns = np.stack([np.ones_like(radius), np.log(radius + 0.005), radius, radius**2]).reshape(4, -1)
@@ -323,15 +330,16 @@ def _find_blurs(picture: Picture) -> Deblurs | None:
     square = cv2.resize(_square_of(picture), (_SQUARE_PX, _SQUARE_PX), interpolation=cv2.INTER_AREA)
     square = square.astype(np.float32)
     bank = _bank()
-    power = cv2.dft((square - square.mean()) * bank.window, flags=cv2.DFT_COMPLEX_OUTPUT)[:, :_BINS]
-    power = np.concatenate([power[-_BINS:], power[:_BINS]])
-    power = (power**2).sum(2).reshape(2 * _BINS // _BLOCK, _BLOCK, _BINS // _BLOCK, _BLOCK).mean((1, 3))
-    scores = bank.patterns @ bank.flatten(np.log(power + 1).ravel()).astype(np.float32)
+    packed = cv2.dft((square - square.mean()) * bank.window)[:, 1 : 2 * _BINS + 1]
+    power = np.concatenate([packed[-_BINS:], packed[:_BINS]]) ** 2
+    power = cv2.resize(power, (_BINS // _BLOCK, 2 * _BINS // _BLOCK), interpolation=cv2.INTER_AREA)
+    logs = bank.flatten(np.log(power + 1).reshape(1, -1))[0].astype(np.float32)
+    scores = np.einsum("ij,j->i", bank.patterns, logs)  # a product by BLAS wakes threads, which takes longer
     guesses: list[int] = []
     for guess in np.argsort(-scores)[:40]:
         if not any(bank.blurs[guess].near(bank.blurs[taken]) for taken in guesses):
             guesses.append(int(guess))
-    spectrum = cv2.dft(square, flags=cv2.DFT_COMPLEX_OUTPUT)
+    spectrum = cv2.dft(square)
     return Deblurs(spectrum, tuple(guesses[:_GUESSES]))
 
 
@@ -364,7 +372,7 @@ def _wiener(which: _Blur) -> Plane:
         at = np.sqrt(fx * fx + fy * fy)
     size = which.length_px or which.radius_px
     grid = np.arange(int(0.75 * size * _TABLE_STEPS) + 2) / (size * _TABLE_STEPS)
-    table = which.transfer(grid, np.float64(0)) if which.radius_px else np.sinc(size * grid)
+    table = np.sinc(size * grid) if which.length_px else _disc(size, grid)
     inverse = (table / (table**2 + _NOISE)).astype(np.float32)
     return np.asarray(inverse[(at * np.float32(size * _TABLE_STEPS) + np.float32(0.5)).astype(np.intp)])
 
@@ -373,11 +381,21 @@ def _deblur(picture: Picture, rank: int) -> Frame | None:
     found, cv2 = picture.deblurs, opencv()
     if found is None or rank >= len(found.guesses):
         return None
-    spectrum = found.spectrum.copy()
-    half = _SQUARE_PX // 2 + 1  # the other half mirrors it and is not looked at
-    spectrum[:, :half] *= _wiener(_bank().blurs[found.guesses[rank]])[..., None]
-    sharp = cv2.idft(spectrum, flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
+    inverse = _packed(_wiener(_bank().blurs[found.guesses[rank]]))
+    sharp = cv2.idft(found.spectrum * inverse, flags=cv2.DFT_SCALE)
     return np.asarray(cv2.convertScaleAbs(cv2.max(sharp, 0)), np.uint8)
+
+
+def _packed(half: Plane) -> Plane:
+    """Lay out real factors as OpenCV packs the spectrum of a real picture.
+
+    Real and imaginary parts take turns along the rows, and down the first and the last column.
+    """
+    down = (np.arange(len(half)) + 1) // 2
+    packed = np.empty((len(half), len(half)), np.float32)
+    packed[:, 1:-1] = np.repeat(half[:, 1:-1], 2, axis=1)
+    packed[:, 0], packed[:, -1] = half[down, 0], half[down, -1]
+    return packed
 
 
 def deblur(picture: Picture) -> Frame | None:
@@ -390,19 +408,8 @@ def deblur_2(picture: Picture) -> Frame | None:
     return _deblur(picture, 1)
 
 
-def deblur_3(picture: Picture) -> Frame | None:
-    """Return the same for the third guess."""
-    return _deblur(picture, 2)
-
-
-def deblur_4(picture: Picture) -> Frame | None:
-    """Return the same for the fourth guess."""
-    return _deblur(picture, 3)
-
-
 PASSES: Final[dict[str, Callable[[Picture], Frame | None]]] = {
     "lift": lift,
-    "lift_fine": lift_fine,
     "tone": tone,
     "threshold": threshold,
     "sharpen": sharpen,
@@ -413,6 +420,4 @@ PASSES: Final[dict[str, Callable[[Picture], Frame | None]]] = {
     "equalise": equalise,
     "deblur": deblur,
     "deblur_2": deblur_2,
-    "deblur_3": deblur_3,
-    "deblur_4": deblur_4,
 }

@@ -74,7 +74,6 @@ IMPROVABLE: Final = frozenset(
         "malformed",
         "too_large",
         "mask_unknown",
-        "registration_missing",
         "temperature_missing",
     }
 )
@@ -347,10 +346,10 @@ class GateActor:
 
     def _codes_read(self, happened: CodesRead, now: Moment) -> Iterator[Effect]:
         payloads = happened.payloads
-        if self._present is False and Device.PRESENCE not in self._conditions.failed:
+        nobody = self._present is False and Device.PRESENCE not in self._conditions.failed
+        if nobody or all(now.mono_ns < self._over_until_ns.get(payload, 0) for payload in payloads):
             for payload in payloads:
                 self._is_over(payload, now.mono_ns, now.mono_ns + AWAY_CODE_NS)
-        if all(now.mono_ns < self._over_until_ns.get(payload, 0) for payload in payloads):
             return
         if self._visit is None:
             yield from self._begin(now)

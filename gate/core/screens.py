@@ -14,8 +14,6 @@ _IDLE: Final = {
     Mode.EVACUATING: Show(Key.EVACUATE, LightSignal.EVACUATE),
 }
 _REFERRALS: Final = {
-    "code_missing": Key.CODE_MISSING,
-    "multiple_codes": Key.ONE_CODE_ONLY,
     "not_checkable": Key.CODE_CANNOT_VERIFY,
     "temperature_unmeasurable": Key.SENSOR_FAULT,
 }
@@ -36,7 +34,8 @@ def idle_screen(mode: Mode) -> Show:
 
 def referral_screen(decision: Decision) -> Show:
     """Return what a visitor reads who is sent to the person on duty; a reason that stands alone is named."""
-    reasons = {finding.reason for finding in decision.deciding}
+    # Without a code nobody is registered either: what comes of it is not named beside its cause.
+    reasons = {finding.reason for finding in decision.deciding} - {"registration_missing"}
     known = [key for reason, key in _REFERRALS.items() if reason in reasons]
     return Show(known[0] if len(reasons) == 1 and known else Key.SEE_STAFF, LightSignal.ATTENTION)
 

@@ -82,7 +82,7 @@ class RunningGate:
         world = world_of(self.place.world(self._observe, clock))
         self.app = Application(config, load_policy(config.gate.policy), self.issuer.trust(), world)
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="brain")
+        self._thread = threading.Thread(target=self._run, name="brain", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -183,8 +183,23 @@ SAME_CODE = {
         shows green  |
         wait 2.9     |
         shows green  |
-        wait 0.1     |
+        wait 0.9     |
+        shows green  |
+        wait 1       |
         shows green  | welcome; measure
+    """,
+    "and as long as it stays in view, as before a camera that stands still": """
+        shows green  | welcome; measure
+        mask on      |
+        36.50        | authorised; UNLOCK; pass_please
+        turns        | passed; LOCK; idle
+        wait 2.9     |
+        shows green  |
+        wait 0.9     |
+        shows green  |
+        arrives      | welcome; measure
+        wait 0.9     |
+        shows green  |
     """,
     "nor does what was held up during the farewell": """
         shows red    | welcome; measure; refused TR-1:status_red; refused_status

@@ -144,6 +144,18 @@ AGEING = {
         wait 12      | thermometer failed; mode degraded; referred CH-1:temperature_unmeasurable;
                      | sensor_fault
     """,
+    "nor is anybody sent to the person on duty without one": """
+        arrives        | welcome; measure
+        36.50          |
+        wait 11        |
+        mask off       | mask_please
+        wait 8         |
+        mask on        |
+        wait 7         | measure
+        36.60          |
+        wait 12        | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        staff confirms | authorised; UNLOCK; pass_please
+    """,
     "a raised new measurement is measured again": """
         arrives       | welcome; measure
         36.50         |
@@ -191,8 +203,7 @@ CLOCK = {
         arrives        | welcome; measure
         mask on        |
         36.50          |
-        shows green    |
-        wait 12        | referred TR-1:clock_untrusted TR-1:registration_missing; see_staff
+        shows green    | referred TR-1:clock_untrusted TR-1:registration_missing; see_staff
         staff confirms | authorised; UNLOCK; pass_please
         turns          | passed; LOCK; idle
     """,

@@ -228,7 +228,7 @@ CODES = {
         mask on        |
         36.50          |
         shows foreign  |
-        wait 12        | referred TR-1:not_checkable TR-1:registration_missing; see_staff
+        wait 12        | referred TR-1:not_checkable TR-1:registration_missing; code_cannot_verify
         staff confirms | authorised; UNLOCK; pass_please
         turns          | passed; LOCK; idle
     """,
@@ -236,28 +236,25 @@ CODES = {
         arrives        | welcome; measure
         mask on        |
         36.50          |
-        shows stranger |
+        shows stranger | referred TR-1:unknown_issuer TR-1:registration_missing; see_staff
     """,
     "a pass for another hall": """
         arrives         | welcome; measure
         mask on         |
         36.50           |
-        shows elsewhere |
-        wait 12         | referred TR-1:wrong_site TR-1:registration_missing; see_staff
+        shows elsewhere | referred TR-1:wrong_site TR-1:registration_missing; see_staff
     """,
     "a staff pass from somebody who may not issue it": """
         arrives         | welcome; measure
         mask on         |
         36.50           |
-        shows staffpass |
-        wait 12         | referred TR-1:wrong_purpose TR-1:registration_missing; see_staff
+        shows staffpass | referred TR-1:wrong_purpose TR-1:registration_missing; see_staff
     """,
     "registration incomplete": """
         arrives            | welcome; measure
         mask on            |
         36.50              |
-        shows unregistered |
-        wait 12            | referred TR-1:registration_missing; see_staff
+        shows unregistered | referred TR-1:registration_missing; see_staff
         staff confirms     | authorised; UNLOCK; pass_please
     """,
     "a piece of a split code, then the whole": """
@@ -282,7 +279,7 @@ CODES = {
         shows green   |
         shows friend  | one_code_only
         mask on       |
-        wait 12       | referred TR-1:multiple_codes; one_code_only
+        wait 12       | referred TR-1:multiple_codes; see_staff
         staff refuses | refused CH-6:refused_by_attendant; refused_by_attendant
     """,
     "two persons' codes, then the first alone": """

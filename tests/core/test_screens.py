@@ -40,8 +40,9 @@ def test_every_mode_has_a_screen(mode: Mode) -> None:
 @pytest.mark.parametrize(
     ("reasons", "key"),
     [
-        (["code_missing"], Key.CODE_MISSING),
-        (["multiple_codes"], Key.ONE_CODE_ONLY),
+        (["code_missing"], Key.SEE_STAFF),
+        (["multiple_codes"], Key.SEE_STAFF),
+        (["not_checkable", "registration_missing"], Key.CODE_CANNOT_VERIFY),
         (["not_checkable"], Key.CODE_CANNOT_VERIFY),
         (["temperature_unmeasurable"], Key.SENSOR_FAULT),
         (["temperature_uncertain"], Key.SEE_STAFF),
@@ -56,7 +57,9 @@ def test_referred(reasons: list[str], key: Key) -> None:
 
 def test_a_referral_looks_at_what_decided_only() -> None:
     milder = (Finding("R-2", Verdict.ADMIT, "mask_worn"),)
-    assert referral_screen(decision(Verdict.REFER, "code_missing", also=milder)).key is Key.CODE_MISSING
+    assert (
+        referral_screen(decision(Verdict.REFER, "not_checkable", also=milder)).key is Key.CODE_CANNOT_VERIFY
+    )
 
 
 REFUSALS = [

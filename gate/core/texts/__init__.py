@@ -15,7 +15,6 @@ class Key(StrEnum):
     WELCOME = "welcome"
     ONE_CODE_ONLY = "one_code_only"
     MEASURING_AGAIN = "measuring_again"
-    CODE_MISSING = "code_missing"
     PLEASE_WAIT_RETEST = "please_wait_retest"
     MASK_PLEASE = "mask_please"
     SEE_STAFF = "see_staff"

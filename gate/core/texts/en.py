@@ -8,7 +8,6 @@ SCREENS: Final = {
     "welcome": ("Welcome, please show your health code", "Hold it to the reader, face the sensor"),
     "one_code_only": ("More than one code is in view", "Please show only one code"),
     "measuring_again": ("We are measuring once more", "Please look at the sensor again"),
-    "code_missing": ("We could not see a health code yet", "Please open it and hold it to the reader"),
     "please_wait_retest": ("We need to measure once more", "Please rest nearby, again in {wait_s} s"),
     "mask_please": ("Please put on a mask", "Then face the camera again"),
     "see_staff": ("Our staff will help you", "Please go to the staff desk"),
