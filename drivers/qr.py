@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import zxingcpp
 
-from drivers.qr_passes import PASSES, Frame, Picture, alternation, channel, luma, sample_of, shrink
+from drivers.qr_passes import PASSES, Frame, Picture, alternation, channel, luma, sample_of, shrink, threshold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,16 +32,16 @@ HOLD_FRAMES = 5  # within how many frames of a held picture the whole ladder has
 RUNGS: Final = (
     ("channel", "tone", "threshold"),
     ("deblur", "deblur_2"),
-    ("equalise", "sharpen"),
+    ("zbar_threshold", "equalise"),
+    ("upsample", "sharpen", "median", "soften"),
     ("zbar",),
-    ("upsample", "median", "soften", "enlarge"),
 )
 DARK_RUNGS: Final = (
     ("lift", "equalise"),
     ("channel", "tone", "threshold"),
     ("deblur", "deblur_2"),
-    ("sharpen", "upsample"),
-    ("zbar", "enlarge"),
+    ("upsample", "sharpen"),
+    ("zbar_threshold",),
 )
 
 SIDE_PX_MAX: Final = 4608  # the largest side zxing-cpp is given; 20 megapixels in one pass
@@ -143,11 +143,12 @@ class Reader:
         return ()
 
     def _try(self, name: str, picture: Picture) -> tuple[Read, ...]:
-        if name == "zbar":
-            return _zbar(picture.grey) if self._zbar else ()
+        if name.startswith("zbar"):
+            view = threshold(picture) if name == "zbar_threshold" else picture.grey
+            return _zbar(view, name) if self._zbar else ()
         if name in PASSES:
-            view = PASSES[name](picture)
-            return () if view is None else _zxing(view, name)
+            seen = PASSES[name](picture)
+            return () if seen is None else _zxing(seen, name)
         found = channel(picture)
         return () if found is None else _zxing(found[1], found[0])
 
@@ -292,7 +293,7 @@ def _pyzbar() -> Any:
     return pyzbar
 
 
-def _zbar(grey: Frame) -> tuple[Read, ...]:
+def _zbar(grey: Frame, pass_name: str) -> tuple[Read, ...]:
     """Read with pyzbar what it can be trusted with.
 
     It re-codes bytes that are not ASCII (GB18030 is mistaken for Shift-JIS), so that only ASCII is taken. For
@@ -305,4 +306,4 @@ def _zbar(grey: Frame) -> tuple[Read, ...]:
         found = pyzbar.decode(grey, symbols=[pyzbar.ZBarSymbol.QRCODE])
     except ValueError:
         return ()
-    return _distinct(Read(code.data, "zbar", "zbar", fragment=False) for code in found if code.data.isascii())
+    return _distinct(Read(code.data, "zbar", pass_name, fragment=False) for code in found if code.data.isascii())

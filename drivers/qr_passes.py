@@ -200,21 +200,12 @@ def soften(picture: Picture) -> Frame:
 
 def upsample(picture: Picture) -> Frame | None:
     """Return twice the size, sharpened: for modules of less than two pixels."""
-    return _enlarged(picture, 2, sharp=True)
-
-
-def enlarge(picture: Picture) -> Frame | None:
-    """Return three times the size, as it is."""
-    return _enlarged(picture, 3, sharp=False)
-
-
-def _enlarged(picture: Picture, times: int, *, sharp: bool) -> Frame | None:
     cv2 = opencv()
     if cv2 is None:
         return None
     grey = shrink(picture.grey, LADDER_SIDE_PX_MAX // 2)
-    large = np.asarray(cv2.resize(grey, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC), np.uint8)
-    return _unsharp(large, 2.0, 2.0) if sharp else large
+    large = np.asarray(cv2.resize(grey, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC), np.uint8)
+    return _unsharp(large, 2.0, 2.0)
 
 
 def median(picture: Picture) -> Frame | None:
@@ -415,7 +406,6 @@ PASSES: Final[dict[str, Callable[[Picture], Frame | None]]] = {
     "sharpen": sharpen,
     "soften": soften,
     "upsample": upsample,
-    "enlarge": enlarge,
     "median": median,
     "equalise": equalise,
     "deblur": deblur,

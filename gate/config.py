@@ -85,13 +85,16 @@ class ThermometerSection:
 
 @dataclass(frozen=True, slots=True)
 class PinsSection:
-    """BCM numbers of the header pins, 9 to 27 (those are pulled down at boot); absent means not wired."""
+    """BCM numbers of the header pins, 9 to 27 (those are pulled down at boot); absent means not wired.
+
+    Relay and passage contact are always wired: without the second nobody can say who has passed.
+    """
 
     factory: Literal["lgpio", "mock"] = "lgpio"
     relay: Pin = 17
-    passage: Pin | None = 27
-    fire: Pin | None = 22
-    beam: Pin | None = 23
+    passage: Pin = 27
+    fire: Pin | None = None
+    beam: Pin | None = None
     distance_trigger: Pin | None = None
     distance_echo: Pin | None = None
     green: Pin | None = None

@@ -160,12 +160,14 @@ def open_pins(config: Config, post: Post, pin_factory: object | None = None) -> 
         _failed(post, Device.TURNSTILE, error)
         return Opened(TurnstilePart(None, post), Lamps(None), ())
     lamps = _optional(
-        post, None, lambda: LampDriver(pins.green, pins.yellow, pins.red, pins.buzzer, pin_factory=factory)
+        post,
+        Device.LIGHTS,
+        lambda: LampDriver(pins.green, pins.yellow, pins.red, pins.buzzer, pin_factory=factory),
     )
     inputs = (
         _optional(post, Device.PRESENCE, lambda: _open_presence(config, post, factory)),
-        _optional(post, None, lambda: _open_fire(config, post, factory)),
-        _optional(post, None, lambda: _open_buttons(config, post, factory)),
+        _optional(post, Device.FIRE_CONTACT, lambda: _open_fire(config, post, factory)),
+        _optional(post, Device.BUTTONS, lambda: _open_buttons(config, post, factory)),
     )
     closing: list[Closing] = [turnstile, *(part for part in (lamps, *inputs) if part is not None)]
     return Opened(TurnstilePart(turnstile, post), Lamps(lamps), tuple(closing))
@@ -183,14 +185,11 @@ def _open_factory(pins: PinsSection) -> object:
 PartT = TypeVar("PartT", bound=Closing)
 
 
-def _optional(post: Post, device: Device | None, open_part: Callable[[], PartT | None]) -> PartT | None:
+def _optional(post: Post, device: Device, open_part: Callable[[], PartT | None]) -> PartT | None:
     try:
         return open_part()
     except DeviceError as error:
-        if device is not None:
-            _failed(post, device, error)
-        else:
-            log.error("%s", error)
+        _failed(post, device, error)
         return None
 
 

@@ -58,7 +58,7 @@ class SimulatedGate:
         self._sensor = SimMlx90614(
             variant, monotonic=time.monotonic, sleep=sleep, seed=seed, ambient_cc=AMBIENT_CC
         )
-        self._arm = SimTurnstileArm(self._factory, PINS.relay, _pin(PINS.passage))
+        self._arm = SimTurnstileArm(self._factory, PINS.relay, PINS.passage)
         close_contact(self._factory, _pin(PINS.fire))
         self.body_cc(None)
         self.show()

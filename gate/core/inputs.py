@@ -14,6 +14,9 @@ class Device(StrEnum):
     CAMERA = "camera"
     PRESENCE = "presence"
     TURNSTILE = "turnstile"
+    FIRE_CONTACT = "fire_contact"
+    BUTTONS = "buttons"
+    LIGHTS = "lights"
 
 
 @dataclass(frozen=True, slots=True)
