@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 HOLD_FRAMES = 5  # within how many frames of a held picture the whole ladder has been tried
 
 # One rung per frame, the best by measured gain first (bench/bench_reader.py). "channel" stands for the colour
-# plane that shows most. Where even the brightest part is dark, other passes promise more.
+# plane that shows most, "zbar" for pyzbar on the thresholded luma. Where even the brightest part is dark, other passes promise more.
 RUNGS: Final = (
     ("channel", "tone", "threshold"),
-    ("deblur", "deblur_2"),
-    ("zbar_threshold", "equalise"),
+    ("deblur",),
+    ("deblur_2",),
+    ("zbar", "equalise"),
     ("upsample", "sharpen", "median", "soften"),
-    ("zbar",),
 )
 DARK_RUNGS: Final = (
     ("lift", "equalise"),
     ("channel", "tone", "threshold"),
-    ("deblur", "deblur_2"),
-    ("upsample", "sharpen"),
-    ("zbar_threshold",),
+    ("deblur",),
+    ("deblur_2", "upsample", "sharpen"),
+    ("zbar",),
 )
 
 SIDE_PX_MAX: Final = 4608  # the largest side zxing-cpp is given; 20 megapixels in one pass
@@ -143,9 +143,8 @@ class Reader:
         return ()
 
     def _try(self, name: str, picture: Picture) -> tuple[Read, ...]:
-        if name.startswith("zbar"):
-            view = threshold(picture) if name == "zbar_threshold" else picture.grey
-            return _zbar(view, name) if self._zbar else ()
+        if name == "zbar":
+            return _zbar(threshold(picture)) if self._zbar else ()
         if name in PASSES:
             seen = PASSES[name](picture)
             return () if seen is None else _zxing(seen, name)
@@ -293,7 +292,7 @@ def _pyzbar() -> Any:
     return pyzbar
 
 
-def _zbar(grey: Frame, pass_name: str) -> tuple[Read, ...]:
+def _zbar(grey: Frame) -> tuple[Read, ...]:
     """Read with pyzbar what it can be trusted with.
 
     It re-codes bytes that are not ASCII (GB18030 is mistaken for Shift-JIS), so that only ASCII is taken. For
@@ -306,4 +305,4 @@ def _zbar(grey: Frame, pass_name: str) -> tuple[Read, ...]:
         found = pyzbar.decode(grey, symbols=[pyzbar.ZBarSymbol.QRCODE])
     except ValueError:
         return ()
-    return _distinct(Read(code.data, "zbar", pass_name, fragment=False) for code in found if code.data.isascii())
+    return _distinct(Read(code.data, "zbar", "zbar", fragment=False) for code in found if code.data.isascii())

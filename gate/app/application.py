@@ -13,27 +13,25 @@ from typing import IO
 
 from drivers.i2c import I2cBus
 from gate.app.hardware import CameraPart, Opened, ThermometerPart, open_pins
+from gate.app.records import LEDGER_NAME, OwnLedger, OwnOutbox
 from gate.config import Config, MqttSection
 from gate.core.actor import GateActor
 from gate.core.codes import Trust
 from gate.core.effects import Effect
-from gate.core.events import Event
 from gate.core.inputs import Input, Started, Stopped
 from gate.core.moment import Moment
 from gate.core.policy import Policy
 from gate.core.texts import Key, screen
 from gate.perform import Brain, Observer, Outputs
-from gate.ports import Clock, Display, Entry, RecordFailure
-from gate.shell.clock import SystemClock, boot_id, kernel_says_synchronised
+from gate.ports import Clock, Display
+from gate.shell.clock import SystemClock, kernel_says_synchronised
 from gate.shell.inbox import Inbox
 from gate.shell.loop import BrainLoop
 from gate.shell.reading import ReadingThread
 from gate.sinks.mqtt import MqttSettings, MqttSink, TlsSettings, topic_prefix
-from gate.store.ledger import Ledger, LedgerError, Outbox
 
 log = logging.getLogger(__name__)
 
-LEDGER_NAME = "ledger.db"
 STOP_S = 5.0
 
 
@@ -66,12 +64,12 @@ class Application:
         self._lock = claim(config.gate.state_dir)
         self._clock = world.clock or _system_clock(config)
         self._inbox = Inbox()
-        self._ledger = _ReopeningLedger(config, self._clock)
+        self._ledger = OwnLedger(config)
         part = ThermometerPart(config.thermometer, self._inbox.post, world.open_bus)
         self._thermometer = ReadingThread(part.measure, self._inbox.post, part.prepare)
         self._camera = CameraPart(config.camera, self._inbox.post, world.seed)
         self.actor = GateActor(policy, trust, config.gate.site, run=secrets.token_hex(4))
-        self._outbox = _OwnOutbox(self._ledger, config.gate.state_dir / LEDGER_NAME)
+        self._outbox = OwnOutbox(self._ledger, config.gate.state_dir / LEDGER_NAME)
         self.sink = MqttSink(broker, self._outbox, state=self._state)
         self._opened: Opened = open_pins(config, self._inbox.post, world.pin_factory)
         outputs = Outputs(
@@ -162,82 +160,6 @@ class _LogDisplay:
     def show(self, key: Key, facts: tuple[tuple[str, str], ...]) -> None:
         shown = screen(self._lang, key, **dict(facts))
         log.info("display: %s | %s", shown.title, shown.next)
-
-
-class _ReopeningLedger:
-    """The ledger, or the fact that it cannot be opened; tried again at each record, nothing overwritten."""
-
-    def __init__(self, config: Config, clock: Clock) -> None:
-        self._config = config
-        self._clock = clock
-        self._ledger: Ledger | None = None
-        try:
-            self._open()
-        except LedgerError as error:
-            log.error("%s", error)
-
-    @property
-    def epoch(self) -> str | None:
-        return self._ledger.epoch if self._ledger else None
-
-    @property
-    def head(self) -> tuple[int, bytes]:
-        return self._ledger.head if self._ledger else (0, b"")
-
-    def append(self, event: Event, now: Moment) -> Entry:
-        try:
-            ledger = self._ledger or self._open()
-        except LedgerError as error:
-            raise RecordFailure(str(error)) from error
-        return ledger.append(event, now)
-
-    def open_visits(self) -> tuple[str, ...]:
-        return self._ledger.open_visits() if self._ledger else ()
-
-    def close(self) -> None:
-        if self._ledger:
-            self._ledger.close()
-
-    def _open(self) -> Ledger:
-        self._ledger = Ledger(
-            self._config.gate.state_dir / LEDGER_NAME,
-            site=self._config.gate.site,
-            gate=self._config.gate.id,
-            new_epoch=secrets.token_hex(8),
-            boot_id=boot_id(),
-        )
-        return self._ledger
-
-
-class _OwnOutbox:
-    """What this gate has to send: nothing until its ledger has been opened.
-
-    A file that is damaged or belongs to another gate is neither sent nor marked, and the state is told all
-    the same.
-    """
-
-    def __init__(self, ledger: _ReopeningLedger, path: Path) -> None:
-        self._ledger = ledger
-        self._outbox = Outbox(path)
-
-    def pending(self, after: int, limit: int) -> list[Entry]:
-        if self._ledger.epoch is None:
-            return []
-        # The sink may have asked for the mark before there was one.
-        return self._outbox.pending(max(after, self._outbox.acknowledged()), limit)
-
-    def acknowledged(self) -> int:
-        return 0 if self._ledger.epoch is None else self._outbox.acknowledged()
-
-    def acknowledge(self, upto: int) -> None:
-        if self._ledger.epoch is not None:
-            self._outbox.acknowledge(upto)
-
-    def head(self) -> int:
-        return 0 if self._ledger.epoch is None else self._outbox.head()
-
-    def close(self) -> None:
-        self._outbox.close()
 
 
 def mqtt_settings(config: Config) -> MqttSettings:

@@ -12,7 +12,8 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from gate.app.application import LEDGER_NAME, Application, claim
+from gate.app.application import Application, claim
+from gate.app.records import LEDGER_NAME
 from gate.app.simulated import SCENE_NAME, SimulatedGate, without_hardware
 from gate.config import CameraSection, Config, GateSection, MqttSection, load_policy
 from gate.core.effects import Effect

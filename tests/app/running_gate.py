@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from gate.app.application import LEDGER_NAME, Application, World
+from gate.app.application import Application, World
+from gate.app.records import LEDGER_NAME
 from gate.app.simulated import SimulatedGate, without_hardware
 from gate.config import CameraSection, Config, GateSection, MqttSection, load_policy
 from gate.core.effects import Effect, Record, Show, TakeReading, Unlock

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gate.app.application import _OwnOutbox, _ReopeningLedger
+from gate.app.records import OwnLedger, OwnOutbox
 from gate.config import Config, GateSection, MqttSection
 from gate.core.chain import genesis, link
 from gate.core.events import Result, Stage, anomaly, gate_stopped, visit_closed, visit_decided
@@ -16,7 +16,6 @@ from gate.core.moment import Moment
 from gate.core.policy import Decision, Disposition, Verdict
 from gate.demo.witness import event_validator
 from gate.ports import Entry, Outbox, RecordFailure
-from gate.shell.clock import SystemClock
 from gate.store import ledger as store
 from tests.brokers import MemoryOutbox
 
@@ -28,7 +27,7 @@ NOTHING = Decision(Verdict.REFER, Disposition.NONE, (), "policy", "00" * 32)
 class Fitted:
     """A ledger, and how to make its disk full and give it room again."""
 
-    ledger: store.Ledger | _ReopeningLedger
+    ledger: store.Ledger | OwnLedger
     fill: Callable[[], None]
     empty: Callable[[], None]
     outbox: Outbox | None = None
@@ -61,9 +60,9 @@ def in_memory(_folder: Path) -> Iterator[Fitted]:
 
 def in_the_application(folder: Path) -> Iterator[Fitted]:
     section = GateSection(site="hall", id="g", state_dir=folder)
-    ledger = _ReopeningLedger(Config(gate=section, mqtt=MqttSection(host="h")), SystemClock(lambda: True))
+    ledger = OwnLedger(Config(gate=section, mqtt=MqttSection(host="h")))
     assert ledger._ledger is not None
-    outbox = _OwnOutbox(ledger, folder / "ledger.db")
+    outbox = OwnOutbox(ledger, folder / "ledger.db")
     yield Fitted(ledger, *_limits(ledger._ledger._db), outbox)
     outbox.close()
     ledger.close()
@@ -99,7 +98,7 @@ def test_a_record_that_cannot_be_written_changes_nothing_and_can_be_written_late
     assert ledger.append(gate_stopped(), NOW).seq == written + 1
 
 
-def _write_until_full(ledger: store.Ledger | _ReopeningLedger) -> int:
+def _write_until_full(ledger: store.Ledger | OwnLedger) -> int:
     for _ in range(100):
         try:
             ledger.append(anomaly("what", "x" * 200), NOW)
@@ -141,7 +140,7 @@ def of_a_ledger(make: Callable[[Path], Iterator[Fitted]]) -> Callable[[Path], It
         for fitted in make(folder):
             assert fitted.outbox is not None
 
-            def add(records: int, ledger: store.Ledger | _ReopeningLedger = fitted.ledger) -> None:
+            def add(records: int, ledger: store.Ledger | OwnLedger = fitted.ledger) -> None:
                 for _ in range(records):
                     ledger.append(gate_stopped(), NOW)
 

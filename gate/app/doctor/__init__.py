@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from gate.app.application import LEDGER_NAME, World
+from gate.app.application import World
 from gate.app.doctor import broker, devices, machine
 from gate.app.doctor.check import (
     Check,
@@ -24,6 +24,7 @@ from gate.app.doctor.check import (
     summary,
 )
 from gate.app.hardware import open_thermometer_bus
+from gate.app.records import LEDGER_NAME
 from gate.config import Config, GateSection
 from gate.core.moment import Moment
 from gate.shell.clock import SystemClock, kernel_says_synchronised

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import gate
-from gate.app.application import LEDGER_NAME
 from gate.app.doctor.check import Check, Status
+from gate.app.records import LEDGER_NAME
 from gate.config import SIMULATED_BUS, Config, ConfigError, load_config, load_policy, load_trust
 from gate.core.moment import Moment
 from gate.core.policy import policy_hash
