@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import zxingcpp
 
-from drivers.qr_passes import PASSES, Frame, Picture, alternation, channel, luma, sample_of, shrink, threshold
+from drivers.qr_passes import (
+    PASSES,
+    Frame,
+    Picture,
+    channel,
+    luma,
+    may_hold_code,
+    sample_of,
+    shrink,
+    threshold,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +38,8 @@ if TYPE_CHECKING:
 HOLD_FRAMES = 5  # within how many frames of a held picture the whole ladder has been tried
 
 # One rung per frame, the best by measured gain first (bench/bench_reader.py). "channel" stands for the colour
-# plane that shows most, "zbar" for pyzbar on the thresholded luma. Where even the brightest part is dark, other passes promise more.
+# plane that shows most, "zbar" for pyzbar on the thresholded luma. Where even the brightest part is dark,
+# other passes promise more.
 RUNGS: Final = (
     ("channel", "tone", "threshold"),
     ("deblur",),
@@ -47,7 +58,7 @@ DARK_RUNGS: Final = (
 SIDE_PX_MAX: Final = 4608  # the largest side zxing-cpp is given; 20 megapixels in one pass
 SIDE_PX_MIN: Final = 16
 SMALL_SIDE_PX: Final = 320  # a smaller picture is not a camera's, and costs nothing to look at
-MODULES_AT_LEAST: Final = 4  # steps of both directions in a tile of 32 x 32 pixels; any code shows 8 and more
+STEPS_MIN: Final = 4  # up and down, both ways, in a tile of 32 x 32 pixels; codes show 8 and more
 NIGHT_BELOW: Final = 45  # grey level; a darker frame may hide a code below the steps that count
 CHANGE_LEVELS: Final = 8
 NIGHT_CHANGE_LEVELS: Final = 4
@@ -168,15 +179,16 @@ def _as_picture(frame: object) -> Frame | None:
 def _same(reference: Frame, sample: Frame) -> bool:
     if reference.shape != sample.shape:
         return False
-    difference = np.maximum(reference, sample) - np.minimum(reference, sample)
     levels = CHANGE_LEVELS if int(sample.max()) >= NIGHT_BELOW else NIGHT_CHANGE_LEVELS
+    difference = np.maximum(reference, sample)
+    difference -= np.minimum(reference, sample)
     return int(np.count_nonzero(difference > levels)) < CHANGE_SAMPLES
 
 
 def _may_hold_code(sample: Frame) -> bool:
     if int(sample.max()) < NIGHT_BELOW:
         return int(sample.max()) > 0
-    return int(alternation(sample).max()) >= MODULES_AT_LEAST
+    return may_hold_code(sample, STEPS_MIN)
 
 
 # zxing-cpp
@@ -225,10 +237,11 @@ def _modules(code: Any) -> NDArray[np.bool_] | None:
     """Return the sampled modules, dark as True, or None where the library was built without them."""
     if not hasattr(code, "to_image"):
         return None
-    dark: NDArray[np.bool_] = np.array(code.to_image()) == 0
-    rows, columns = np.flatnonzero(dark.any(1)), np.flatnonzero(dark.any(0))
-    # Three finder patterns touch all four sides, so what lies outside of the dark modules is the quiet zone.
-    return dark[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    drawn: NDArray[np.bool_] = np.array(code.to_image()) == 0
+    # Dark and light modules both reach all four sides, so what lies beyond them is the quiet zone.
+    rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+    dark = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return dark if dark[3, 3] else ~dark  # the middle of a finder pattern; version 2 draws dark as light
 
 
 def _mode(modules: NDArray[np.bool_]) -> int:

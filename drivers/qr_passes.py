@@ -29,7 +29,7 @@ def opencv() -> Any:
     """Return the module cv2, or None where it is not installed; it is loaded at the first need."""
     try:
         import cv2  # noqa: PLC0415 - 50 MB that a gate without OpenCV does not have
-    except ImportError:
+    except (ImportError, MemoryError):  # the child has little memory to map
         return None
     cv2.setNumThreads(1)  # a frame's worth of work is shorter than waking the other threads
     return cv2
@@ -106,32 +106,50 @@ def sample_of(frame: Frame) -> Frame:
     else:
         height, width = (length // step * step for length in frame.shape)
         first, second, third = (frame[at:height:step, at:width:step] for at in range(3))
-    return np.asarray((first >> 2) + (second >> 1) + (third >> 2), np.uint8)
+    sample = np.asarray(second >> 1, np.uint8)
+    sample += first >> 2
+    sample += third >> 2
+    return np.ascontiguousarray(sample)
 
 
 # Where a code could be
 
-_ONES: Final = np.array([byte.bit_count() for byte in range(256)], np.uint8)
-_STEP_LEVELS: Final = 6  # three and more times what the noise of a good day makes of a mean of three
+_STEP_HALVES: Final = 3  # more than 6 grey levels: beyond the noise of a good day in a mean of three
 _TILE: Final = 8  # samples
+_LANES: Final = np.uint64(0x0101010101010101)  # times this, a word of eight counts has their sum on top
 
 
-def alternation(sample: Frame) -> NDArray[np.uint8]:
-    """Count, per tile of 8 x 8 samples, the steps up or the steps down, whichever are fewer.
+def alternation(sample: Frame) -> NDArray[np.uint64]:
+    """Count, per tile of 8 x 8 samples, the steps along the rows: up or down, whichever are fewer.
 
     The modules of a code give both in plenty, an edge of a door only one of them, a wall neither.
     """
-    steps = sample[:, 1:].astype(np.int16) - sample[:, :-1]
-    rows = steps.shape[0] // _TILE * _TILE
+    half = (sample >> 1).view(np.int8)
+    steps = np.empty_like(half)
+    steps[:, 0] = 0
+    np.subtract(half[:, 1:], half[:, :-1], out=steps[:, 1:])
+    return _fewer(steps)
+
+
+def may_hold_code(sample: Frame, steps_min: int) -> bool:
+    """Return whether some tile has that many steps up and down, along the rows and along the columns."""
+    along = alternation(sample)
+    if along.size == 0 or int(along.max()) < steps_min:
+        return False  # the columns are not worth counting: this is the usual case, and has to be cheap
+    half = (sample >> 1).view(np.int8)
+    steps = np.zeros_like(half)
+    np.subtract(half[1:], half[:-1], out=steps[1:])
+    return bool((np.minimum(along, _fewer(steps)) >= steps_min).any())
+
+
+def _fewer(steps: NDArray[np.int8]) -> NDArray[np.uint64]:
+    rows, columns = (length // _TILE for length in steps.shape)
+    whole = steps[: rows * _TILE, : columns * _TILE]
     up, down = (
-        _ONES[np.packbits(rough[:rows], axis=1)] for rough in (steps > _STEP_LEVELS, steps < -_STEP_LEVELS)
+        rough.view(np.uint64).reshape(rows, _TILE, columns).sum(axis=1) * _LANES >> np.uint64(56)
+        for rough in (whole > _STEP_HALVES, whole < -_STEP_HALVES)
     )
-    shape = (rows // _TILE, _TILE, up.shape[1])
-    tiles = np.minimum(
-        np.add.reduce(up.reshape(shape), 1, dtype=np.uint8),
-        np.add.reduce(down.reshape(shape), 1, dtype=np.uint8),
-    )
-    return np.asarray(tiles, np.uint8)
+    return np.asarray(np.minimum(up, down), np.uint64)
 
 
 # Passes
@@ -158,11 +176,19 @@ def lift(picture: Picture) -> Frame | None:
     """Return a dark picture with all channels added, smoothed and stretched on a logarithmic scale."""
     if not picture.dark:
         return None
-    frame = picture.reduced.astype(np.float32)
-    total = blur(frame.sum(axis=2) if frame.ndim == 3 else frame, 2.0)
-    low, high = total.min(), np.percentile(total[::4, ::4], 99.5)
-    curve = np.log1p((total - low) * 20) / max(np.log1p((high - low) * 20), 1e-3)
-    return np.asarray(np.clip(curve * 255, 0, 255), np.uint8)
+    frame = picture.reduced
+    planes = [frame[..., channel] for channel in range(frame.shape[2])] if frame.ndim == 3 else [frame]
+    total = planes[0].astype(np.uint16)
+    for plane in planes[1:]:
+        total += plane
+    total = blur(total * _FINE, 2.0)  # smoothing finds levels between those that the camera counted
+    low, high = int(total.min()), float(np.percentile(total[::4, ::4], 99.5))
+    above = np.maximum(np.arange(int(total.max()) + 1) - low, 0) * (20 / _FINE)
+    curve = np.log1p(above) / max(math.log1p((high - low) * 20 / _FINE), 1e-3)
+    return np.clip(curve * 255, 0, 255).astype(np.uint8)[total]
+
+
+_FINE: Final = 64  # parts of a grey level
 
 
 def tone(picture: Picture) -> Frame:

@@ -333,7 +333,7 @@ def test_a_camera_that_cannot_be_opened_is_a_fault_with_advice(settings: CameraS
 
 
 def test_a_still_picture_in_a_folder_is_no_frozen_camera(tmp_path: Path) -> None:
-    segno.make(CODE).save(str(tmp_path / "a.png"), scale=5, border=4)
+    segno.make(CODE, micro=False).save(str(tmp_path / "a.png"), scale=5, border=4)
     with running(CameraSettings(SourceKind.FOLDER, str(tmp_path), fps=30, frozen_s=0.2)) as (_, log):
         log.until(lambda: log.health and log.health[-1].frames >= 20)
         assert not any(health.frozen for health in log.health)
@@ -341,7 +341,7 @@ def test_a_still_picture_in_a_folder_is_no_frozen_camera(tmp_path: Path) -> None
 
 
 def test_hostile_files_in_a_folder_are_skipped_and_counted(tmp_path: Path) -> None:
-    segno.make(CODE).save(str(tmp_path / "a.png"), scale=5, border=4)
+    segno.make(CODE, micro=False).save(str(tmp_path / "a.png"), scale=5, border=4)
     rng = np.random.default_rng(5)
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff" + rng.bytes(5000))
     (tmp_path / "c.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
