@@ -138,7 +138,7 @@ CASES: dict[str, tuple[str, Callable[[], Frame]]] = {
     "deblur": ("deblur", moved),
     "deblur_2": ("deblur_2", far_out_of_focus),
     "sharpen": ("sharpen", lambda: soft(3, 0.65, 2, seed=0)),
-    "equalise": ("equalise", lambda: faint(16, 5, seed=2)),
+    "equalise": ("equalise", lambda: faint(18, 5, seed=2)),
     "upsample": ("upsample", tiny),
     "median": ("median", speckled),
     "blue": ("channel", lambda: yellow(4, 30, seed=0)),
