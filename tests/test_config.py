@@ -94,7 +94,7 @@ def test_a_file_with_everything_in_it(tmp_path: Path) -> None:
     assert config.gate.state_dir == Path("/tmp/state")
     assert config.gate.trust_files == (Path("/etc/gate/a.toml"), Path("/etc/gate/b.toml"))
     assert (config.thermometer.address, config.thermometer.offset_cc) == (0x5B, -100)
-    assert (config.pins.relay, config.pins.distance_echo, config.pins.beam) == (9, 25, 23)
+    assert (config.pins.relay, config.pins.distance_echo, config.pins.beam) == (9, 25, None)
 
 
 def test_the_exit_status_is_the_one_of_configuration_errors() -> None:
@@ -173,7 +173,7 @@ def test_names_that_stand_in_topics(name: str, value: str) -> None:
 
 
 CONTRADICTIONS: list[tuple[dict[str, Any], list[str]]] = [
-    ({"pins": {"relay": 22}}, ["pins: BCM 22 is used for relay and fire"]),
+    ({"pins": {"relay": 27}}, ["pins: BCM 27 is used for relay and passage"]),
     (
         {"pins": {"confirm": 17, "refuse": 17}},
         [
