@@ -1,6 +1,7 @@
 """The loop around the brain: inputs in order, time when it is due, an end when it was asked for."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -64,6 +65,7 @@ class Running:
         self.inputs: list[Input] = []
         self._meddle = meddle
         ledger = Ledger(":memory:", site="hall", gate="g", new_epoch="00" * 8, boot_id="boot")
+        weakref.finalize(self, ledger.close)
         outputs = Outputs(Nothing(), Dark(), Dark(), Nothing(), ledger, on_record=lambda _: None)
         self.actor = GateActor(load_policy("county-hall"), Trust(()), "hall", "run")
         self.loop = BrainLoop(Brain(self.actor, outputs, self._observe), self.inbox, self.clock)
