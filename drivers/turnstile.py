@@ -28,14 +28,17 @@ from drivers.pins import Output, require_pins, run_all
 if TYPE_CHECKING:
     from gpiozero import Factory
 
+OFF_RETRY_S = 1.0  # a relay that could not be switched off is tried again this often
+
 
 class Turnstile:
     """A turnstile freed by an active-high relay, with a rotation contact (`passage_pin`, None if not fitted).
 
     on_turned is called once for each rotation, when the contact closes to ground, relay on or off: telling a
     passage from a forced one is the caller's task. The contact must stay closed longer than bounce_ms.
-    on_failed is called when a pulse has ended and the relay could not be switched off. Both run on threads of
-    the drivers and must only post.
+    on_failed is called when a pulse has ended and the relay could not be switched off, which is then tried
+    every second; on_recovered when that has worked at last. All run on threads of the drivers and must only
+    post.
 
     Raises ValueError for impossible pins or lengths, DeviceNotAvailable when a pin cannot be had.
     """
@@ -49,6 +52,7 @@ class Turnstile:
         unlock_ms_max: int,
         on_turned: Callable[[], None],
         on_failed: Callable[[DeviceError], None],
+        on_recovered: Callable[[], None] = lambda: None,
         bounce_ms: int = BOUNCE_MS,
     ) -> None:
         require_pins({"turnstile relay": relay_pin, "passage contact": passage_pin})
@@ -57,8 +61,10 @@ class Turnstile:
         self._unlock_ms_max = unlock_ms_max
         self._on_turned = on_turned
         self._on_failed = on_failed
+        self._on_recovered = on_recovered
         self._changed = threading.Condition()
         self._pulse_until_s: float | None = None
+        self._stuck = False
         self._held = False
         self._closed = False
         self._passage: Contact | None = None
@@ -103,9 +109,10 @@ class Turnstile:
         """End a pulse or a hold at once; harmless when locked or closed. Raises DeviceFailed."""
         with self._changed:
             if not self._closed:
-                self._pulse_until_s = None
                 self._held = False
-                self._relay.off()
+                self._pulse_until_s = time.monotonic()  # if the relay stays on, the thread goes on trying
+                self._changed.notify()
+                self._switch_off()
 
     def hold_open(self) -> None:
         """Free the turnstile until lock(): for evacuation only, as no timer ends it. Raises DeviceFailed."""
@@ -129,15 +136,27 @@ class Turnstile:
         if self._closed:
             raise DeviceFailed("turnstile", "it has been closed", "open it again")
 
+    def _switch_off(self) -> None:
+        self._stuck = True
+        self._relay.off()
+        self._stuck = False
+        self._pulse_until_s = None
+
     def _end_pulses(self) -> None:
         while not self._closed:
             try:
                 self._end_each_in_time()
             except DeviceError as error:
                 self._on_failed(error)
+            else:
+                if not self._closed:
+                    self._on_recovered()
 
     def _end_each_in_time(self) -> None:
-        """Switch the relay off at the end of each pulse, until the driver is closed. Raises DeviceFailed."""
+        """Switch the relay off at the end of each pulse; return when closed, or no longer stuck.
+
+        Raises DeviceFailed each time that the relay stays on.
+        """
         with self._changed:
             while not self._closed:
                 if self._pulse_until_s is None:
@@ -145,8 +164,11 @@ class Turnstile:
                 elif (left_s := self._pulse_until_s - time.monotonic()) > 0:
                     self._changed.wait(left_s)
                 else:
-                    self._pulse_until_s = None
-                    self._relay.off()
+                    self._pulse_until_s = time.monotonic() + OFF_RETRY_S  # stands until the relay is off
+                    was_stuck = self._stuck
+                    self._switch_off()
+                    if was_stuck:
+                        return
 
     def _turned(self, contact_closed: bool) -> None:
         if contact_closed:

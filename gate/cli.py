@@ -5,6 +5,8 @@ Exit status: 0 all is well · 1 the answer is no (a bad ledger, a violation) · 
 
 import json
 import logging
+import math
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -47,7 +49,7 @@ def run(config_path: Path) -> None:
         app = Application(config, policy, trust)
     except (StateFolderError, OSError) as error:
         _refuse(str(error), 1)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda *_: app.stop())
     app.run()
 
@@ -115,12 +117,15 @@ def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
     """Read the configuration and all that it names, or end with every problem at once."""
     from gate.app.application import mqtt_settings
 
+    problems: list[str] = []
     try:
         config = load_config(config_path)
     except ConfigError as error:
-        _refuse(str(error), EX_CONFIG)
+        if error.sound is None:
+            _refuse(str(error), EX_CONFIG)
+        config = error.sound
+        problems.append(str(error))
     read: list[Any] = []
-    problems: list[str] = []
     checks: tuple[Callable[[], object], ...] = (
         lambda: load_policy(config.gate.policy),
         lambda: load_trust(config.gate.trust_files),
@@ -136,6 +141,11 @@ def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
                 f"{config_path}: mqtt.password_file: {error.filename} cannot be read ({error.strerror}); "
                 "write the broker's password there, readable for the user of the service"
             )
+    problems += [
+        f"{config_path}: mqtt.{name}: there is no file {path}"
+        for name in ("ca_file", "cert_file", "key_file")
+        if (path := getattr(config.mqtt, name)) is not None and not path.is_file()
+    ]
     if problems:
         _refuse("\n".join(problems), EX_CONFIG)
     return config, read[0], read[1]
@@ -150,9 +160,12 @@ def read(paths: tuple[Path, ...], as_json: bool) -> None:
 
     for row in picture_rows(paths):
         if as_json:
-            click.echo(json.dumps(row, ensure_ascii=False))
+            click.echo(json.dumps(row))  # as ASCII, because a file name may be neither UTF-8 nor printable
             continue
-        click.echo(f"{row['file']}: {row['outcome']} ({row['ms']:.0f} ms) {row.get('detail', '')}".rstrip())
+        click.echo(
+            f"{_printable(row['file'])}: {row['outcome']} ({row['ms']:.0f} ms) "
+            f"{row.get('detail', '')}".rstrip()
+        )
         for code in row["reads"]:
             click.echo(f"    {code['decoder']}/{code['pass']}: {_printable(code['text'])}")
 
@@ -171,13 +184,17 @@ def simulate(seed: int, hours: float, faults: str, policy: str, as_json: bool) -
     from gate.app.simulation import simulate as run_simulation
 
     chosen = _fault_kinds(faults, FAULT_KINDS)
+    if math.isnan(hours):
+        raise click.BadParameter("nan is no number of hours", param_hint="'--hours'")
     try:
         report = run_simulation(seed=seed, hours=hours, faults=chosen, policy=policy)
     except ConfigError as error:
         _refuse(str(error), EX_CONFIG)
     click.echo(json.dumps(report.as_dict()) if as_json else report.as_text())
     if report.violations:
-        replay = f"gate simulate --seed {seed} --hours {hours:g} --faults {faults} --policy {policy}"
+        replay = (
+            f"gate simulate --seed {seed} --hours {hours!r} --faults {faults} --policy {shlex.quote(policy)}"
+        )
         _refuse(f"replay with: {replay}", 1)
 
 
@@ -243,25 +260,38 @@ def ledger_verify(file: Path) -> None:
 
 @ledger.command("tail")
 @click.argument("file", type=PATH)
-@click.option("-n", "count", default=10, show_default=True, type=click.IntRange(1), help="How many records.")
+@click.option(
+    "-n", "count", default=10, show_default=True, type=click.IntRange(1, 1_000_000), help="How many records."
+)
 def ledger_tail(file: Path, count: int) -> None:
     """Print the newest records, one line each."""
     from collections import deque
 
+    damaged = False
     for entry in deque(_entries(file), maxlen=count):
-        event = json.loads(entry.body)
-        data = event["data"]
-        words = [
-            data.get(key) for key in ("visit", "stage", "result", "verdict", "mode", "device", "problem")
-        ]
-        kind = event["type"].removeprefix("hg.").removesuffix(".v1")
-        click.echo(f"{entry.seq:>7}  {event['time']}  {kind:16}  {' '.join(str(w) for w in words if w)}")
+        try:
+            click.echo(f"{entry.seq:>7}  {_told(json.loads(entry.body))}")
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            damaged = True
+            click.echo(f"{entry.seq:>7}  is damaged; gate ledger verify says which record is the first")
+    sys.exit(1 if damaged else 0)
+
+
+def _told(event: Any) -> str:
+    data = event["data"]
+    words = [data.get(key) for key in ("visit", "stage", "result", "verdict", "mode", "device", "problem")]
+    kind = event["type"].removeprefix("hg.").removesuffix(".v1")
+    return _printable(f"{event['time']}  {kind:16}  {' '.join(str(w) for w in words if w)}")
 
 
 @ledger.command("export")
 @click.argument("file", type=PATH)
 @click.option(
-    "--after", default=0, show_default=True, type=click.IntRange(0), help="Begin behind this record."
+    "--after",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**63 - 1),
+    help="Begin behind this record.",
 )
 def ledger_export(file: Path, after: int) -> None:
     """Print the exact bytes of every record, one JSON event per line."""

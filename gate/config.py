@@ -30,10 +30,14 @@ Pin = Annotated[int, Ge(9), Le(27)]
 
 
 class ConfigError(Exception):
-    """A file that cannot be used; `problems` has one line for each thing to put right."""
+    """A file that cannot be used; `problems` has one line for each thing to put right.
 
-    def __init__(self, path: str, problems: Iterable[str]) -> None:
+    `sound` is the configuration without its faulty keys, where there is one: only to look at what it names.
+    """
+
+    def __init__(self, path: str, problems: Iterable[str], sound: "Config | None" = None) -> None:
         self.path = path
+        self.sound = sound
         self.problems = tuple(problems)
         super().__init__("\n".join(f"{path}: {problem}" for problem in self.problems))
 
@@ -159,7 +163,7 @@ def parse_config(name: str, data: Mapping[str, Any]) -> Config:
     if sound is not None:
         problems += [text for places, text in _contradictions(sound) if not _touched(places, found)]
     if config is None or problems:
-        raise ConfigError(name, problems)
+        raise ConfigError(name, problems, sound)
     return config
 
 
@@ -183,11 +187,19 @@ def load_policy(name_or_path: str) -> Policy:
 
 def load_trust(paths: Iterable[Path]) -> Trust:
     """Read the public keys of the issuers that this gate believes. Raises ConfigError."""
-    documents = [(str(path), _read_toml(path)) for path in paths]
+    documents, problems = [], []
+    for path in paths:
+        try:
+            documents.append((str(path), _read_toml(path)))
+        except ConfigError as error:
+            problems.append(str(error))
     try:
-        return Trust.from_documents(documents)
+        trust = Trust.from_documents(documents)
     except TrustError as error:
-        raise ConfigError("trust", error.problems) from error
+        problems += error.problems
+    if problems:
+        raise ConfigError("trust", problems)
+    return trust
 
 
 def _policy_data(name_or_path: str, *above: str) -> dict[str, Any]:
@@ -218,12 +230,14 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
         raise ConfigError(str(path), ["no such file; give the path of a .toml file"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), [f"cannot be read: {error}"]) from error
-    except tomllib.TOMLDecodeError as error:
+    except (OSError, ValueError) as error:  # a path may hold what no path can
+        raise ConfigError(ascii(str(path)).strip("'"), [f"cannot be read: {error}"]) from error
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(str(path), [f"not valid TOML: {error}"]) from error
 
 
@@ -251,6 +265,11 @@ def _dataclasses_in(kind: Any) -> Iterable[Any]:
 Place = tuple[str | int, ...]
 
 
+def _no_text(value: object) -> list[str]:
+    """Give a TOML date a form that no field takes: it is no text, though it looks like one."""
+    return [str(value)]
+
+
 def _build(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, dict[Place, str]]:
     """Return the checked dataclass, or None with a line for each problem, by the place where it stands."""
     from pydantic import ValidationError  # noqa: PLC0415 - as above
@@ -258,7 +277,9 @@ def _build(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, dict[Place
     adapter: Any = _adapter(kind)  # type: ignore[arg-type]  # a class is hashable
     try:
         # As JSON, because strict JSON knows that words make enumerations and lists make tuples.
-        return adapter.validate_json(json.dumps(data, default=str), strict=True), {}
+        return adapter.validate_json(json.dumps(data, default=_no_text), strict=True), {}
+    except RecursionError:
+        return None, {(): "is nested too deep"}
     except ValidationError as error:
         found = error.errors(include_url=False)
         return None, {tuple(problem["loc"]): _sentence(kind, problem) for problem in found}
@@ -286,7 +307,7 @@ def _touched(places: Iterable[Place], found: Mapping[Place, str]) -> bool:
 
 
 def _sentence(kind: type[Any], problem: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
+    place = ".".join(part if part.isprintable() else repr(part) for part in map(str, problem["loc"]))
     if problem["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
         known = [f.name for f in fields(_dataclass_at(kind, problem["loc"][:-1]))]
         return f"{place}: unknown key{_did_you_mean(str(problem['loc'][-1]), known)}"

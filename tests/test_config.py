@@ -292,8 +292,50 @@ def test_a_file_that_is_no_text_of_tables(tmp_path: Path, raw: bytes, problem: s
     for load in (load_config, lambda path: load_policy(str(path)), lambda path: load_trust([path])):
         with pytest.raises(ConfigError) as raised:
             load(path)
-        assert raised.value.path == str(path)
-        assert raised.value.problems[0].startswith(problem)
+        assert f"{path}: {problem}" in str(raised.value)
+
+
+@pytest.mark.parametrize("raw", [b"a = " + b"9" * 5000, b"a = " + b"[" * 5000, b'a = "\\u0000"'])
+def test_a_file_that_asks_for_too_much(tmp_path: Path, raw: bytes) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_bytes(raw)
+    with pytest.raises(ConfigError):
+        load_config(path)
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_bytes(
+        b"\xef\xbb\xbf" + b'[gate]\nsite = "s"\nid = "g"\n[mqtt]\nhost = "h"\n[camera]\ndevice = "/d"\n'
+    )
+    assert load_config(path).gate.site == "s"
+
+
+def test_a_date_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(
+        '[gate]\nsite = 2020-01-01\nid = "g"\n[mqtt]\nhost = "h"\n[camera]\ndevice = "/d"\n', "utf-8"
+    )
+    with pytest.raises(ConfigError, match="gate.site: Input should be a valid string"):
+        load_config(path)
+
+
+def test_names_that_no_file_can_have() -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_policy("\0.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_trust([Path("\0")])
+
+
+def test_every_bad_trust_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_trust([tmp_path / "one.toml", tmp_path / "two.toml"])
+    assert "one.toml" in str(raised.value)
+    assert "two.toml" in str(raised.value)
+
+
+def test_an_unknown_key_does_not_steer_the_terminal() -> None:
+    assert problems({"gate": {"site": "s", "id": "g", "\x1b[2J": 1}, "mqtt": {"host": "h"}})[0].isprintable()
 
 
 def test_no_file_and_no_file_at_all(tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def open_pins(config: Config, post: Post, pin_factory: object | None = None) -> 
             unlock_ms_max=UNLOCK_MS_MAX,
             on_turned=partial(post, ArmTurned()),
             on_failed=partial(_failed, post, Device.TURNSTILE),
+            on_recovered=partial(post, DeviceRecovered(Device.TURNSTILE)),
         )
     except DeviceError as error:
         _failed(post, Device.TURNSTILE, error)

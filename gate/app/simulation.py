@@ -55,7 +55,7 @@ def simulate(
             observe,
         )
         report = Simulation(setup).run()
-    return replace(report, real_s=round(time.perf_counter() - began_s, 3))
+    return replace(report, policy=policy, real_s=round(time.perf_counter() - began_s, 3))
 
 
 def _memory_folder() -> str | None:

@@ -99,6 +99,7 @@ class GateActor:
         self._next_waits = False
         self._present: bool | None = None  # unknown until a presence sensor has spoken
         self._over_until_ns: dict[bytes, int] = {}  # codes of people who have had their turn
+        self._judged: set[bytes] = set()  # those of them that were somebody's evidence
         self._asked: tuple[Effect, ...] = ()
         self._unwritten: deque[Event] = deque()
         self._dropped = 0
@@ -157,8 +158,15 @@ class GateActor:
         yield Record(events.gate_stopped())
         yield self._idle() if self._conditions.fire else Show(Key.CLOSED, LightSignal.OFF)
 
-    def _inbox_overflowed(self, happened: InboxOverflowed, _now: Moment) -> Iterator[Effect]:
+    def _inbox_overflowed(self, happened: InboxOverflowed, now: Moment) -> Iterator[Effect]:
         yield Record(events.anomaly("inbox_overflowed", f"{happened.lost} inputs lost"))
+        yield from self._lose_sight(now)
+
+    def _lose_sight(self, now: Moment) -> Iterator[Effect]:
+        """End a visit that collects evidence: nothing tells whether it is still the same person."""
+        if self._visit is not None and self._visit.state in OPEN_STATES:
+            yield from self._break_off(now)
+            yield self._idle()
 
     def _device_failed(self, happened: DeviceFailed, now: Moment) -> Iterator[Effect]:
         if happened.device in self._conditions.failed:
@@ -168,6 +176,8 @@ class GateActor:
         visit = self._visit
         if happened.device is Device.TURNSTILE and visit is not None and visit.state is not State.AUTHORISED:
             yield from self._end(visit, Result.INTERRUPTED, now)  # nobody is admitted to a locked arm
+        if happened.device is Device.PRESENCE:
+            yield from self._lose_sight(now)
         yield from self._settle_mode()
 
     def _device_recovered(self, happened: DeviceRecovered, _now: Moment) -> Iterator[Effect]:
@@ -314,6 +324,7 @@ class GateActor:
     def _forget(self, visit: Visit, now: Moment) -> None:
         if visit.payload is not None:
             self._is_over(visit.payload, now.mono_ns, now.mono_ns + SAME_CODE_NS)
+        self._judged &= self._over_until_ns.keys()
         self._visit = None
 
     def _is_over(self, payload: bytes, now_ns: int, until_ns: int) -> None:
@@ -349,7 +360,10 @@ class GateActor:
         nobody = self._present is False and Device.PRESENCE not in self._conditions.failed
         if nobody or all(now.mono_ns < self._over_until_ns.get(payload, 0) for payload in payloads):
             for payload in payloads:
-                self._is_over(payload, now.mono_ns, now.mono_ns + AWAY_CODE_NS)
+                # A code that has had its turn is over for as long as it is held up. One that was merely seen
+                # before may be that of the next visitor, who comes with the phone held out ahead.
+                if nobody or payload in self._judged:
+                    self._is_over(payload, now.mono_ns, now.mono_ns + AWAY_CODE_NS)
             return
         if self._visit is None:
             yield from self._begin(now)
@@ -390,6 +404,7 @@ class GateActor:
                 yield from self._several_codes(visit)
             return
         visit.payload, visit.code_ns = payload, now.mono_ns
+        self._judged.add(payload)
         visit.evidence = replace(
             visit.evidence,
             code=code,

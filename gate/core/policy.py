@@ -114,7 +114,7 @@ class Timing:
     """
 
     evidence_age_max_s: Seconds = 20
-    collect_s: Seconds = 12
+    collect_s: Annotated[int, Ge(3), Le(600)] = 12
     retest_wait_s: Seconds = 3
     cure_s: Seconds = 15
     staff_s: Seconds = 120

@@ -3,7 +3,7 @@
 import json
 import random
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import count as count_from
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from gate.app.application import Application, claim
+from gate.app.application import Application, StateFolderError, claim
 from gate.app.records import LEDGER_NAME
 from gate.app.simulated import SCENE_NAME, SimulatedGate, without_hardware
 from gate.config import CameraSection, Config, GateSection, MqttSection, load_policy
@@ -27,8 +27,10 @@ from gate.demo.stage import Stage
 from gate.demo.witness import Witness, visits_complete
 from gate.demo.words import SUMMARY
 from gate.shell.clock import SystemClock
-from gate.store.ledger import Verification, verify
+from gate.store.ledger import LedgerError, Verification, owner, verify
 
+SITE: Final = "demo-hall"
+GATE: Final = "gate-1"
 DELIVERY_S: Final = 20.0
 
 
@@ -78,11 +80,13 @@ def run_morning(
         witness.start(address)
         stack.callback(witness.stop)
         config = replace(config, mqtt=_mqtt(state, address))
-        _play(config, count, seed, rng, Narrator(lang, console))
-        checked = verify(state / LEDGER_NAME)
-        witness.wait_for(checked.records, DELIVERY_S)
-    if events_file is not None:
-        events_file.write_bytes(b"".join(body + b"\n" for body in witness.bodies))
+        try:
+            _play(config, count, seed, rng, Narrator(lang, console))
+            checked = verify(state / LEDGER_NAME)
+            witness.wait_for(checked.records, DELIVERY_S)
+        finally:
+            if events_file is not None:
+                events_file.write_bytes(b"".join(body + b"\n" for body in witness.bodies))
     outcome = Outcome(
         visits=count,
         witnessed=len(visits_complete(witness.events())),
@@ -125,8 +129,8 @@ def _play(config: Config, count: int, seed: int, rng: random.Random, narrator: N
 def _config(state: Path, lang: str) -> Config:
     config = Config(
         gate=GateSection(
-            site="demo-hall",
-            id="gate-1",
+            site=SITE,
+            id=GATE,
             policy="county-hall",
             lang="zh" if lang == "zh" else "en",
             state_dir=state,
@@ -154,6 +158,11 @@ def _mqtt(state: Path, address: BrokerAddress) -> MqttSection:
 def _put_aside(state: Path) -> None:
     if not (state / LEDGER_NAME).exists():
         return
+    with suppress(LedgerError):  # a damaged one is kept like any other
+        if owner(state / LEDGER_NAME) != (SITE, GATE):
+            raise StateFolderError(
+                f"{state} holds the ledger of another gate; name another folder with --state"
+            )
     number = next(n for n in count_from(1) if not (state / f"ledger-{n}.db").exists())
     for suffix in ("", "-wal", "-shm"):
         part = state / f"{LEDGER_NAME}{suffix}"

@@ -1,5 +1,6 @@
 """One run: a gate, the people before it, the faults, the oracles, and the report on it all."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -72,8 +73,10 @@ class Report:
     def replay(self) -> str:
         """The command that makes the same run again."""
         kinds = ",".join(self.fault_kinds) or "none"
-        hours = f"{self.hours:.6f}".rstrip("0").rstrip(".")
-        return f"gate simulate --seed {self.seed} --hours {hours} --faults {kinds} --policy {self.policy}"
+        policy = shlex.quote(self.policy)
+        return (
+            f"gate simulate --seed {self.seed} --hours {self.hours:.15g} --faults {kinds} --policy {policy}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""

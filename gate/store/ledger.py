@@ -6,6 +6,7 @@ is a connection of its own for the thread that sends. `verify` reads a file with
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -28,8 +29,9 @@ SCHEMA_VERSION: Final = 1
 OPEN_VISITS_LOOKED_AT: Final = 1000
 
 
-# What a damaged file leads to: a row that is missing, a value of another type, or what SQLite itself finds.
-DAMAGE: Final = (sqlite3.Error, TypeError, ValueError)
+# What a damaged file leads to: a row that is missing, a value of another type or beyond 64 bits, or what
+# SQLite itself finds (in words that need not be UTF-8).
+DAMAGE: Final = (sqlite3.Error, TypeError, ValueError, OverflowError)
 
 
 class LedgerError(Exception):
@@ -205,13 +207,25 @@ def verify(path: Path) -> Verification:
     )
 
 
+def owner(path: Path) -> tuple[str, str]:
+    """Return site and gate that a ledger file belongs to, without changing it. Raises LedgerError."""
+    with closing(_open_read_only(path)) as db:
+        try:
+            site, gate = db.execute("SELECT site, gate FROM ledger").fetchone()
+        except DAMAGE as error:
+            raise LedgerError(_advice(path, f"is no ledger or is damaged ({error})")) from error
+    return str(site), str(gate)
+
+
 def entries(path: Path, after: int = 0) -> Iterator[Entry]:
     """Yield the entries of a ledger file in order, without changing it. Raises LedgerError."""
     with closing(_open_read_only(path)) as db:
         try:
             for seq, body in db.execute("SELECT seq, body FROM records WHERE seq > ? ORDER BY seq", (after,)):
+                if not isinstance(body, bytes):
+                    raise TypeError(f"record {seq} is not bytes")
                 yield Entry(seq, body)
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise LedgerError(_advice(path, f"is no ledger or is damaged ({error})")) from error
 
 
@@ -297,11 +311,15 @@ def _check_tail(db: sqlite3.Connection, seq: int, digest: bytes, epoch: str) -> 
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
-    if not path.is_file():
-        raise LedgerError(f"no ledger at {path}; give the path of a ledger.db")
     try:
-        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    except sqlite3.Error as error:
+        if not path.is_file():
+            raise LedgerError(f"no ledger at {path}; give the path of a ledger.db")
+        # Even to read, SQLite makes files beside a ledger in WAL mode. Where that is not possible and none is
+        # there, nobody writes to the ledger either, and it can be read as it lies.
+        still = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
+        mode = "immutable=1" if still else "mode=ro"
+        return sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
+    except (sqlite3.Error, OSError) as error:
         raise LedgerError(f"ledger {path} cannot be read ({error}); look at its permissions") from error
 
 

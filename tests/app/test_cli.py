@@ -119,6 +119,20 @@ def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
         assert words in result.stderr
 
 
+def test_what_a_faulty_configuration_names_is_checked_with_it(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    text = path.read_text().replace("clock =", 'policy = "county-hal"\npolicy2 = 1\nclock =')
+    path.write_text(text.replace("[camera]", f'ca_file = "{tmp_path / "ca.pem"}"\n[camera]'))
+    result = gate("check-config", "--config", path)
+    assert result.exit_code == 78
+    for words in (
+        "gate.policy2: unknown key",
+        "did you mean 'county-hall'?",
+        "mqtt.ca_file: there is no file",
+    ):
+        assert words in result.stderr
+
+
 def test_policy_and_keys_are_checked_together(tmp_path: Path) -> None:
     path = write_config(tmp_path)
     text = path.read_text().replace("keys.toml", "none.toml")
@@ -187,6 +201,30 @@ def test_the_first_bad_record_is_named(ledger: Path, statement: str, bad: int) -
     assert result.stdout.startswith(f"bad record {bad}: ")
 
 
+BAD_BODIES = (
+    "x'00'",
+    "'text'",
+    "7",
+    "CAST('{\"data\": 1}' AS BLOB)",
+    "x'ff7b7d'",
+    f"CAST('{'[' * 9000}' AS BLOB)",
+)
+
+
+@mark.parametrize("body", BAD_BODIES)
+def test_looking_at_a_damaged_ledger_shows_the_rest_and_is_status_1(ledger: Path, body: str) -> None:
+    damage(ledger, f"UPDATE records SET body = {body} WHERE seq = 9")
+    result = gate("ledger", "tail", ledger)
+    assert result.exit_code == 1
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert isinstance(gate("ledger", "export", ledger).exception, SystemExit | None)
+
+
+def test_numbers_beyond_all_ledgers_are_refused(ledger: Path) -> None:
+    for words in (("export", ledger, "--after", "9" * 20), ("tail", ledger, "-n", "9" * 20)):
+        assert gate("ledger", *words).exit_code == 2
+
+
 @mark.parametrize("command", ["verify", "tail", "export"])
 @mark.parametrize("content", [None, b"", b"this is no database" * 200])
 def test_a_file_that_is_no_ledger_is_status_1(tmp_path: Path, command: str, content: bytes | None) -> None:
@@ -243,6 +281,18 @@ def test_pictures_are_read_one_json_line_each(tmp_path: Path) -> None:
     assert base64.b64decode(code["bytes_base64"]) == code["text"].encode() == machine.DECODED
     assert [row["outcome"] for row in rows[3:]] == ["not_a_file", "missing"]
     assert all(row["reads"] == [] for row in rows[1:])
+
+
+def test_a_file_name_that_is_no_text_is_still_one_json_line(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff\n.png"
+    with open(name, "wb"):
+        pass
+    done = subprocess.run(
+        [sys.executable, "-c", "from gate.cli import main; main()", "read", "--json", str(tmp_path)],
+        capture_output=True,
+    )
+    (line,) = done.stdout.splitlines()
+    assert os.fsencode(json.loads(line.decode("ascii"))["file"]) == name
 
 
 def test_what_a_stranger_wrote_does_not_steer_the_terminal(tmp_path: Path) -> None:

@@ -337,6 +337,42 @@ def test_stepping_away(scenario: str) -> None:
     play(scenario)
 
 
+SIGHT = {
+    "a phone held out ahead of its owner is read": """
+        leaves       |
+        shows green  |
+        wait 0.3     |
+        arrives      | welcome; measure
+        36.50        |
+        mask on      |
+        wait 0.5     |
+        shows green  |
+        wait 0.5     |
+        shows green  | authorised; UNLOCK; pass_please
+    """,
+    "inputs were lost: it may be another person by now": """
+        arrives        | welcome; measure
+        36.50          |
+        mask on        |
+        3 inputs lost  | inbox_overflowed: 3 inputs lost;
+                       | undecided TR-1:code_missing TR-1:registration_missing; interrupted; idle
+        shows green    | welcome; measure
+    """,
+    "the presence sensor fails: the same": """
+        arrives        | welcome; measure
+        36.50          |
+        mask on        |
+        presence fails | presence failed; undecided TR-1:code_missing TR-1:registration_missing; interrupted;
+                       | idle; mode degraded; idle, see staff
+    """,
+}
+
+
+@scenarios(SIGHT)
+def test_losing_sight_of_somebody(scenario: str) -> None:
+    play(scenario)
+
+
 @scenarios(NEXT)
 def test_the_next_person(scenario: str) -> None:
     play(scenario)

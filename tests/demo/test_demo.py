@@ -14,7 +14,7 @@ from gate.demo.broker import BrokerAddress, BrokerError
 from gate.demo.morning import run_morning
 from gate.demo.script import MORNING
 from gate.demo.witness import event_validator, visits_complete
-from gate.store.ledger import entries, verify
+from gate.store.ledger import Ledger, entries, verify
 from tests.brokers import HOST, Mosquitto, free_port, password_file
 
 GATE_COMMAND = Path(sys.executable).with_name("gate")
@@ -128,6 +128,14 @@ def test_the_ledger_of_a_running_gate_is_not_put_aside(tmp_path: Path) -> None:
     with pytest.raises(BrokerError):
         run_here(tmp_path)
     assert (tmp_path / "ledger-1.db").read_bytes() == b"in use"
+
+
+def test_the_ledger_of_another_gate_is_not_put_aside(tmp_path: Path) -> None:
+    Ledger(tmp_path / "ledger.db", site="hall", gate="north", new_epoch="e1", boot_id="b").close()
+    before = (tmp_path / "ledger.db").read_bytes()
+    with pytest.raises(StateFolderError, match="another gate"):
+        run_here(tmp_path)
+    assert (tmp_path / "ledger.db").read_bytes() == before
 
 
 def test_an_events_file_that_cannot_be_written_is_known_before_the_morning(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from drivers import turnstile
 from drivers.errors import DeviceFailed, DeviceNotAvailable
 from drivers.lights import Lights
 from drivers.pins import open_pin_factory, run_all
@@ -24,7 +25,7 @@ BOUND_S = 5.0
 class Gate:
     """A turnstile on simulated pins, and what it reported."""
 
-    def __init__(self, *, unlock_ms_max=LONG_MS, passage=PASSAGE, bounce_ms=15):
+    def __init__(self, *, unlock_ms_max=LONG_MS, passage=PASSAGE, bounce_ms=15, on_recovered=lambda: None):
         self.factory = open_pin_factory("mock")
         self.turns = 0
         self.turned = threading.Semaphore(0)
@@ -37,6 +38,7 @@ class Gate:
             unlock_ms_max=unlock_ms_max,
             on_turned=self._on_turned,
             on_failed=self._on_failed,
+            on_recovered=on_recovered,
             bounce_ms=bounce_ms,
         )
         self.arm = SimTurnstileArm(self.factory, RELAY, PASSAGE, turn_ms=60)
@@ -211,6 +213,33 @@ def test_a_relay_that_cannot_be_switched_off_is_reported_and_not_pulsed_again(ma
     gate.factory.pin(RELAY).broken = False
     gate.turnstile.lock()
     assert gate.history == [False, True, False]
+
+
+def test_a_relay_that_stayed_on_is_switched_off_as_soon_as_that_works(make, monkeypatch):
+    monkeypatch.setattr(turnstile, "OFF_RETRY_S", 0.05)
+    recovered = threading.Event()
+    gate = make(on_recovered=recovered.set)
+    gate.turnstile.unlock(30)
+    gate.factory.pin(RELAY).broken = True
+    assert gate.failed.wait(BOUND_S)
+    assert not recovered.is_set()
+    gate.factory.pin(RELAY).broken = False
+    assert recovered.wait(BOUND_S)
+    assert gate.history == [False, True, False]
+    assert gate.turnstile.unlock(30) is True
+
+
+def test_a_lock_that_fails_does_not_leave_the_relay_on(make, monkeypatch):
+    monkeypatch.setattr(turnstile, "OFF_RETRY_S", 0.05)
+    recovered = threading.Event()
+    gate = make(on_recovered=recovered.set)
+    gate.turnstile.unlock(LONG_MS)
+    gate.factory.pin(RELAY).broken = True
+    with pytest.raises(DeviceFailed):
+        gate.turnstile.lock()
+    gate.factory.pin(RELAY).broken = False
+    assert recovered.wait(BOUND_S)
+    assert not gate.turnstile.unlocked
 
 
 def test_a_relay_that_cannot_be_switched_on_raises(make):

@@ -31,7 +31,7 @@ SCREENS: Final = {
         "Please rest in the isolation area",
         "Our staff stay with you and call 120",
     ),
-    "not_passed": ("The time to pass is over", "Please scan your code again"),
+    "not_passed": ("The time to pass is over", "Lower your phone, then show it again"),
     "forced": ("Please stop", "Step back and scan your code again"),
     "evacuate": ("Please leave now", "The gate is open, please walk calmly"),
     "gate_fault": ("This gate is out of order", "Please go to the staff desk"),
