@@ -316,7 +316,7 @@ def test_a_date_is_no_text(tmp_path: Path) -> None:
     path.write_text(
         '[gate]\nsite = 2020-01-01\nid = "g"\n[mqtt]\nhost = "h"\n[camera]\ndevice = "/d"\n', "utf-8"
     )
-    with pytest.raises(ConfigError, match="gate.site: Input should be a valid string"):
+    with pytest.raises(ConfigError, match=r"gate\.site: Input should be a valid string"):
         load_config(path)
 
 
