@@ -15,7 +15,7 @@ demo: setup-demo ## Set up, then run a morning at the gate with simulated hardwa
 	$(BIN)/gate demo $(ARGS)
 
 test: check ## Set up, check, then run all tests (with a real Mosquitto)
-	$(BIN)/pytest $(or $(ARGS),--cov)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(or $(ARGS),--cov)
 
 check: setup-test ## Lint, formatting, types, and who may import whom
 	$(BIN)/ruff check .
