@@ -124,10 +124,17 @@ class Reader:
 
     def _note_change(self, frame: Frame, sample: Frame) -> None:
         """Start over with a changed scene; the ladder goes on, or a moving phone would see one rung only."""
-        if self._reference is not None and _same(self._reference, sample):
+        if self._unchanged(sample):
             return
         self._reference, self._tried, self._rested = sample, 0, 0
         self._empty = min(frame.shape[:2]) >= SMALL_SIDE_PX and not _may_hold_code(sample)
+
+    def _unchanged(self, sample: Frame) -> bool:
+        reference = self._reference
+        if reference is None or reference.shape != sample.shape:
+            return False
+        # Where nothing was, a look for modules is cheaper than a comparison.
+        return not _may_hold_code(sample) if self._empty else _same(reference, sample)
 
     def _at_rest(self) -> bool:
         if not self._empty and self._tried < HOLD_FRAMES:
@@ -178,8 +185,6 @@ def _as_picture(frame: object) -> Frame | None:
 
 
 def _same(reference: Frame, sample: Frame) -> bool:
-    if reference.shape != sample.shape:
-        return False
     levels = CHANGE_LEVELS if int(sample.max()) >= NIGHT_BELOW else NIGHT_CHANGE_LEVELS
     difference = np.maximum(reference, sample)
     difference -= np.minimum(reference, sample)
