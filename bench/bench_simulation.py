@@ -16,7 +16,9 @@ TARGET = 3600
 def run() -> list[str]:
     """Return a Markdown table; times are CPU seconds of one process."""
     lines = [
-        f"Simulation (seed {SEED}; target: at least {TARGET:,} times real time per core)",
+        "## Simulation",
+        "",
+        f"Seed {SEED}, CPU time of one process; target: at least {TARGET:,} times real time per core.",
         "",
         "| run | CPU | simulated hours per CPU second | times real time | visits/s | records/s |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
