@@ -9,19 +9,25 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from gate.config import EX_CONFIG
 from gate.demo.passes import ISSUER, Issuer
 from gate.shell.clock import SystemClock
+from gate.sinks.link import state_body
 from gate.store.ledger import entries, verify
 from tests.app.running_gate import GATE, SITE, a_policy
 from tests.brokers import Mosquitto, Subscriber, free_port, wait_for
 
 GATE_COMMAND = Path(sys.executable).with_name("gate")
+STATE_SCHEMA = Draft202012Validator(
+    json.loads(files("gate.schemas").joinpath("state-1.json").read_text("utf-8"))
+)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -118,6 +124,8 @@ def test_it_serves_until_sigterm_and_leaves_in_order(tmp_path: Path) -> None:
         with Subscriber(broker.port, f"hg/1/{SITE}/{GATE}/state") as late:
             wait_for(lambda: late.messages, 3, "the retained state")
             assert json.loads(late.messages[0][1])["state"] == "disconnected"
+        for message in (*subscriber.bodies("state"), state_body("lost", {})):
+            STATE_SCHEMA.validate(json.loads(message))
     assert verify(gate.state / "ledger.db").ok
     assert "Traceback" not in (tmp_path / "log").read_text()
 
