@@ -58,9 +58,11 @@ def run(config_path: Path) -> None:
 @click.option(
     "--visitors", default=14, show_default=True, type=click.IntRange(1, 10_000), help="How many come."
 )
-@click.option("--seed", default=1, show_default=True, help="What the draw of visitors starts from.")
-@click.option("--lang", default="en", show_default=True, type=click.Choice(["zh", "en"]), help="Who is told.")
-@click.option("--headless", is_flag=True, help="Tell nothing but the result.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the random choices.")
+@click.option(
+    "--lang", default="en", show_default=True, type=click.Choice(["zh", "en"]), help="Language of the story."
+)
+@click.option("--headless", is_flag=True, help="Print only the result, as one line of JSON.")
 @click.option("--events", type=PATH, help="Write each event as the subscriber received it, one per line.")
 @click.option(
     "--state", type=PATH, default=Path("demo-state"), show_default=True, help="Folder for the ledger."
@@ -171,11 +173,16 @@ def read(paths: tuple[Path, ...], as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--seed", default=1, show_default=True, help="What everything random starts from.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the random choices.")
 @click.option(
     "--hours", default=24.0, show_default=True, type=click.FloatRange(0.1, 100_000), help="Simulated time."
 )
-@click.option("--faults", default="all", show_default=True, help="all, none, or kinds separated by commas.")
+@click.option(
+    "--faults",
+    default="all",
+    show_default=True,
+    help="all, none, or some of broker,camera,clock,fire,ledger,power,sensor.",
+)
 @click.option("--policy", default="county-hall", show_default=True, help="The plan that the gate follows.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def simulate(seed: int, hours: float, faults: str, policy: str, as_json: bool) -> None:
@@ -291,7 +298,7 @@ def _told(event: Any) -> str:
     default=0,
     show_default=True,
     type=click.IntRange(0, 2**63 - 1),
-    help="Begin behind this record.",
+    help="Start after record number N.",
 )
 def ledger_export(file: Path, after: int) -> None:
     """Print the exact bytes of every record, one JSON event per line."""

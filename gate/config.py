@@ -20,7 +20,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from gate.core.codes import Trust, TrustError
 from gate.core.policy import Policy
 
-EX_CONFIG: Final = 78  # sysexits.h: the configuration is in error; systemd does not restart on it
+EX_CONFIG: Final = 78  # sysexits.h: the configuration is in error; a supervisor need not try again
 
 SIMULATED_BUS: Final = "simulated"
 
@@ -161,9 +161,11 @@ def parse_config(name: str, data: Mapping[str, Any]) -> Config:
     # What is left when the faulty keys are gone is examined as well, so that all is said at once.
     sound = config or _build(Config, _without(data, found))[0]
     if sound is not None:
-        problems += [text for places, text in _contradictions(sound) if not _touched(places, found)]
+        told = [(places, text) for places, text in _contradictions(sound) if not _touched(places, found)]
+        problems += [text for _, text in told]
+        found |= {place: text for places, text in told for place in places}
     if config is None or problems:
-        raise ConfigError(name, problems, sound)
+        raise ConfigError(name, problems, _build(Config, _without(data, found))[0])
     return config
 
 
@@ -212,7 +214,7 @@ def _policy_data(name_or_path: str, *above: str) -> dict[str, Any]:
         data = tomllib.loads(files("gate.policies").joinpath(f"{name_or_path}.toml").read_text("utf-8"))
     else:
         names = policy_names()
-        hint = f"no such policy{_did_you_mean(name_or_path, names)}; there are {', '.join(names)}"
+        hint = f"no such plan{_did_you_mean(name_or_path, names)} (there are {', '.join(names)})"
         raise ConfigError(f"policy {name_or_path}", [hint])
     base = data.pop("extends", None)
     return data if base is None else _merged(_policy_data(str(base), *above, name_or_path), data)
@@ -232,7 +234,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
-        raise ConfigError(str(path), ["no such file; give the path of a .toml file"]) from None
+        raise ConfigError(
+            str(path), ["no such file; name another, or begin with a copy of deploy/gate.example.toml"]
+        ) from None
     except (OSError, ValueError) as error:  # a path may hold what no path can
         raise ConfigError(ascii(str(path)).strip("'"), [f"cannot be read: {error}"]) from error
     try:
@@ -346,6 +350,13 @@ def _contradictions(config: Config) -> Iterator[tuple[list[Place], str]]:
     if config.presence.far_cm <= config.presence.near_cm:
         yield [("presence", "far_cm"), ("presence", "near_cm")], "presence.far_cm: must be more than near_cm"
     yield from _camera_contradictions(config.camera)
+    if config.thermometer.bus != SIMULATED_BUS and not config.thermometer.bus.startswith("/"):
+        bus = config.thermometer.bus
+        problem = f'thermometer.bus: {bus!r} is no path such as /dev/i2c-1, nor "{SIMULATED_BUS}"'
+        yield [("thermometer", "bus")], problem
+    if mqtt.username is not None and mqtt.password_file is None:
+        problem = "mqtt.password_file: is required with a user name"
+        yield [("mqtt", "username"), ("mqtt", "password_file")], problem
     if (mqtt.cert_file is None) != (mqtt.key_file is None):
         problem = "mqtt: cert_file and key_file are given together or not at all"
         yield [("mqtt", "cert_file"), ("mqtt", "key_file")], problem

@@ -191,9 +191,17 @@ CONTRADICTIONS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     ({"camera": {"source": "folder"}}, ["camera.path: is required for the source folder"]),
     ({"camera": {"source": "synthetic"}}, ["camera.path: is required for the source synthetic"]),
+    ({"mqtt": {"username": "gate"}}, ["mqtt.password_file: is required with a user name"]),
     ({"mqtt": {"cert_file": "/c"}}, ["mqtt: cert_file and key_file are given together or not at all"]),
     ({"mqtt": {"key_file": "/k"}}, ["mqtt: cert_file and key_file are given together or not at all"]),
 ]
+
+
+def test_a_bus_is_a_path_or_simulated() -> None:
+    assert problems(with_changes({"thermometer": {"bus": "simulatd"}})) == [
+        "thermometer.bus: 'simulatd' is no path such as /dev/i2c-1, nor \"simulated\""
+    ]
+    parse_config("gate.toml", with_changes({"thermometer": {"bus": "simulated"}}))
 
 
 @pytest.mark.parametrize(("changes", "expected"), CONTRADICTIONS)
@@ -339,7 +347,7 @@ def test_an_unknown_key_does_not_steer_the_terminal() -> None:
 
 
 def test_no_file_and_no_file_at_all(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no such file; give the path of a \.toml file"):
+    with pytest.raises(ConfigError, match="no such file; name another, or begin with a copy"):
         load_config(tmp_path / "gate.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path)
@@ -411,12 +419,12 @@ def policy_problems(name: str) -> list[str]:
     ("name", "hint"), [("county-hal", "; did you mean 'county-hall'?"), ("x", ""), ("../policies/x", "")]
 )
 def test_no_such_plan(name: str, hint: str) -> None:
-    assert policy_problems(name) == [f"no such policy{hint}; there are county-hall, township-routine"]
+    assert policy_problems(name) == [f"no such plan{hint} (there are county-hall, township-routine)"]
 
 
 def test_no_such_plan_to_extend(tmp_path: Path) -> None:
     path = write_policy(tmp_path, 'extends = "townshp-routine"\n')
-    assert policy_problems(path)[0].startswith("no such policy; did you mean 'township-routine'?")
+    assert policy_problems(path)[0].startswith("no such plan; did you mean 'township-routine'?")
 
 
 def test_plans_that_extend_each_other(tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ class Application:
         worse than one that starts again.
         """
         excepthook, threading.excepthook = threading.excepthook, self._thread_failed
+        seq, _ = self._ledger.head
+        log.info("serving; ledger of %d records, epoch %s", seq, self._ledger.epoch)
         try:
             self._thermometer.start()
             self._camera.start()
@@ -104,6 +106,7 @@ class Application:
         finally:
             self._close()
             threading.excepthook = excepthook
+            log.info("stopped")
 
     def stop(self) -> None:
         """Ask the gate to stop in order; from any thread or a signal handler, returns at once."""

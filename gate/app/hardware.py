@@ -360,7 +360,8 @@ class CameraPart:
             self._set_problem(problem)
 
     def _fault(self, problem: str, advice: str) -> None:
-        log.error("camera %s; %s", problem, advice)
+        if self._problem is None:
+            log.error("camera %s; %s", problem, advice)  # once, not at each try to bring it back
         self._set_problem(f"{problem}; {advice}")
 
     def _set_problem(self, problem: str | None) -> None:

@@ -111,9 +111,11 @@ def _play(config: Config, count: int, seed: int, rng: random.Random, narrator: N
         narrator.observe(happened, effect, now)
         stage.observe(happened, effect, now)
 
-    app = Application(config, load_policy(config.gate.policy), issuer.trust(), gate.world(observe, clock))
+    policy = load_policy(config.gate.policy)
+    app = Application(config, policy, issuer.trust(), gate.world(observe, clock))
     brain = threading.Thread(target=app.run, name="brain")
     narrator.start()
+    narrator.open(f"{policy.title_zh if config.gate.lang == 'zh' else policy.title_en} ({policy.name})")
     brain.start()
     try:
         play = Play(gate, stage, issuer, rng)

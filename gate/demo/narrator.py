@@ -50,6 +50,10 @@ class Narrator:
         self._queue.put(None)
         self._thread.join()
 
+    def open(self, plan: str) -> None:
+        """Tell which plan the gate follows."""
+        self._queue.put(("", Text(self._words["plan"].format(title=plan), style="dim")))
+
     def announce(self, number: int, title: str) -> None:
         """Tell who comes next."""
         heading = self._words["visitor"].format(n=number)
@@ -111,17 +115,18 @@ class Narrator:
             reason = reason_text(self._lang, finding["reason"])
             self._say("judges", f"{finding['rule']:6}{reason}", _STYLE[finding["verdict"]])
         words = [self._word(decided["verdict"]), self._word(decided["disposition"])]
-        verdict = ", ".join(word for word in words if word)
+        verdict = self._words["comma"].join(word for word in words if word)
         self._say("judges", f"→ {verdict}", f"bold {_STYLE[decided['verdict']]}")
         stage = self._word(decided["stage"])
-        durable = f" ({self._words['durable']})" if decided["stage"] == "authorised" else ""
-        self._say("writes", f"{stage}{durable}", "dim")
+        if decided["stage"] == "authorised":
+            stage = self._words["durably"].format(stage=stage, durable=self._words["durable"])
+        self._say("writes", stage, "dim")
 
     def _measured(self, measurement: Measurement) -> str:
         if isinstance(measurement, Reading):
             low, high = measurement.low_cc / 100, measurement.high_cc / 100
             return self._words["reading"].format(value=measurement.value_cc / 100, low=low, high=high)
-        return self._words["unmeasured"].format(reason=measurement.reason)
+        return self._words["unmeasured"].format(reason=self._word(measurement.reason))
 
     def _word(self, word: str) -> str:
         return self._words.get(str(word), str(word))

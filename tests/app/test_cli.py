@@ -133,6 +133,15 @@ def test_what_a_faulty_configuration_names_is_checked_with_it(tmp_path: Path) ->
         assert words in result.stderr
 
 
+def test_a_site_that_fits_no_topic_is_said_with_all_the_rest(tmp_path: Path) -> None:
+    path = write_config(tmp_path, more="fsp = 3")
+    path.write_text(path.read_text().replace('"north-hall"', '"north hall"'))
+    for command in ("check-config", "run"):
+        result = gate(command, "--config", path)
+        assert result.exit_code == 78
+        assert len(result.stderr.splitlines()) == 2
+
+
 def test_policy_and_keys_are_checked_together(tmp_path: Path) -> None:
     path = write_config(tmp_path)
     text = path.read_text().replace("keys.toml", "none.toml")

@@ -35,7 +35,7 @@ SCREENS: Final = {
     "forced": ("Please stop", "Step back and scan your code again"),
     "evacuate": ("Please leave now", "The gate is open, please walk calmly"),
     "gate_fault": ("This gate is out of order", "Please go to the staff desk"),
-    "closed": ("We are closed at the moment", "Please come back in opening hours"),
+    "closed": ("This gate is out of service", "Please go to the staff desk"),
     "sensor_fault": ("The thermometer is not available", "One moment, our staff will measure"),
 }
 
