@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import ClassVar, Final
 
 from gate.core import events
-from gate.core.codes import Trust, judge_code
+from gate.core.codes import Circumstances, Trust, judge_code
 from gate.core.codes.model import CodeResult
 from gate.core.effects import Effect, HoldOpen, LightSignal, Lock, Record, Show, TakeReading, Unlock
 from gate.core.events import Event, Result, Stage
@@ -387,9 +387,7 @@ class GateActor:
             payload,
             fragment=happened.fragment,
             trust=self._trust,
-            site=self._site,
-            now_s=now.wall_s,
-            clock_trusted=now.clock_trusted,
+            at=Circumstances(self._site, now.wall_ms, now.clock_trusted),
         )
 
     def _several_codes(self, visit: Visit) -> Iterator[Effect]:

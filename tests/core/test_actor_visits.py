@@ -498,9 +498,9 @@ def test_a_reading_for_another_visit_is_nobodys() -> None:
     play("39.00 | please_wait_retest wait_s=3", box)
 
 
-def test_a_pass_that_ends_is_refused_from_the_next_second_on() -> None:
+def test_a_pass_counts_to_its_last_instant() -> None:
     play("""
-        wait 30.9    |
+        wait 30      |
         shows short  | welcome; measure
         wait 0.1     |
         staff refuses | refused CH-6:refused_by_attendant; refused_by_attendant

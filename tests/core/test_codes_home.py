@@ -10,21 +10,22 @@ from hypothesis import strategies as st
 
 from gate.core.codes import base45
 from gate.core.codes.cose import Sign1, parse_sign1, sig_structure
-from gate.core.codes.home import START_TOLERANCE_S, PassClaims, issue, verify
+from gate.core.codes.home import PassClaims, issue, verify
 from gate.core.codes.model import (
     REGISTRATION_FIELDS,
+    Assurance,
     Authenticity,
+    Circumstances,
     CodeResult,
     Credential,
     Format,
     Freshness,
     Reason,
     Status,
-    Trust,
-    TrustedKey,
-    key_id,
 )
+from gate.core.codes.trust import Trust, TrustedKey, key_id
 
+START_TOLERANCE_S = Circumstances("", 0).start_tolerance_s
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key().public_bytes_raw()
 STRANGER = Ed25519PrivateKey.from_private_bytes(b"\x05" * 32)
@@ -56,7 +57,7 @@ def judge(
     text: str | bytes, *, trust: Trust = TRUST, site: str = SITE, now_s: int = NOW, clock_trusted: bool = True
 ) -> CodeResult:
     payload = text.encode() if isinstance(text, str) else text
-    return verify(payload, trust=trust, site=site, now_s=now_s, clock_trusted=clock_trusted)
+    return verify(payload, trust=trust, at=Circumstances(site, now_s * 1000, clock_trusted)).result
 
 
 def pass_text(raw: bytes) -> str:
@@ -121,6 +122,9 @@ def test_golden_sample() -> None:
         registered=frozenset({"name", "phone", "signature"}),
         valid_from=START,
         valid_until=END,
+        issued_at=START - 60,
+        pass_id="cafe0001",
+        assurance=Assurance.OFFLINE_SIGNATURE,
     )
 
 

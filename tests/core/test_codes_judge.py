@@ -9,6 +9,7 @@ from gate.core.codes import (
     FORMATS,
     PAYLOAD_BYTES_MAX,
     Authenticity,
+    Circumstances,
     CodeResult,
     Credential,
     Format,
@@ -33,7 +34,7 @@ PASS = issue(
 
 
 def judge(payload: bytes, *, fragment: bool = False) -> CodeResult:
-    return judge_code(payload, fragment=fragment, trust=TRUST, site="east", now_s=150, clock_trusted=True)
+    return judge_code(payload, fragment=fragment, trust=TRUST, at=Circumstances("east", 150_000))
 
 
 def test_a_home_pass_goes_to_its_reader() -> None:
@@ -109,7 +110,7 @@ def test_any_bytes_give_a_result_that_is_not_verified(payload: bytes, fragment: 
 def test_no_reader_raises(known: object, data: st.DataObject) -> None:
     payload = data.draw(st.binary(max_size=200))
     for entry in FORMATS:
-        result = entry.verify(entry.prefix + payload, trust=TRUST, site="east", now_s=150, clock_trusted=True)
+        result = entry.verify(entry.prefix + payload, trust=TRUST, at=Circumstances("east", 150_000)).result
         assert result.format is entry.format
 
 

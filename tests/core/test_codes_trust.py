@@ -3,7 +3,8 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gate.core.codes.model import Credential, Trust, TrustedKey, TrustError, key_id
+from gate.core.codes.model import Credential
+from gate.core.codes.trust import Trust, TrustedKey, TrustError, key_id
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key().public_bytes_raw()
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key().public_bytes_raw()

@@ -7,32 +7,43 @@ from typing import Final, Protocol
 
 from gate.core.codes import home
 from gate.core.codes.model import (
+    Assurance,
     Authenticity,
+    Circumstances,
     CodeResult,
     Credential,
+    Examination,
     Format,
     Freshness,
+    LabTest,
     Reason,
+    Stages,
     Status,
-    Trust,
-    TrustedKey,
-    TrustError,
+    Travel,
 )
+from gate.core.codes.trust import Trust, TrustedKey, TrustError
 
 __all__ = [
     "FORMATS",
     "PAYLOAD_BYTES_MAX",
+    "Assurance",
     "Authenticity",
+    "Circumstances",
     "CodeFormat",
     "CodeResult",
     "Credential",
+    "Examination",
     "Format",
     "Freshness",
+    "LabTest",
     "Reason",
+    "Stages",
     "Status",
+    "Travel",
     "Trust",
     "TrustError",
     "TrustedKey",
+    "examine",
     "judge_code",
 ]
 
@@ -43,9 +54,7 @@ PAYLOAD_BYTES_MAX: Final = 4_296
 class Verifier(Protocol):
     """Judges a payload of its own format; promises never to raise, whatever the bytes."""
 
-    def __call__(
-        self, payload: bytes, *, trust: Trust, site: str, now_s: int, clock_trusted: bool
-    ) -> CodeResult: ...
+    def __call__(self, payload: bytes, *, trust: Trust, at: Circumstances) -> Examination: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +69,27 @@ class CodeFormat:
 FORMATS: Final = (CodeFormat(Format.HOME, home.PREFIX, home.verify),)
 
 
-def judge_code(
-    payload: bytes, *, fragment: bool, trust: Trust, site: str, now_s: int, clock_trusted: bool
-) -> CodeResult:
-    """Say what a read code is worth at `site` at `now_s` (unix seconds); total: any bytes give a result.
+def judge_code(payload: bytes, *, fragment: bool, trust: Trust, at: Circumstances) -> CodeResult:
+    """Say what a read code is worth; total: any bytes give a result.
 
-    `fragment` marks one part of a split code (structured append), which is never judged. A foreign code is
-    recognised and reported as not checkable; nothing that a code names is ever opened.
+    `fragment` marks one part of a split code (structured append), which is never judged.
     """
-    if not payload:
-        return CodeResult(Format.UNKNOWN, Reason.UNREADABLE)
-    if len(payload) > PAYLOAD_BYTES_MAX:
-        return CodeResult(Format.UNKNOWN, Reason.TOO_LARGE, authenticity=Authenticity.REFUSED)
-    if fragment:
+    if fragment and payload:
         return CodeResult(Format.UNKNOWN, Reason.UNSUPPORTED)
+    return examine(payload, trust=trust, at=at).result
+
+
+def examine(payload: bytes, *, trust: Trust, at: Circumstances) -> Examination:
+    """Judge a whole code and say how each step went; total. Nothing that a code names is ever opened."""
+    if not payload:
+        return Examination(CodeResult(Format.UNKNOWN, Reason.UNREADABLE), Stages(prefix=False))
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        result = CodeResult(Format.UNKNOWN, Reason.TOO_LARGE, authenticity=Authenticity.REFUSED)
+        return Examination(result, Stages())
     for known in FORMATS:
         if payload.startswith(known.prefix):
-            return known.verify(payload, trust=trust, site=site, now_s=now_s, clock_trusted=clock_trusted)
-    return CodeResult(_foreign_format(payload), Reason.NOT_CHECKABLE)
+            return known.verify(payload, trust=trust, at=at)
+    return Examination(CodeResult(_foreign_format(payload), Reason.NOT_CHECKABLE), Stages(prefix=False))
 
 
 def _foreign_format(payload: bytes) -> Format:

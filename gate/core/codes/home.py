@@ -22,29 +22,25 @@ from gate.core.codes.cose import KID, Sign1, create_sign1, parse_sign1, read_cbo
 from gate.core.codes.model import (
     NAME,
     REGISTRATION_FIELDS,
+    Assurance,
     Authenticity,
+    Circumstances,
     CodeError,
     CodeResult,
     Credential,
+    Examination,
     Format,
     Freshness,
     Reason,
+    Stages,
     Status,
-    Trust,
-    TrustedKey,
-    key_id,
 )
+from gate.core.codes.trust import Trust, TrustedKey, key_id
 
 PREFIX: Final = b"HG1:"
 
 PASS_BYTES_MAX: Final = 512
 """A pass with every field registered has under 200 bytes."""
-
-EXPIRY_TOLERANCE_S: Final = 0
-"""None: the issuer already adds what it wants to grant, and the last second itself still counts."""
-
-START_TOLERANCE_S: Final = 300
-"""A pass shown just after it was issued must not fail because the issuer's clock is a little ahead."""
 
 _ISS, _SUB, _AUD, _EXP, _NBF, _IAT, _CTI = range(1, 8)
 """RFC 8392 section 4."""
@@ -120,22 +116,22 @@ def issue(private_key: Ed25519PrivateKey, claims: PassClaims) -> str:
     return PREFIX.decode("ascii") + base45.encode(create_sign1(private_key, kid, payload).encoded())
 
 
-def verify(payload: bytes, *, trust: Trust, site: str, now_s: int, clock_trusted: bool) -> CodeResult:
-    """Say what a payload that starts with `PREFIX` is worth at `site`; total: any bytes give a result.
+def verify(payload: bytes, *, trust: Trust, at: Circumstances) -> Examination:
+    """Say what a payload that starts with `PREFIX` is worth; total: any bytes give a result.
 
-    Valid while `now_s` (unix seconds) <= exp. With a clock that is not trusted the signature still counts,
-    the time does not.
+    Valid while now <= exp. With a clock that is not trusted the signature still counts, the time does not.
     """
     try:
         key, claims = _authenticate(payload, trust)
     except CodeError as fault:
         unknown = fault.reason in {Reason.UNKNOWN_ISSUER, Reason.UNSUPPORTED}
         authenticity = Authenticity.NOT_CHECKABLE if unknown else Authenticity.REFUSED
-        return CodeResult(Format.HOME, fault.reason, authenticity=authenticity)
-    freshness = _freshness(claims, now_s) if clock_trusted else Freshness.UNKNOWN
-    return CodeResult(
+        refused = CodeResult(Format.HOME, fault.reason, authenticity=authenticity)
+        return Examination(refused, Stages(prefix=True))
+    freshness = at.freshness(start=max(claims.valid_from, claims.issued_at), end=claims.valid_until)
+    result = CodeResult(
         format=Format.HOME,
-        reason=_reason(key, claims, site, freshness),
+        reason=_reason(key, claims, at.site, freshness),
         status=claims.status,
         authenticity=Authenticity.VERIFIED,
         freshness=freshness,
@@ -146,7 +142,11 @@ def verify(payload: bytes, *, trust: Trust, site: str, now_s: int, clock_trusted
         registered=claims.registered,
         valid_from=claims.valid_from,
         valid_until=claims.valid_until,
+        issued_at=claims.issued_at,
+        pass_id=claims.pass_id.hex(),
+        assurance=Assurance.OFFLINE_SIGNATURE,
     )
+    return Examination(result, Stages(prefix=True))
 
 
 def _authenticate(payload: bytes, trust: Trust) -> tuple[TrustedKey, PassClaims]:
@@ -203,14 +203,6 @@ def _word(words: tuple[T, ...], number: object) -> T:
     if not 1 <= place <= len(words):
         raise CodeError(Reason.MALFORMED, "home: a number without a word")
     return words[place - 1]
-
-
-def _freshness(claims: PassClaims, now_s: int) -> Freshness:
-    if now_s > claims.valid_until + EXPIRY_TOLERANCE_S:
-        return Freshness.EXPIRED
-    if now_s < max(claims.valid_from, claims.issued_at) - START_TOLERANCE_S:
-        return Freshness.NOT_YET_VALID
-    return Freshness.CURRENT
 
 
 def _reason(key: TrustedKey, claims: PassClaims, site: str, freshness: Freshness) -> Reason:

@@ -6,10 +6,7 @@ edge and no vendor number travels further.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -32,7 +29,11 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 class Format(StrEnum):
     """The family that a payload was recognised as."""
 
+    DCC = "dcc"
+    SHC = "shc"
     HOME = "home"
+    CN_HEALTH = "cn_health"
+    CN_TRAVEL = "cn_travel"
     URL = "url"
     TEXT = "text"
     BINARY = "binary"
@@ -48,12 +49,30 @@ class Status(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Travel(StrEnum):
+    """Where the holder has been, as a verify service, a home pass or the person on duty says (TR-1)."""
+
+    CLEAR = "clear"
+    RISK_AREA = "risk_area"
+    DECLARED = "declared"
+    UNKNOWN = "unknown"
+
+
 class Authenticity(StrEnum):
     """Whether the code is its issuer's: proven, disproven, or not for this gate to say."""
 
     VERIFIED = "verified"
     REFUSED = "refused"
     NOT_CHECKABLE = "not_checkable"
+    SERVICE_UNREACHABLE = "service_unreachable"
+
+
+class Assurance(StrEnum):
+    """How a code was checked."""
+
+    OFFLINE_SIGNATURE = "offline_signature"
+    ONLINE_SERVICE = "online_service"
+    FORMAT_ONLY = "format_only"
 
 
 class Freshness(StrEnum):
@@ -62,16 +81,23 @@ class Freshness(StrEnum):
     CURRENT = "current"
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
+    REPLAYED = "replayed"
     UNKNOWN = "unknown"
 
 
 class Credential(StrEnum):
-    """What kind of pass the holder was given."""
+    """What the code says that its holder was given: a home pass of some kind, a certificate, a status."""
 
     VISITOR = "visitor"
     APPOINTMENT = "appointment"
     RESIDENT = "resident"
     STAFF = "staff"
+    HOUSEHOLD = "household"
+    SUPPLY = "supply"
+    VACCINATION = "vaccination"
+    TEST = "test"
+    RECOVERY = "recovery"
+    STATUS = "status"
     NONE = "none"
 
 
@@ -91,9 +117,16 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
     CLOCK_UNTRUSTED = "clock_untrusted"
-    NOT_CHECKABLE = "not_checkable"
+    REVOKED = "revoked"
+    REPLAY = "replay"
     STATUS_YELLOW = "status_yellow"
     STATUS_RED = "status_red"
+    RULES_NOT_MET = "rules_not_met"
+    NOT_FOUND = "not_found"
+    SERVICE_TIMEOUT = "service_timeout"
+    SERVICE_ERROR = "service_error"
+    NOT_CHECKABLE = "not_checkable"
+    RATE_LIMITED = "rate_limited"
 
 
 class CodeError(ValueError):
@@ -105,11 +138,47 @@ class CodeError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Circumstances:
+    """Where and when a code is judged: a site, an instant (unix milliseconds), and how exact clocks must be.
+
+    A code is valid while now <= its end + `end_tolerance_s` and now >= its start - `start_tolerance_s`.
+    Without a trusted clock signatures still count, times do not.
+    """
+
+    site: str
+    now_ms: int
+    clock_trusted: bool = True
+    start_tolerance_s: int = 300
+    end_tolerance_s: int = 0
+
+    def freshness(self, *, start: float | None, end: float | None) -> Freshness:
+        """Say whether now lies in the span from `start` to `end` (unix seconds, both included)."""
+        if not self.clock_trusted:
+            return Freshness.UNKNOWN
+        if end is not None and self.now_ms > (end + self.end_tolerance_s) * 1000:
+            return Freshness.EXPIRED
+        if start is not None and self.now_ms < (start - self.start_tolerance_s) * 1000:
+            return Freshness.NOT_YET_VALID
+        return Freshness.CURRENT
+
+
+@dataclass(frozen=True, slots=True)
+class LabTest:
+    """One nucleic-acid test: when the sample was taken (unix seconds) and whether nothing was found."""
+
+    taken_s: int
+    negative: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CodeResult:
     """What one read code is worth.
 
-    Issuer, key, subject, registration and validity are set only when the signature was verified: what nobody
-    vouches for is not passed on. `subject_ref` is a pseudonym, `kid` is hexadecimal, times are unix seconds.
+    Issuer, key, subject, registration, validity, test, travel and pass id are set only when the signature
+    was verified or a verify service has answered: what nobody vouches for is not passed on. `subject_ref` is
+    a pseudonym, `kid` is hexadecimal, times are unix seconds. `region` (ISO 3166-2, as CN-31) and `issued_at`
+    of a national token are what its text shows. `pass_id` names what may be used once or revoked; `step` is
+    the time step of a rotating pass; `uses_max` is how often a pass may be used in all, None for any number.
     """
 
     format: Format
@@ -124,6 +193,14 @@ class CodeResult:
     registered: frozenset[str] = frozenset()
     valid_from: int | None = None
     valid_until: int | None = None
+    issued_at: int | None = None
+    region: str | None = None
+    pass_id: str | None = None
+    step: int | None = None
+    uses_max: int | None = None
+    travel: Travel = Travel.UNKNOWN
+    test: LabTest | None = None
+    assurance: Assurance = Assurance.FORMAT_ONLY
 
     @property
     def verified(self) -> bool:
@@ -136,130 +213,26 @@ class CodeResult:
 
 
 @dataclass(frozen=True, slots=True)
-class TrustedKey:
-    """One Ed25519 public key (32 bytes, RFC 8032), the issuer that may use it, and the passes it may sign."""
+class Stages:
+    """How each step of reading a code went: done, failed, or None where it was not reached or has no part.
 
-    issuer: str
-    issuer_name: str
-    public_key: bytes
-    purposes: frozenset[Credential]
+    `prefix` the family is known, `base45` the text, `zlib` the compression, `cbor` the structure, `schema`
+    the content, `signature`, `key_usage` the key may sign this kind, `time` now lies in the signed span.
+    """
 
-    @property
-    def kid(self) -> bytes:
-        """Name the key as passes do."""
-        return key_id(self.public_key)
-
-
-class TrustError(ValueError):
-    """Trust documents that cannot be used, with every problem found in them."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+    prefix: bool | None = None
+    base45: bool | None = None
+    zlib: bool | None = None
+    cbor: bool | None = None
+    schema: bool | None = None
+    signature: bool | None = None
+    key_usage: bool | None = None
+    time: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
-    """The keys that a gate believes, each for one issuer: under another issuer's name a key is unknown."""
+class Examination:
+    """What a code is worth, and how each step went that led there."""
 
-    keys: tuple[TrustedKey, ...] = ()
-
-    def find(self, issuer: str, kid: bytes) -> TrustedKey | None:
-        """Return the key that `issuer` calls `kid`, or None."""
-        return next((key for key in self.keys if key.issuer == issuer and key.kid == kid), None)
-
-    @classmethod
-    def from_documents(cls, documents: Iterable[tuple[str, object]]) -> Trust:
-        """Build the trust from parsed TOML or JSON documents, each with its name for error messages.
-
-        A document is `{"keys": [{"issuer": "county-hall", "issuer_name": "County hall", "public_key": 64
-        hexadecimal digits, "purposes": ["visitor", ...]}]}`. Raises `TrustError` with every problem at once.
-        """
-        problems: list[str] = []
-        keys = tuple(key for name, data in documents for key in _read_document(name, data, problems))
-        counts = Counter((key.issuer, key.kid) for key in keys)
-        problems += [
-            f"issuer {issuer}: key {kid.hex()} is listed {n} times"
-            for (issuer, kid), n in counts.items()
-            if n > 1
-        ]
-        if problems:
-            raise TrustError(problems)
-        return cls(keys)
-
-
-def key_id(public_key: bytes) -> bytes:
-    """Name an Ed25519 public key: the first 4 bytes of its SHA-256.
-
-    Four bytes tell the few keys of one issuer apart and keep the QR small; the signature decides, not the id.
-    """
-    return hashlib.sha256(public_key).digest()[:4]
-
-
-_KEY_FIELDS = ("issuer", "issuer_name", "public_key", "purposes")
-
-
-def _read_document(name: str, data: object, problems: list[str]) -> list[TrustedKey]:
-    if not isinstance(data, Mapping) or set(data) != {"keys"} or not isinstance(data["keys"], list):
-        problems.append(f"{name}: must hold a list named 'keys' and nothing else")
-        return []
-    rows = [_read_key(f"{name}: keys[{n}]", row, problems) for n, row in enumerate(data["keys"])]
-    return [key for key in rows if key is not None]
-
-
-def _read_key(where: str, row: object, problems: list[str]) -> TrustedKey | None:
-    if not isinstance(row, Mapping):
-        problems.append(f"{where}: must be a table with {', '.join(_KEY_FIELDS)}")
-        return None
-    found = [f"unknown field {field!r}" for field in row if field not in _KEY_FIELDS]
-    found += [f"{field}: {wrong}" for field in _KEY_FIELDS if (wrong := _wrong(field, row.get(field)))]
-    if found:
-        problems.extend(f"{where}: {problem}" for problem in found)
-        return None
-    return TrustedKey(
-        issuer=row["issuer"],
-        issuer_name=row["issuer_name"],
-        public_key=bytes.fromhex(row["public_key"]),
-        purposes=frozenset(Credential(purpose) for purpose in row["purposes"]),
-    )
-
-
-def _wrong(field: str, value: object) -> str | None:
-    """Say what is wrong with one field of a key, or None."""
-    if field == "purposes":
-        known = [credential.value for credential in Credential if credential is not Credential.NONE]
-        good = isinstance(value, list) and value and all(purpose in known for purpose in value)
-        return None if good else f"must be a list of one or more of {', '.join(known)}"
-    if not isinstance(value, str):
-        return "must be a text"
-    if field == "issuer" and not NAME.fullmatch(value):
-        return "must be 1 to 32 letters A-Z a-z, digits, '-' or '_'"
-    if field == "issuer_name" and not (value.isprintable() and 1 <= len(value) <= 64):
-        return "must be 1 to 64 printable characters"
-    if field == "public_key":
-        return _wrong_key(value)
-    return None
-
-
-# The y coordinates of the curve points whose order divides 8 (RFC 8032 section 5.1 gives the curve). For such
-# a "key" anybody can write a signature, and the likeliest is a placeholder of zeros left in a document.
-_PRIME = 2**255 - 19
-_SMALL_ORDER_Y = frozenset(
-    int.from_bytes(bytes.fromhex(y), "little") % _PRIME
-    for y in (
-        "00" * 32,
-        "01" + "00" * 31,
-        "ec" + "ff" * 30 + "7f",
-        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-    )
-)
-
-
-def _wrong_key(value: str) -> str | None:
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
-        return "must be 64 hexadecimal digits (a raw Ed25519 public key)"
-    y_sign_cleared = int.from_bytes(bytes.fromhex(value), "little") & (2**255 - 1)
-    if y_sign_cleared % _PRIME in _SMALL_ORDER_Y:
-        return "is not a usable key: anybody could sign for it"
-    return None
+    result: CodeResult
+    stages: Stages
