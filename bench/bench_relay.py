@@ -22,6 +22,7 @@ from gate.core.effects import Effect, Unlock
 from gate.core.events import Event, Kind, encode
 from gate.core.inputs import ArmTurned, Input, PersonArrived, PersonLeft, ReadingTaken, Started, Stopped
 from gate.core.moment import Moment
+from gate.core.uses import Use
 from gate.perform import Brain, Outputs
 from gate.ports import Entry
 from gate.shell.clock import SystemClock, sleep
@@ -76,8 +77,8 @@ class StampedLedger:
     stamps: Stamps
     body: bytes = b""
 
-    def append(self, event: Event, now: Moment) -> Entry:
-        entry = self.ledger.append(event, now)
+    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
+        entry = self.ledger.append(event, now, use)
         self.stamps.durable = time.perf_counter_ns()
         if event.kind is Kind.VISIT_DECIDED:
             self.body = entry.body
@@ -85,6 +86,9 @@ class StampedLedger:
 
     def open_visits(self) -> tuple[str, ...]:
         return self.ledger.open_visits()
+
+    def uses(self) -> tuple[Use, ...]:
+        return self.ledger.uses()
 
 
 class Quiet:

@@ -7,6 +7,7 @@ import difflib
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
@@ -18,7 +19,10 @@ from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_h
 from annotated_types import Ge, Le, MaxLen, MinLen
 
 from gate.core.codes import Trust, TrustError
+from gate.core.codes.china import TokenFamily
+from gate.core.evidence import Direction
 from gate.core.policy import Policy
+from gate.services.settings import ServiceSettings
 
 EX_CONFIG: Final = 78  # sysexits.h: the configuration is in error; a supervisor need not try again
 
@@ -44,9 +48,12 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GateSection:
-    """Who this gate is and which plan it follows.
+    """Who this gate is, which way it leads and which plan it follows.
 
     `clock`: whether wall time is believed only while NTP keeps it, or always (a real-time clock, no network).
+    `site_key_file`: at least 16 secret bytes, the same at every gate of a site, of which pseudonyms are made;
+    without it the gate makes a key of its own. `trust_files`: files and folders with the keys of issuers, as
+    `gate.trust_files` reads them.
     """
 
     site: Identifier
@@ -55,6 +62,8 @@ class GateSection:
     lang: Literal["zh", "en"] = "zh"
     state_dir: Path = Path("/var/lib/gate")
     clock: Literal["ntp", "always_trusted"] = "ntp"
+    direction: Direction = Direction.IN
+    site_key_file: Path | None = None
     trust_files: tuple[Path, ...] = ()
 
 
@@ -138,6 +147,14 @@ class MqttSection:
 
 
 @dataclass(frozen=True, slots=True)
+class CodesSection:
+    """National health codes: the services that verify them, and families of codes that are not built in."""
+
+    services: tuple[ServiceSettings, ...] = ()
+    token_families: tuple[TokenFamily, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that is chosen per device."""
 
@@ -147,6 +164,7 @@ class Config:
     thermometer: ThermometerSection = field(default_factory=ThermometerSection)
     pins: PinsSection = field(default_factory=PinsSection)
     presence: PresenceSection = field(default_factory=PresenceSection)
+    codes: CodesSection = field(default_factory=CodesSection)
 
 
 def load_config(path: Path) -> Config:
@@ -156,16 +174,16 @@ def load_config(path: Path) -> Config:
 
 def parse_config(name: str, data: Mapping[str, Any]) -> Config:
     """Check configuration data already parsed; `name` stands for the file in messages."""
-    config, found = _build(Config, data)
+    config, found = build(Config, data)
     problems = list(found.values())
     # What is left when the faulty keys are gone is examined as well, so that all is said at once.
-    sound = config or _build(Config, _without(data, found))[0]
+    sound = config or build(Config, _without(data, found))[0]
     if sound is not None:
         told = [(places, text) for places, text in _contradictions(sound) if not _touched(places, found)]
         problems += [text for _, text in told]
         found |= {place: text for places, text in told for place in places}
     if config is None or problems:
-        raise ConfigError(name, problems, _build(Config, _without(data, found))[0])
+        raise ConfigError(name, problems, build(Config, _without(data, found))[0])
     return config
 
 
@@ -178,10 +196,11 @@ def policy_names() -> tuple[str, ...]:
 def load_policy(name_or_path: str) -> Policy:
     """Read and check a policy: one that comes with the gate, by name, or a file, by its path.
 
-    A file may say `extends = "<name>"`: what it is silent on is taken from that policy. Raises ConfigError.
+    A file may say `extends = "<name>"`: what it is silent on is taken from that policy, and its tasks come
+    beside those of that policy, in the place of those for the same rule. Raises ConfigError.
     """
     data = _policy_data(name_or_path)
-    policy, found = _build(Policy, data)
+    policy, found = build(Policy, data)
     if policy is None:
         raise ConfigError(f"policy {name_or_path}", found.values())
     return policy
@@ -217,7 +236,10 @@ def _policy_data(name_or_path: str, *above: str) -> dict[str, Any]:
         hint = f"no such plan{_did_you_mean(name_or_path, names)} (there are {', '.join(names)})"
         raise ConfigError(f"policy {name_or_path}", [hint])
     base = data.pop("extends", None)
-    return data if base is None else _merged(_policy_data(str(base), *above, name_or_path), data)
+    if base is None:
+        return data
+    inherited = _policy_data(str(base), *above, name_or_path)
+    return _merged(inherited, data) | _both_tasks(inherited, data)
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -228,6 +250,14 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(known, dict) and isinstance(value, dict)
         merged[key] = {**known, **value} if both else value  # type: ignore[dict-item]  # both are tables
     return merged
+
+
+def _both_tasks(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    tasks, others = own.get("tasks", []), base.get("tasks", [])
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in (*tasks, *others)):
+        return {}  # what is wrong with it is said by the check of the whole
+    known = {str(task.get("rule")) for task in tasks}
+    return {"tasks": [*(task for task in others if str(task.get("rule")) not in known), *tasks]}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -274,8 +304,11 @@ def _no_text(value: object) -> list[str]:
     return [str(value)]
 
 
-def _build(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, dict[Place, str]]:
-    """Return the checked dataclass, or None with a line for each problem, by the place where it stands."""
+def build(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, dict[Place, str]]:
+    """Return the checked dataclass, or None with a line for each problem, by the place where it stands.
+
+    `data` is what TOML or JSON gives; words make enumerations, lists make tuples, unknown keys are refused.
+    """
     from pydantic import ValidationError  # noqa: PLC0415 - as above
 
     adapter: Any = _adapter(kind)  # type: ignore[arg-type]  # a class is hashable
@@ -350,6 +383,7 @@ def _contradictions(config: Config) -> Iterator[tuple[list[Place], str]]:
     if config.presence.far_cm <= config.presence.near_cm:
         yield [("presence", "far_cm"), ("presence", "near_cm")], "presence.far_cm: must be more than near_cm"
     yield from _camera_contradictions(config.camera)
+    yield from _service_contradictions(config.codes.services)
     if config.thermometer.bus != SIMULATED_BUS and not config.thermometer.bus.startswith("/"):
         bus = config.thermometer.bus
         problem = f'thermometer.bus: {bus!r} is no path such as /dev/i2c-1, nor "{SIMULATED_BUS}"'
@@ -360,6 +394,12 @@ def _contradictions(config: Config) -> Iterator[tuple[list[Place], str]]:
     if (mqtt.cert_file is None) != (mqtt.key_file is None):
         problem = "mqtt: cert_file and key_file are given together or not at all"
         yield [("mqtt", "cert_file"), ("mqtt", "key_file")], problem
+
+
+def _service_contradictions(services: tuple[ServiceSettings, ...]) -> Iterator[tuple[list[Place], str]]:
+    for region, count in Counter(service.region for service in services).items():
+        if count > 1:
+            yield [("codes", "services")], f"codes.services: there are {count} for {region}; keep one"
 
 
 def _camera_contradictions(camera: CameraSection) -> Iterator[tuple[list[Place], str]]:

@@ -8,17 +8,36 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from gate.core.actor import GateActor
-from gate.core.effects import Effect, HoldOpen, Lock, Record, Show, TakeReading, Unlock
+from gate.core.effects import (
+    AskService,
+    Effect,
+    HoldOpen,
+    KeepDocument,
+    Lock,
+    Record,
+    Show,
+    TakeReading,
+    Unlock,
+)
 from gate.core.inputs import Input, RecordFailed
 from gate.core.moment import Moment
 from gate.ports import Display, Entry, Ledger, Lights, RecordFailure, Thermometer, Turnstile
+
+
+def _nothing(*_: object) -> None:
+    """Stand for a part that this gate does not have."""
+
 
 Observer = Callable[[Input, Effect | None, Moment], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where effects go; `on_record` hears of every durable record (the sink is told to look)."""
+    """Where effects go; `on_record` hears of every durable record (the sink is told to look).
+
+    `ask_service(visit, token, region)` and `keep_document(name, text)` return at once and never raise; by
+    default nothing is done, for a gate that has neither.
+    """
 
     turnstile: Turnstile
     lights: Lights
@@ -26,6 +45,8 @@ class Outputs:
     thermometer: Thermometer
     ledger: Ledger
     on_record: Callable[[Entry], None]
+    ask_service: Callable[[str, bytes, str], object] = _nothing
+    keep_document: Callable[[str, bytes], object] = _nothing
 
 
 class Brain:
@@ -53,8 +74,8 @@ class Brain:
 
     def _perform(self, effect: Effect, now: Moment) -> None:
         match effect:
-            case Record(event):
-                self._outputs.on_record(self._outputs.ledger.append(event, now))
+            case Record(event, use):
+                self._outputs.on_record(self._outputs.ledger.append(event, now, use))
             case Unlock(duration_ms):
                 self._outputs.turnstile.unlock(duration_ms)
             case Lock():
@@ -66,5 +87,9 @@ class Brain:
                 self._outputs.lights.show(signal)
             case TakeReading(visit):
                 self._outputs.thermometer.request(visit)
+            case AskService(visit, token, region):
+                self._outputs.ask_service(visit, token, region)
+            case KeepDocument(name, text):
+                self._outputs.keep_document(name, text)
             case _:
                 assert_never(effect)

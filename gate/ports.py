@@ -7,6 +7,7 @@ from gate.core.effects import LightSignal
 from gate.core.events import Event
 from gate.core.moment import Moment
 from gate.core.texts import Key
+from gate.core.uses import Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class RecordFailure(Exception):  # noqa: N818 - it is not an error of the progra
 class Ledger(Protocol):
     """Where decisions become durable; belongs to the brain thread."""
 
-    def append(self, event: Event, now: Moment) -> Entry:
-        """Commit one event with the next sequence number and return it; durable when this returns.
+    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
+        """Commit one event with the next sequence number, and the use of a pass with it; durable on return.
 
         Raises RecordFailure when the record is not durable.
         """
@@ -33,6 +34,10 @@ class Ledger(Protocol):
 
     def open_visits(self) -> tuple[str, ...]:
         """Return ids of visits that were authorised or referred and never closed, oldest first."""
+        ...
+
+    def uses(self) -> tuple[Use, ...]:
+        """Return the uses of passes that are on record and still matter."""
         ...
 
 

@@ -24,6 +24,7 @@ from gate.core.inputs import (
 )
 from gate.core.moment import NS_PER_S, Moment
 from gate.core.texts import Key
+from gate.core.uses import Use
 from gate.perform import Brain, Outputs
 from gate.ports import Entry, RecordFailure
 from gate.store.ledger import Ledger, entries, verify
@@ -41,12 +42,12 @@ class World:
         self.fails_from: int | None = None
         self.appends = 0
 
-    def append(self, event: Event, now: Moment) -> Entry:
+    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
         self.appends += 1
         if self.fails_from is not None and self.appends >= self.fails_from:
             self.did.append(("failed", event.kind))
             raise RecordFailure("disk full")
-        entry = self.ledger.append(event, now)
+        entry = self.ledger.append(event, now, use)
         assert list(entries(self.path))[-1] == entry  # readable by others before anything follows
         self.did.append(("append", event.kind))
         return entry

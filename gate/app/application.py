@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import IO
 
 from drivers.i2c import I2cBus
+from gate.app.code_services import open_services
+from gate.app.documents import DocumentFolder
 from gate.app.hardware import CameraPart, Opened, ThermometerPart, open_pins
 from gate.app.records import LEDGER_NAME, OwnLedger, OwnOutbox
 from gate.config import Config, MqttSection
 from gate.core.actor import GateActor
 from gate.core.codes import Trust
+from gate.core.codes.service import ServiceAnswer
 from gate.core.effects import Effect
-from gate.core.inputs import Input, Started, Stopped
+from gate.core.inputs import DocumentReceived, Input, ServiceAnswered, Started, Stopped
 from gate.core.moment import Moment
 from gate.core.policy import Policy
 from gate.core.texts import Key, screen
 from gate.perform import Brain, Observer, Outputs
 from gate.ports import Clock, Display
+from gate.services.desk import ServiceDesk
 from gate.shell.clock import SystemClock, kernel_says_synchronised
 from gate.shell.inbox import Inbox
 from gate.shell.loop import BrainLoop
@@ -68,7 +72,17 @@ class Application:
         part = ThermometerPart(config.thermometer, self._inbox.post, world.open_bus)
         self._thermometer = ReadingThread(part.measure, self._inbox.post, part.prepare)
         self._camera = CameraPart(config.camera, self._inbox.post, world.seed)
-        self.actor = GateActor(policy, trust, config.gate.site, run=secrets.token_hex(4))
+        self._services = open_services(config, self._clock)
+        self._service_desk = ServiceDesk(self._services.ask, self._answered)
+        self.actor = GateActor(
+            policy,
+            trust,
+            config.gate.site,
+            run=secrets.token_hex(4),
+            direction=config.gate.direction,
+            services=self._services.regions,
+        )
+        self._documents = DocumentFolder(config.gate.state_dir / "documents")
         self._outbox = OwnOutbox(self._ledger, config.gate.state_dir / LEDGER_NAME)
         self.sink = MqttSink(broker, self._outbox, state=self._state)
         self._opened: Opened = open_pins(config, self._inbox.post, world.pin_factory)
@@ -79,6 +93,8 @@ class Application:
             thermometer=self._thermometer,
             ledger=self._ledger,
             on_record=lambda _entry: self.sink.notify(),
+            ask_service=lambda visit, token, region: self._service_desk.request(visit, token, token, region),
+            keep_document=self._documents.keep,
         )
         self._observe = world.observe
         self._told: object = None
@@ -101,8 +117,12 @@ class Application:
         try:
             self._thermometer.start()
             self._camera.start()
+            self._service_desk.start()
+            for text in self._documents.texts():
+                self._inbox.post(DocumentReceived(text))
             self.sink.start()
-            self._loop.run(Started(version("health-gate"), self._ledger.open_visits()))
+            started = Started(version("health-gate"), self._ledger.open_visits(), self._ledger.uses())
+            self._loop.run(started)
         finally:
             self._close()
             threading.excepthook = excepthook
@@ -111,6 +131,9 @@ class Application:
     def stop(self) -> None:
         """Ask the gate to stop in order; from any thread or a signal handler, returns at once."""
         self._inbox.post(Stopped())
+
+    def _answered(self, visit: str, payload: bytes, answer: ServiceAnswer) -> None:
+        self._inbox.post(ServiceAnswered(visit, payload, answer))
 
     def _thread_failed(self, failed: threading.ExceptHookArgs) -> None:
         name = failed.thread.name if failed.thread else "unknown"
@@ -142,6 +165,7 @@ class Application:
         steps += [
             self._camera.stop,
             lambda: self._thermometer.stop(STOP_S),
+            lambda: self._service_desk.stop(STOP_S),
             lambda: self.sink.stop(STOP_S),
             self._outbox.close,
             self._ledger.close,

@@ -8,6 +8,7 @@ from typing import Final
 from gate.config import Config
 from gate.core.events import Event
 from gate.core.moment import Moment
+from gate.core.uses import Use
 from gate.ports import Entry, RecordFailure
 from gate.shell.clock import boot_id
 from gate.store.ledger import Ledger, LedgerError, Outbox
@@ -38,17 +39,21 @@ class OwnLedger:
         """Sequence number and hash of the newest record; (0, b"") while the ledger is not open."""
         return self._ledger.head if self._ledger else (0, b"")
 
-    def append(self, event: Event, now: Moment) -> Entry:
+    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
         """Commit one event; RecordFailure also while the ledger cannot be opened."""
         try:
             ledger = self._ledger or self._open()
         except LedgerError as error:
             raise RecordFailure(str(error)) from error
-        return ledger.append(event, now)
+        return ledger.append(event, now, use)
 
     def open_visits(self) -> tuple[str, ...]:
         """Return visits that an earlier run left open; none while the ledger is not open."""
         return self._ledger.open_visits() if self._ledger else ()
+
+    def uses(self) -> tuple[Use, ...]:
+        """Return the uses of passes on record; none while the ledger is not open."""
+        return self._ledger.uses() if self._ledger else ()
 
     def close(self) -> None:
         """Close the file, if it was opened."""

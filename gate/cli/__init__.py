@@ -11,11 +11,15 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gate.config import EX_CONFIG, ConfigError, load_config, load_policy, load_trust
+from gate.cli import policies
+from gate.cli.certlogic import certlogic
+from gate.cli.ending import EX_CONFIG, refuse
+from gate.cli.replay import replay
+from gate.config import ConfigError, load_config, load_policy, load_trust
 
 if TYPE_CHECKING:
     from gate.config import Config
@@ -48,7 +52,7 @@ def run(config_path: Path) -> None:
     try:
         app = Application(config, policy, trust)
     except (StateFolderError, OSError) as error:
-        _refuse(str(error), 1)
+        refuse(str(error), 1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda *_: app.stop())
     app.run()
@@ -91,7 +95,7 @@ def demo(
     try:
         address = BrokerAddress.parse(broker) if broker else None
     except BrokerError as error:
-        _refuse(f"demo: {error}", 2)
+        refuse(f"demo: {error}", 2)
     try:
         ok = run_morning(
             count=visitors,
@@ -103,7 +107,7 @@ def demo(
             address=address,
         )
     except (StageError, BrokerError, StateFolderError, OSError) as error:
-        _refuse(f"demo: {error}", 1)
+        refuse(f"demo: {error}", 1)
     sys.exit(0 if ok else 1)
 
 
@@ -124,7 +128,7 @@ def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
         config = load_config(config_path)
     except ConfigError as error:
         if error.sound is None:
-            _refuse(str(error), EX_CONFIG)
+            refuse(str(error), EX_CONFIG)
         config = error.sound
         problems.append(str(error))
     read: list[Any] = []
@@ -149,7 +153,7 @@ def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
         if (path := getattr(config.mqtt, name)) is not None and not path.is_file()
     ]
     if problems:
-        _refuse("\n".join(problems), EX_CONFIG)
+        refuse("\n".join(problems), EX_CONFIG)
     return config, read[0], read[1]
 
 
@@ -196,13 +200,13 @@ def simulate(seed: int, hours: float, faults: str, policy: str, as_json: bool) -
     try:
         report = run_simulation(seed=seed, hours=hours, faults=chosen, policy=policy)
     except ConfigError as error:
-        _refuse(str(error), EX_CONFIG)
+        refuse(str(error), EX_CONFIG)
     click.echo(json.dumps(report.as_dict()) if as_json else report.as_text())
     if report.violations:
         replay = (
             f"gate simulate --seed {seed} --hours {hours!r} --faults {faults} --policy {shlex.quote(policy)}"
         )
-        _refuse(f"replay with: {replay}", 1)
+        refuse(f"replay with: {replay}", 1)
 
 
 def _fault_kinds(words: str, known: frozenset[str]) -> frozenset[str]:
@@ -257,7 +261,7 @@ def ledger_verify(file: Path) -> None:
     try:
         found = verify(file)
     except LedgerError as error:
-        _refuse(str(error), 1)
+        refuse(str(error), 1)
     if not found.ok:
         click.echo(f"bad record {found.bad_seq}: {found.problem}")
         click.echo(f"{found.records} records before it are good, up to hash {found.head_hash}")
@@ -313,9 +317,8 @@ def _entries(file: Path, after: int = 0) -> Any:
     try:
         yield from entries(file, after)
     except LedgerError as error:
-        _refuse(str(error), 1)
+        refuse(str(error), 1)
 
 
-def _refuse(message: str, status: int) -> NoReturn:
-    click.echo(message, err=True)
-    sys.exit(status)
+for command in (certlogic, policies.judge, replay):
+    main.add_command(command)

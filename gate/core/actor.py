@@ -13,25 +13,48 @@ The caller performs the effects, posts `RecordFailed` when a record is not durab
 `TimePassed` at `next_wakeup`.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import ClassVar, Final
 
 from gate.core import events
-from gate.core.codes import Circumstances, Trust, judge_code
+from gate.core.claims import Knowledge, completed
+from gate.core.codes import Circumstances, Format, Reason, Trust, judge_code, rotating
 from gate.core.codes.model import CodeResult
-from gate.core.effects import Effect, HoldOpen, LightSignal, Lock, Record, Show, TakeReading, Unlock
+from gate.core.codes.service import Outcome, answered, service_token
+from gate.core.day import Day
+from gate.core.effects import (
+    AskService,
+    Effect,
+    HoldOpen,
+    LightSignal,
+    Lock,
+    Record,
+    Show,
+    TakeReading,
+    Unlock,
+)
 from gate.core.events import Event, Result, Stage
-from gate.core.evidence import AttendantWord, Evidence, Measurement, Reading, Unmeasured
+from gate.core.evidence import (
+    AttendantWord,
+    Direction,
+    Evidence,
+    HandCheck,
+    Measurement,
+    Person,
+    Reading,
+    Unmeasured,
+)
 from gate.core.inputs import (
     ArmTurned,
     AttendantConfirmed,
+    AttendantNoted,
     AttendantRefused,
     CodesRead,
     Device,
     DeviceFailed,
     DeviceRecovered,
+    DocumentReceived,
     FireAlarmChanged,
     InboxOverflowed,
     Input,
@@ -40,6 +63,7 @@ from gate.core.inputs import (
     PersonLeft,
     ReadingTaken,
     RecordFailed,
+    ServiceAnswered,
     Started,
     Stopped,
     TimePassed,
@@ -51,6 +75,8 @@ from gate.core.rules import MEASUREMENTS_MAX, decide
 from gate.core.screens import curing_screen, idle_screen, referral_screen, refusal_screen
 from gate.core.session import OPEN_STATES, Happening, State, Visit, advance
 from gate.core.texts import Key
+from gate.core.unwritten import Unwritten
+from gate.core.uses import Use, Uses
 
 # The thermometer is asked this often before "could not be measured" is believed.
 MEASURE_TRIES_MAX: Final = 3
@@ -60,8 +86,12 @@ SAME_CODE_NS: Final = 3 * NS_PER_S
 # loses nothing by it: the first measurement takes as long.
 AWAY_CODE_NS: Final = NS_PER_S
 LEDGER_RETRY_NS: Final = 10 * NS_PER_S
-# What waits in memory while the ledger fails: a fault serves no visits, so this is hours of device faults.
-UNWRITTEN_MAX: Final = 1000
+# How many different codes are looked at for one visitor: each costs a signature.
+CODES_MAX: Final = 20
+# What a verify service says wrongly is recorded once for each kind, and no more than this in all.
+PROBLEMS_TOLD_MAX: Final = 20
+# How many members of staff are remembered between two rounds.
+STAFF_MAX: Final = 2000
 
 # Findings that time can still turn for the better: the visitor has a phone to take out, a mask to be seen.
 IMPROVABLE: Final = frozenset(
@@ -77,6 +107,10 @@ IMPROVABLE: Final = frozenset(
         "temperature_missing",
     }
 )
+# Refusals that a code can still turn: until it is shown nobody knows who stands there.
+AWAITS_CODE: Final = frozenset(
+    {"closed_hours", "suspended", "not_resident", "appointment_missing", "test_missing", "pass_missing"}
+)
 # Words of the thermometer that mean the part, not the visitor, is at fault.
 THERMOMETER_FAULTS: Final = frozenset(
     {"bus_error", "pec_error", "sensor_error", "timeout", "frozen", "not_available", "no_answer"}
@@ -84,14 +118,30 @@ THERMOMETER_FAULTS: Final = frozenset(
 
 
 class GateActor:
-    """One gate. `run` names this run of the service and makes its visit names unique."""
+    """One gate. `run` names this run of the service and makes its visit names unique.
 
-    def __init__(self, policy: Policy, trust: Trust, site: str, run: str) -> None:
+    `services` are the regions whose tokens a verify service can be asked about.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        trust: Trust,
+        site: str,
+        run: str,
+        direction: Direction = Direction.IN,
+        services: frozenset[str] = frozenset(),
+    ) -> None:
         self._policy = policy
         self._policy_hash = policy_hash(policy)
-        self._trust = trust
+        self._day = Day(policy, trust, site)
         self._site = site
         self._run = run
+        self._direction = direction
+        self._services = services
+        self._uses = Uses()
+        self._measured_s: dict[str, float] = {}
+        self._problems_told: set[str] = set()
         self._conditions = Conditions()
         self._mode = Mode.SERVING
         self._visit: Visit | None = None
@@ -101,8 +151,7 @@ class GateActor:
         self._over_until_ns: dict[bytes, int] = {}  # codes of people who have had their turn
         self._judged: set[bytes] = set()  # those of them that were somebody's evidence
         self._asked: tuple[Effect, ...] = ()
-        self._unwritten: deque[Event] = deque()
-        self._dropped = 0
+        self._unwritten = Unwritten(serves_on=policy.on_ledger_failure == "open")
         self._retry_ns: int | None = None
         self._evacuated = 0
 
@@ -128,13 +177,14 @@ class GateActor:
 
     def handle(self, happened: Input, now: Moment) -> list[Effect]:
         """Take in what happened at `now` and return what to do, in order."""
-        self._asked = tuple(self._HANDLERS[type(happened)](self, happened, now))
+        noticed = () if isinstance(happened, RecordFailed) else self._notice_time(now)
+        self._asked = (*noticed, *self._HANDLERS[type(happened)](self, happened, now))
         return list(self._asked)
 
     def next_wakeup(self) -> int | None:
         """Return the monotonic instant (ns) at which `TimePassed` is due, or None."""
         visit = self._visit
-        instants = [] if self._retry_ns is None else [self._retry_ns]
+        instants = [ns for ns in (self._retry_ns, self._day.next_look_ns) if ns is not None]
         if visit is not None and visit.left_ns is not None:
             instants.append(visit.left_ns + self._policy.timing.leave_grace_s * NS_PER_S)
         elif visit is not None:
@@ -144,6 +194,7 @@ class GateActor:
     # --- the service itself
 
     def _started(self, happened: Started, _now: Moment) -> Iterator[Effect]:
+        self._uses = Uses(happened.uses)
         yield Record(events.gate_started(happened.version, self._run, self._policy.name, self._policy_hash))
         for visit in happened.open_visits:
             yield Record(events.visit_closed(visit, Result.INTERRUPTED, None))
@@ -153,7 +204,7 @@ class GateActor:
         if not self._conditions.fire:
             yield Lock()
         while self._unwritten:  # the last chance to write them
-            yield Record(self._unwritten.popleft())
+            yield self._unwritten.next()
         yield from self._break_off(now)
         yield Record(events.gate_stopped())
         yield self._idle() if self._conditions.fire else Show(Key.CLOSED, LightSignal.OFF)
@@ -211,13 +262,32 @@ class GateActor:
     def _idle(self, mode: Mode | None = None) -> Show:
         return idle_screen(mode or self._mode)
 
+    # --- the day: opening hours and documents
+
+    def _notice_time(self, now: Moment) -> Iterator[Effect]:
+        yield from self._day.look(now)
+        yield from self._follow_day()
+
+    def _document_received(self, happened: DocumentReceived, now: Moment) -> Iterator[Effect]:
+        yield from self._day.receive(happened.text, now)
+        yield from self._follow_day()
+
+    def _follow_day(self) -> Iterator[Effect]:
+        day = self._day
+        self._conditions.closed, self._conditions.suspended = day.closed, day.suspended
+        self._conditions.stale = day.stale
+        yield from self._settle_mode()
+
+    def _at(self, now: Moment) -> Circumstances:
+        return Circumstances(self._site, now.wall_ms, now.clock_trusted)
+
     # --- the ledger fails and recovers
 
     def _record_failed(self, happened: RecordFailed, now: Moment) -> Iterator[Effect]:
         self._retry_ns = now.mono_ns + LEDGER_RETRY_NS
         self._conditions.ledger_failed = True
         undone = self._undone(happened.event)
-        self._keep([effect.event for effect in undone if isinstance(effect, Record)])
+        self._unwritten.keep(effect for effect in undone if isinstance(effect, Record))
         if self._policy.on_ledger_failure == "open":
             yield from (effect for effect in undone if not isinstance(effect, Record))
         else:
@@ -235,41 +305,23 @@ class GateActor:
         if not self._conditions.fire:
             yield Lock()
         for record in self._break_off(now):
-            self._hold(record.event)
-
-    def _keep(self, unwritten: list[Event]) -> None:
-        """Hold what could not be written: what had been waiting before stays at the front, in its order."""
-        self._unwritten.extendleft(event for event in reversed(unwritten) if "late" in event.data)
-        for event in unwritten:
-            if "late" not in event.data:
-                self._hold(event)
-
-    def _hold(self, event: Event) -> None:
-        if len(self._unwritten) >= UNWRITTEN_MAX:
-            self._dropped += 1
-            return
-        data = {**event.data, "late": True}
-        if data.get("stage") == Stage.AUTHORISED and self._policy.on_ledger_failure == "closed":
-            # An authorisation that was never durable has never been one.
-            data["stage"] = str(Stage.UNDECIDED)
-        self._unwritten.append(replace(event, data=data))
+            self._unwritten.hold(record)
 
     def _note_fault(self) -> None:
         mode, previous = mode_of(self._conditions), self._mode
         if mode is not previous:
             self._mode = mode
-            self._hold(events.gate_mode(mode, previous))
+            self._unwritten.hold(Record(events.gate_mode(mode, previous)))
 
     def _write_late(self) -> Iterator[Effect]:
         """Write one event; the next wake-up is at once, for one more or, behind the last, to recover."""
         if self._unwritten:
-            yield Record(self._unwritten.popleft())
+            yield self._unwritten.next()
             return
         self._retry_ns = None
         self._conditions.ledger_failed = False
-        if self._dropped:
-            lost, self._dropped = self._dropped, 0
-            yield Record(events.anomaly("records_lost", f"{lost} records were lost while the ledger failed"))
+        if lost := self._unwritten.lost():
+            yield Record(lost)
         yield from self._settle_mode()
 
     # --- a visit begins and ends
@@ -338,7 +390,7 @@ class GateActor:
             isinstance(measurement, Reading) for measurement in visit.evidence.measurements
         )
         if not visit.recorded and seen:
-            decision = self._decide(visit)
+            decision = self._decide(visit, now)
             stage = Stage.REFUSED if decision.verdict is Verdict.REFUSE else Stage.UNDECIDED
             yield from self._record_decision(visit, stage, decision, now)
         if visit.recorded and not visit.closed:
@@ -347,7 +399,20 @@ class GateActor:
 
     def _close(self, visit: Visit, result: Result, now: Moment) -> Record:
         visit.closed = True
-        return Record(events.visit_closed(visit.name, result, _elapsed_ms(visit, now)))
+        use = self._note_passage(visit, now) if result is Result.PASSED else None
+        return Record(events.visit_closed(visit.name, result, _elapsed_ms(visit, now)), use)
+
+    def _note_passage(self, visit: Visit, now: Moment) -> Use | None:
+        """Remember who has passed on which pass, and when a member of staff was last measured."""
+        code = visit.evidence.code
+        if code is None:
+            return None
+        measured = any(isinstance(taken, Reading) for taken in visit.evidence.measurements)
+        if visit.judged.person is Person.STAFF and measured and code.subject_ref is not None:
+            if len(self._measured_s) >= STAFF_MAX:
+                del self._measured_s[next(iter(self._measured_s))]
+            self._measured_s[code.subject_ref] = now.wall_ms / 1000
+        return self._uses.add(code, self._direction, now.wall_ms)
 
     def _break_off(self, now: Moment) -> Iterator[Record]:
         if self._visit is not None:
@@ -366,6 +431,8 @@ class GateActor:
                     self._is_over(payload, now.mono_ns, now.mono_ns + AWAY_CODE_NS)
             return
         if self._visit is None:
+            if self._lingers(happened, now):
+                return
             yield from self._begin(now)
         visit = self._visit
         if visit is None or visit.state not in OPEN_STATES:
@@ -379,15 +446,25 @@ class GateActor:
             visit.evidence = replace(visit.evidence, several_codes=False)
             yield from self._judge(visit, now)
         else:
-            code = self._judge_code(payloads[0], happened, now)
+            visit.codes += 1
+            limited = CodeResult(Format.UNKNOWN, Reason.RATE_LIMITED)
+            code = limited if visit.codes > CODES_MAX else self._judge_code(payloads[0], happened, now)
             yield from self._take_code(visit, payloads[0], code, now)
+
+    def _lingers(self, happened: CodesRead, now: Moment) -> bool:
+        """A rotating pass shows another text while its holder is still walking through."""
+        if len(happened.payloads) > 1 or not happened.payloads[0].startswith(rotating.PREFIX):
+            return False
+        code = self._judge_code(happened.payloads[0], happened, now)
+        last_ms = self._uses.last_ms(code, self._direction)
+        return last_ms is not None and 0 <= now.wall_ms - last_ms < SAME_CODE_NS // NS_PER_MS
 
     def _judge_code(self, payload: bytes, happened: CodesRead, now: Moment) -> CodeResult:
         return judge_code(
             payload,
             fragment=happened.fragment,
-            trust=self._trust,
-            at=Circumstances(self._site, now.wall_ms, now.clock_trusted),
+            trust=self._day.trust,
+            at=self._at(now),
         )
 
     def _several_codes(self, visit: Visit) -> Iterator[Effect]:
@@ -398,18 +475,45 @@ class GateActor:
     def _take_code(self, visit: Visit, payload: bytes, code: CodeResult, now: Moment) -> Iterator[Effect]:
         held = visit.evidence.code
         if held is not None and held.verified:
-            if code.verified and code.subject_ref != held.subject_ref:
+            same = code.subject_ref == held.subject_ref
+            if code.verified and not same:
                 yield from self._several_codes(visit)
-            return
+            if not (code.verified and same and code.step is not None):
+                return
         visit.payload, visit.code_ns = payload, now.mono_ns
         self._judged.add(payload)
-        visit.evidence = replace(
-            visit.evidence,
-            code=code,
-            several_codes=False,
-            registered=code.registered if code.verified else frozenset(),
-        )
+        visit.evidence = replace(visit.evidence, code=code, several_codes=False)
+        yield from self._ask_service(visit, payload, code)
         yield from self._judge(visit, now)
+
+    def _ask_service(self, visit: Visit, payload: bytes, code: CodeResult) -> Iterator[Effect]:
+        token = service_token(payload, code)
+        if token is not None and code.region in self._services:
+            yield AskService(visit.name, token, code.region)
+            yield Show(Key.CHECKING_CODE, LightSignal.WAIT)
+
+    def _service_answered(self, happened: ServiceAnswered, now: Moment) -> Iterator[Effect]:
+        for problem in happened.answer.problems:
+            if problem not in self._problems_told and len(self._problems_told) < PROBLEMS_TOLD_MAX:
+                self._problems_told.add(problem)
+                yield Record(events.anomaly("health_service", problem))
+        yield from self._service_health(happened.answer.outcome, now)
+        visit = self._visit
+        if visit is None or (visit.name, visit.payload) != (happened.visit, happened.payload):
+            return
+        code = visit.evidence.code
+        if code is None or not (visit.state in OPEN_STATES or visit.state is State.WITH_STAFF):
+            return
+        visit.code_ns = now.mono_ns
+        visit.evidence = replace(visit.evidence, code=answered(code, happened.answer))
+        if visit.state in OPEN_STATES:
+            yield from self._judge(visit, now)
+
+    def _service_health(self, outcome: Outcome, now: Moment) -> Iterator[Effect]:
+        if outcome in {Outcome.TIMEOUT, Outcome.UNREACHABLE, Outcome.ERROR}:
+            yield from self._device_failed(DeviceFailed(Device.HEALTH_SERVICE, str(outcome)), now)
+        else:
+            yield from self._device_recovered(DeviceRecovered(Device.HEALTH_SERVICE), now)
 
     def _reading_taken(self, happened: ReadingTaken, now: Moment) -> Iterator[Effect]:
         visit = self._visit
@@ -448,17 +552,32 @@ class GateActor:
 
     # --- the person on duty
 
+    def _attendant_noted(self, happened: AttendantNoted, now: Moment) -> Iterator[Effect]:
+        if self._visit is None:
+            yield from self._begin(now)
+        visit = self._visit
+        if visit is None or not (visit.state in OPEN_STATES or visit.state is State.WITH_STAFF):
+            return
+        visit.evidence = _with_notes(visit.evidence, happened)
+        if visit.state in OPEN_STATES:
+            yield from self._judge(visit, now)
+            return
+        decision = self._decide(visit, now)
+        if decision.verdict in {Verdict.ADMIT, Verdict.REFUSE}:
+            admitted = decision.verdict is Verdict.ADMIT
+            yield from (self._authorise if admitted else self._refuse)(visit, decision, now)
+
     def _attendant_confirmed(self, _happened: AttendantConfirmed, now: Moment) -> Iterator[Effect]:
         visit = self._visit
         if visit is None:
             # Where nothing tells that somebody has come, the button says so; it does not vouch for anybody.
             yield from self._begin(now)
         elif visit.state in OPEN_STATES:
-            visit.evidence = replace(visit.evidence, attendant=AttendantWord.CONFIRMED)
+            visit.evidence = _confirmed(visit.evidence)
             yield from self._judge(visit, now)
         elif visit.state is State.WITH_STAFF:
-            visit.evidence = replace(visit.evidence, attendant=AttendantWord.CONFIRMED)
-            decision = self._decide(visit)
+            visit.evidence = _confirmed(visit.evidence)
+            decision = self._decide(visit, now)
             admitted = decision.verdict is Verdict.ADMIT
             yield from (self._authorise if admitted else self._refuse)(visit, decision, now)
 
@@ -470,24 +589,37 @@ class GateActor:
             yield from self._not_passed(visit, now, Key.REFUSED_BY_ATTENDANT)
             return
         visit.evidence = replace(visit.evidence, attendant=AttendantWord.REFUSED)
-        yield from self._refuse(visit, self._decide(visit), now)
+        yield from self._refuse(visit, self._decide(visit, now), now)
 
     # --- judging
 
-    def _decide(self, visit: Visit) -> Decision:
-        return decide(self._policy, self._policy_hash, visit.evidence)
+    def _decide(self, visit: Visit, now: Moment) -> Decision:
+        known = Knowledge(
+            direction=self._direction,
+            passback_s=self._policy.timing.passback_s,
+            uses=self._uses,
+            documents=self._day.documents,
+            stale=self._day.stale,
+            measured_s=self._measured_s,
+        )
+        collected = replace(visit.evidence, suspended=self._day.suspended)
+        visit.judged = completed(collected, known, self._at(now))
+        return decide(self._policy, self._policy_hash, visit.judged)
 
     def _judge(self, visit: Visit, now: Moment, *, final: bool = False) -> Iterator[Effect]:
         """Decide on what is known now; `final` when waiting longer is not allowed."""
         yield from self._drop_stale(visit, now)
         final = final and now.mono_ns >= visit.deadline_ns
-        decision = self._decide(visit)
+        decision = self._decide(visit, now)
+        awaited = not final and visit.evidence.code is None and _awaits_code(decision)
         if decision.verdict is Verdict.ADMIT:
             yield from self._authorise(visit, decision, now)
-        elif decision.verdict is Verdict.REFUSE and not decision.curable:
+        elif decision.verdict is Verdict.REFUSE and not (decision.curable or awaited):
             yield from self._refuse(visit, decision, now)
         elif decision.retest_wanted:
             yield from self._retest(visit, decision, now)
+        elif awaited:
+            return
         elif decision.curable and not final:
             yield from self._cure(visit, decision, now)
         elif decision.curable:
@@ -500,7 +632,7 @@ class GateActor:
         oldest_ns = now.mono_ns - self._policy.timing.evidence_age_max_s * NS_PER_S
         evidence = visit.evidence
         if evidence.code is not None and evidence.code.verified and (visit.code_ns or 0) < oldest_ns:
-            visit.evidence = replace(evidence, code=None, registered=frozenset())
+            visit.evidence = replace(evidence, code=None)
             visit.payload = None
         if evidence.measurements and (visit.measured_ns or 0) < oldest_ns and self._looks_normal(evidence):
             visit.evidence = replace(visit.evidence, measurements=())
@@ -553,7 +685,7 @@ class GateActor:
         visit.recorded = True
         yield Record(
             events.visit_decided(
-                visit.name, stage, decision, visit.evidence, visit.steps, _elapsed_ms(visit, now)
+                visit.name, stage, decision, visit.judged, visit.steps, _elapsed_ms(visit, now)
             )
         )
 
@@ -636,6 +768,9 @@ class GateActor:
         CodesRead: _codes_read,
         ReadingTaken: _reading_taken,
         MaskSeen: _mask_seen,
+        ServiceAnswered: _service_answered,
+        DocumentReceived: _document_received,
+        AttendantNoted: _attendant_noted,
         AttendantConfirmed: _attendant_confirmed,
         AttendantRefused: _attendant_refused,
         ArmTurned: _arm_turned,
@@ -662,6 +797,30 @@ def _measured_twice(evidence: Evidence) -> bool:
 
 def _may_improve(decision: Decision) -> bool:
     return any(finding.reason in IMPROVABLE for finding in decision.deciding)
+
+
+def _awaits_code(decision: Decision) -> bool:
+    return decision.verdict is Verdict.REFUSE and all(
+        finding.reason in AWAITS_CODE for finding in decision.deciding
+    )
+
+
+def _confirmed(evidence: Evidence) -> Evidence:
+    """The button says that the person on duty has looked, asked and measured where the gate could not."""
+    return replace(evidence, attendant=AttendantWord.CONFIRMED, by_hand=frozenset(HandCheck))
+
+
+def _with_notes(evidence: Evidence, notes: AttendantNoted) -> Evidence:
+    return replace(
+        evidence,
+        person=notes.person or evidence.person,
+        registered=evidence.registered | notes.registered,
+        id_checked=evidence.id_checked if notes.id_checked is None else notes.id_checked,
+        symptoms=evidence.symptoms | notes.symptoms,
+        travel=notes.travel or evidence.travel,
+        origin=notes.origin or evidence.origin,
+        test=notes.test or evidence.test,
+    )
 
 
 def _with_measurement(evidence: Evidence, measurement: Measurement, state: State) -> Evidence:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from gate.core.events import Event
 from gate.core.texts import Key
+from gate.core.uses import Use
 
 
 class LightSignal(StrEnum):
@@ -20,9 +21,10 @@ class LightSignal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Make the event durable before anything that follows."""
+    """Make the event durable before anything that follows, and with it the use of a pass."""
 
     event: Event
+    use: Use | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +60,21 @@ class TakeReading:
     visit: str
 
 
-Effect = Record | Unlock | Lock | HoldOpen | Show | TakeReading
+@dataclass(frozen=True, slots=True)
+class AskService:
+    """Ask the verify service of `region` about a token; never waited for."""
+
+    visit: str
+    token: bytes
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeepDocument:
+    """Keep a signed document of the day for the next start, under a name fit for a file."""
+
+    name: str
+    text: bytes
+
+
+Effect = Record | Unlock | Lock | HoldOpen | Show | TakeReading | AskService | KeepDocument

@@ -5,13 +5,13 @@ No event holds a name, an ID number, a picture or the payload of a code (AL-2).
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from gate.core.codes.model import CodeResult
-from gate.core.evidence import Evidence, Measurement, Unmeasured
+from gate.core.codes.model import CodeResult, LabTest
+from gate.core.evidence import Appointment, Evidence, HouseholdPass, Measurement, Unmeasured
 from gate.core.moment import Moment
 from gate.core.policy import Decision, Disposition, Finding, Verdict
 
@@ -36,6 +36,7 @@ class Kind(StrEnum):
     DEVICE_FAILED = "device.failed"
     DEVICE_RECOVERED = "device.recovered"
     FIRE_ALARM = "fire.alarm"
+    DOCUMENT = "document"
     ANOMALY = "anomaly"
 
 
@@ -125,6 +126,8 @@ def visit_decided(
         ],
         "duration_ms": duration_ms,
     }
+    if decision.tasks:
+        data["tasks"] = list(decision.tasks)
     # Who walks away from a raised temperature is reported like one who is turned away (BU-3).
     against = decision.verdict is Verdict.REFUSE or decision.retest_wanted
     return Event(Kind.VISIT_DECIDED, data, against and stage in {Stage.REFUSED, Stage.UNDECIDED})
@@ -173,6 +176,12 @@ def fire_alarm(*, active: bool, passages: int) -> Event:
     return Event(Kind.FIRE_ALARM, {"active": active, "passages": passages}, abnormal=active)
 
 
+def document(kind: str, issuer: str, version: int, outcome: str) -> Event:
+    """Build the record of a document of the day that was taken, refused, or has gone out of its time."""
+    data = {"document": kind, "issuer": issuer, "version": version, "outcome": outcome}
+    return Event(Kind.DOCUMENT, data, abnormal=outcome != "accepted")
+
+
 def anomaly(what: str, detail: str) -> Event:
     """Build the record of something that should not have happened."""
     return Event(Kind.ANOMALY, {"what": what, "detail": detail[:200]}, abnormal=True)
@@ -186,7 +195,7 @@ def _finding(finding: Finding) -> dict[str, str]:
 
 
 def _evidence(evidence: Evidence) -> dict[str, Any]:
-    return {
+    known = {
         "temperature": [_measurement(measurement) for measurement in evidence.measurements],
         "code": None if evidence.code is None else _code(evidence.code),
         "several_codes": evidence.several_codes,
@@ -194,6 +203,35 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
         "registered": sorted(evidence.registered),
         "attendant": str(evidence.attendant),
     }
+    return known | {name: value for name, value in _more(evidence).items() if value not in _NOTHING}
+
+
+# What most visits have nothing of is left out. False is said: an ID card that was not there is a fact.
+_NOTHING: Final[tuple[object, ...]] = (None, [], "unknown", "visitor", "in")
+
+
+def _more(evidence: Evidence) -> dict[str, Any]:
+    slot, held, test = evidence.appointment, evidence.household_pass, evidence.test
+    return {
+        "by_hand": sorted(evidence.by_hand),
+        "person": str(evidence.person),
+        "direction": str(evidence.direction),
+        "travel": str(evidence.travel),
+        "symptoms": sorted(evidence.symptoms),
+        "id_checked": evidence.id_checked,
+        "appointment": slot and _plain(slot),
+        "test": test and _plain(test),
+        "origin": str(evidence.origin),
+        "household_pass": held and _plain(held),
+        "occupancy": evidence.occupancy,
+        "suspended": evidence.suspended or None,
+        "last_measured_s": evidence.last_measured_s,
+        "stale": sorted(evidence.stale),
+    }
+
+
+def _plain(part: Appointment | HouseholdPass | LabTest) -> dict[str, Any]:
+    return {name.name: getattr(part, name.name) for name in fields(part)}
 
 
 def _measurement(measurement: Measurement) -> dict[str, Any]:
@@ -211,7 +249,8 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
 
 
 def _code(code: CodeResult) -> dict[str, Any]:
-    return {
+    more = {"region": code.region, "pass_id": code.pass_id, "step": code.step}
+    return {name: value for name, value in more.items() if value is not None} | {
         "format": str(code.format),
         "reason": str(code.reason),
         "status": str(code.status),

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gate.core.codes.model import LabTest, Travel
+from gate.core.codes.service import ServiceAnswer
 from gate.core.events import Event
-from gate.core.evidence import MaskStatus, Measurement
+from gate.core.evidence import MaskStatus, Measurement, Origin, Person, Symptom
+from gate.core.uses import Use
 
 
 class Device(StrEnum):
@@ -17,14 +20,19 @@ class Device(StrEnum):
     FIRE_CONTACT = "fire_contact"
     BUTTONS = "buttons"
     LIGHTS = "lights"
+    HEALTH_SERVICE = "health_service"
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The service has started; `open_visits` were left without an end by an earlier run."""
+    """The service has started; `open_visits` were left without an end by an earlier run.
+
+    `uses` are the passages on passes that are on record.
+    """
 
     version: str
     open_visits: tuple[str, ...] = ()
+    uses: tuple[Use, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +74,41 @@ class MaskSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class AttendantNoted:
+    """The person on duty has written something down about this visitor; None and empty: nothing new.
+
+    People without a phone are registered this way, by ID card or by a companion (AL-3), and symptoms, travel,
+    origin and tests are asked for (CO-4, CL-1).
+    """
+
+    person: Person | None = None
+    registered: frozenset[str] = frozenset()
+    id_checked: bool | None = None
+    symptoms: frozenset[Symptom] = frozenset()
+    travel: Travel | None = None
+    origin: Origin | None = None
+    test: LabTest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAnswered:
+    """The verify service has said something of the token that `visit` has shown."""
+
+    visit: str
+    payload: bytes
+    answer: ServiceAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentReceived:
+    """A signed document of the day has come (`gate.core.documents`), from a file or from the centre."""
+
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AttendantConfirmed:
-    """The person on duty vouches for this visitor."""
+    """The person on duty vouches for this visitor, and has done by hand what the gate could not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +171,11 @@ Input = (
     | CodesRead
     | ReadingTaken
     | MaskSeen
+    | AttendantNoted
     | AttendantConfirmed
     | AttendantRefused
+    | ServiceAnswered
+    | DocumentReceived
     | ArmTurned
     | FireAlarmChanged
     | DeviceFailed

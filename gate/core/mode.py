@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from gate.core.documents import Kind
 from gate.core.inputs import Device
 
 
@@ -12,6 +13,8 @@ class Mode(StrEnum):
 
     EVACUATING = "evacuating"
     FAULT = "fault"
+    SUSPENDED = "suspended"
+    CLOSED_HOURS = "closed_hours"
     DEGRADED = "degraded"
     SERVING = "serving"
 
@@ -23,10 +26,14 @@ class Conditions:
     fire: bool = False
     ledger_failed: bool = False
     failed: set[Device] = field(default_factory=set)
+    suspended: bool = False
+    closed: bool = False
+    stale: frozenset[Kind] = frozenset()
 
 
-# DEGRADED still serves: what cannot be measured is referred to the person on duty, visit by visit.
-SERVES: Final = frozenset({Mode.SERVING, Mode.DEGRADED})
+# DEGRADED still serves: what cannot be measured is referred to the person on duty, visit by visit. So do
+# SUSPENDED and CLOSED_HOURS: staff pass, and visitors are told.
+SERVES: Final = frozenset({Mode.SERVING, Mode.DEGRADED, Mode.SUSPENDED, Mode.CLOSED_HOURS})
 
 
 def mode_of(conditions: Conditions) -> Mode:
@@ -38,4 +45,8 @@ def mode_of(conditions: Conditions) -> Mode:
         return Mode.EVACUATING
     if conditions.ledger_failed or Device.TURNSTILE in conditions.failed:
         return Mode.FAULT
-    return Mode.DEGRADED if conditions.failed else Mode.SERVING
+    if conditions.suspended:
+        return Mode.SUSPENDED
+    if conditions.closed:
+        return Mode.CLOSED_HOURS
+    return Mode.DEGRADED if conditions.failed or conditions.stale else Mode.SERVING

@@ -12,6 +12,8 @@ from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
+from gate.core.evidence import Direction, Person, Symptom
+
 
 class Verdict(StrEnum):
     """What happens to the visitor, mildest first."""
@@ -50,21 +52,64 @@ RegistrationField = Literal[
 ]
 
 
+Persons = Annotated[tuple[Person, ...], MinLen(1), MaxLen(4)]
+Directions = Annotated[tuple[Direction, ...], MinLen(1), MaxLen(2)]
+MinuteOfDay = Annotated[int, Ge(0), Le(1440)]
+
+EVERYBODY: Final = tuple(Person)
+GUESTS: Final = (Person.VISITOR, Person.SUPPLY)
+IN_ONLY: Final = (Direction.IN,)
+
+
 @dataclass(frozen=True, slots=True)
 class CodeRequirement:
-    """Health code: whether it is required (TR-1)."""
+    """Health code: whether it is required on the way in (TR-1).
+
+    `real_name` are the fields that make a person known where the code cannot be verified.
+    """
+
+    rule: RuleId
+    required: bool = True
+    real_name: tuple[RegistrationField, ...] = ("name", "id_number")
+
+
+@dataclass(frozen=True, slots=True)
+class TravelRequirement:
+    """Travel code: whether it is required on the way in (TR-1, AH-5)."""
 
     rule: RuleId
     required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
+class RiskAreaRequirement:
+    """Who comes from a risk area enters with a negative test no older than this (TR-3), or never (AH-6)."""
+
+    rule: RuleId
+    enters_tested: bool = True
+    test_age_max_h: Annotated[int, Ge(1), Le(24 * 21)] = 168
+
+
+@dataclass(frozen=True, slots=True)
+class LabTestRequirement:
+    """A negative nucleic-acid test no older than this, for these people on the way in (SA-4)."""
+
+    rule: RuleId
+    age_max_h: Annotated[int, Ge(1), Le(24 * 21)]
+    persons: Persons
+
+
+@dataclass(frozen=True, slots=True)
 class FeverBand:
-    """What a confirmed temperature up to and including `up_to_cc` leads to; no limit when absent."""
+    """What a confirmed temperature up to and including `up_to_cc` leads to; no limit when absent.
+
+    `symptom_free`: only for people without any other symptom (CH-1).
+    """
 
     rule: RuleId
     disposition: Disposition
     up_to_cc: BodyCc | None = None
+    symptom_free: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +123,25 @@ class TemperatureRequirement:
     abnormal_cc: BodyCc
     bands: Annotated[tuple[FeverBand, ...], MinLen(1), MaxLen(4)]
     required: bool = True
+    directions: Directions = IN_ONLY
 
     def __post_init__(self) -> None:
         """Refuse bands that overlap, go down, or leave a temperature without an answer."""
         limits = [band.up_to_cc for band in self.bands]
         finite = [limit for limit in limits[:-1] if limit is not None]
-        if len(finite) != len(limits) - 1 or limits[-1] is not None:
-            raise ValueError("every band but the last needs up_to_cc, and the last must have none")
+        if len(finite) != len(limits) - 1 or limits[-1] is not None or self.bands[-1].symptom_free:
+            raise ValueError("every band but the last needs up_to_cc, and the last must take everything")
         if finite != sorted(set(finite)) or (finite and finite[0] < self.abnormal_cc):
             raise ValueError("up_to_cc must rise from band to band, from abnormal_cc upwards")
+
+
+@dataclass(frozen=True, slots=True)
+class StaffRequirement:
+    """Staff are measured in these directions, and again after a time (CO-1, TH-5, SB-3)."""
+
+    rule: RuleId
+    directions: Directions = (Direction.IN, Direction.OUT)
+    measured_every_s: Annotated[int, Ge(600), Le(86_400)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +150,16 @@ class MaskRequirement:
 
     rule: RuleId
     required: bool = True
+    directions: Directions = IN_ONLY
+
+
+@dataclass(frozen=True, slots=True)
+class SymptomRequirement:
+    """Symptoms with which nobody enters, and where those people go; any other is for staff to judge."""
+
+    rule: RuleId
+    refused: tuple[Symptom, ...] = ()
+    disposition: Disposition = Disposition.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +168,77 @@ class RegistrationRequirement:
 
     rule: RuleId
     fields: tuple[RegistrationField, ...] = ()
+    persons: Persons = GUESTS
+    directions: Directions = IN_ONLY
+
+
+@dataclass(frozen=True, slots=True)
+class IdRequirement:
+    """The original ID card is checked, by a reader or the person on duty (AH-2)."""
+
+    rule: RuleId
+    persons: Persons = (Person.VISITOR,)
+
+
+@dataclass(frozen=True, slots=True)
+class AppointmentRequirement:
+    """No appointment, no entry: inside its slot, used once, booked in time (AH-1).
+
+    `booked_by_min`: the latest minute of the day before, local time.
+    """
+
+    rule: RuleId
+    booked_by_min: MinuteOfDay = 1440
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentsRequirement:
+    """Residents only; others as an exception that the person on duty makes, with all of this (SA-2)."""
+
+    rule: RuleId
+    fields: tuple[RegistrationField, ...] = ("name", "id_number")
+
+
+@dataclass(frozen=True, slots=True)
+class PassRequirement:
+    """Household passes count in their hours and as often as they say; suppliers need one to enter (SA-5)."""
+
+    rule: RuleId
+
+
+@dataclass(frozen=True, slots=True)
+class HoursRequirement:
+    """Opening hours for visitors in minutes of the local day, the last one excluded (TH-6)."""
+
+    rule: RuleId
+    opens_min: MinuteOfDay
+    closes_min: MinuteOfDay
+
+    def __post_init__(self) -> None:
+        """Refuse hours that never are."""
+        if self.opens_min >= self.closes_min:
+            raise ValueError("closes_min must be later than opens_min")
+
+
+@dataclass(frozen=True, slots=True)
+class OccupancyRequirement:
+    """With this many people inside, one more needs approval (TR-5)."""
+
+    rule: RuleId
+    people_max: Annotated[int, Ge(1), Le(100_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a plan asks of people and not of the gate: said on the record of a visit, or a standing duty.
+
+    `after`: reasons of findings that call for it; none for a standing duty.
+    """
+
+    rule: RuleId
+    zh: Annotated[str, MinLen(1), MaxLen(120)]
+    en: Annotated[str, MinLen(1), MaxLen(200)]
+    after: tuple[Annotated[str, MinLen(1), MaxLen(40)], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +247,7 @@ class Timing:
 
     `unlock_ms`: length of the relay pulse; the turnstile's own data sheet asks for 100 ms or more.
     Evidence outlives `collect_s` and `cure_s`; else measuring again because of age could go on for ever.
+    `passback_s`: who shows a pass on which somebody has just gone through is looked at by the person on duty.
     """
 
     evidence_age_max_s: Seconds = 20
@@ -121,6 +258,7 @@ class Timing:
     pass_s: Seconds = 6
     farewell_s: Seconds = 5
     leave_grace_s: Seconds = 1
+    passback_s: Annotated[int, Ge(0), Le(86_400)] = 60
     unlock_ms: Annotated[int, Ge(100), Le(2000)] = 300
 
     def __post_init__(self) -> None:
@@ -138,11 +276,25 @@ class Policy:
     title_zh: Annotated[str, MinLen(1), MaxLen(80)]
     title_en: Annotated[str, MinLen(1), MaxLen(80)]
     code: CodeRequirement
+    travel: TravelRequirement
+    risk_area: RiskAreaRequirement
     temperature: TemperatureRequirement
     mask: MaskRequirement
+    symptoms: SymptomRequirement
     registration: RegistrationRequirement
+    occupancy: OccupancyRequirement
+    test: LabTestRequirement | None = None
+    staff: StaffRequirement | None = None
+    id_check: IdRequirement | None = None
+    appointment: AppointmentRequirement | None = None
+    residents: ResidentsRequirement | None = None
+    household_pass: PassRequirement | None = None
+    hours: HoursRequirement | None = None
+    tasks: tuple[Task, ...] = ()
     attendant_rule: RuleId = "AL-3"
     refusal_rule: RuleId = "CH-6"
+    suspension_rule: RuleId = "CO-7"
+    utc_offset_min: Annotated[int, Ge(-720), Le(840)] = 480
     on_ledger_failure: Literal["closed", "open"] = "closed"
     timing: Timing = field(default_factory=Timing)
 
@@ -169,13 +321,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The strictest of all findings, with every finding kept as a reason."""
+    """The strictest of all findings, with every finding kept as a reason.
+
+    `tasks` are the rules of the plan's tasks that these findings call for.
+    """
 
     verdict: Verdict
     disposition: Disposition
     findings: tuple[Finding, ...]
     policy: str
     policy_hash: str
+    tasks: tuple[str, ...] = ()
 
     @property
     def deciding(self) -> tuple[Finding, ...]:

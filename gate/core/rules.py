@@ -1,28 +1,47 @@
 """The rules of the plans: small functions (policy, evidence) -> Finding, and `decide`, which runs them all.
 
-Every rule is total: whatever the evidence, it answers or stays silent, and never raises. The person on
-duty may vouch for what could not be measured or verified (AL-3), never for a confirmed fever or a bad code.
+Every rule is total: whatever the evidence, it answers or stays silent, and never raises. On the way out only
+what a plan asks of that direction is judged: nobody is kept inside for want of a code. The person on duty may
+vouch for what could not be verified (AL-3), never for a confirmed fever or a bad code, and takes the place of
+the thermometer only by measuring.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from gate.core.codes.model import CodeResult, Reason, Status
-from gate.core.evidence import AttendantWord, Evidence, MaskStatus, Reading, Unmeasured
+from gate.core.codes.model import Authenticity, CodeResult, Format, Reason, Status, Travel
+from gate.core.evidence import (
+    AttendantWord,
+    Direction,
+    Evidence,
+    HandCheck,
+    MaskStatus,
+    Origin,
+    Person,
+    Reading,
+    Symptom,
+    Unmeasured,
+)
 from gate.core.policy import (
     GRAVITY,
+    GUESTS,
     STRICTNESS,
     Decision,
     Disposition,
+    FeverBand,
     Finding,
     Policy,
     Verdict,
 )
 
 MEASUREMENTS_MAX: Final = 2
+HOUR_S: Final = 3600
+DAY_S: Final = 86_400
 
-# A code that was surely not made by its issuer, or whose issuer says the person is at risk.
-CODE_REFUSALS: Final = frozenset({Reason.BAD_SIGNATURE, Reason.STATUS_YELLOW, Reason.STATUS_RED})
+# A code that was surely not made by its issuer, was called back or used up, or says that there is a risk.
+CODE_REFUSALS: Final = frozenset(
+    {Reason.BAD_SIGNATURE, Reason.REVOKED, Reason.REPLAY, Reason.STATUS_YELLOW, Reason.STATUS_RED}
+)
 # A code that was right once or will be: the visitor may show another one in the same visit.
 CODE_CURABLE: Final = frozenset({Reason.EXPIRED, Reason.NOT_YET_VALID})
 
@@ -34,53 +53,220 @@ def attendant(policy: Policy, evidence: Evidence) -> Finding | None:
     return None
 
 
+def suspension(policy: Policy, evidence: Evidence) -> Finding | None:
+    """CO-7: on order the hall suspends its service; staff and residents still pass."""
+    if evidence.suspended and _guest_entering(evidence):
+        return Finding(policy.suspension_rule, Verdict.REFUSE, "suspended")
+    return None
+
+
+def hours(policy: Policy, evidence: Evidence) -> Finding | None:
+    """TH-6: outside opening hours the gate is closed to visitors."""
+    requirement = policy.hours
+    if requirement is None or not _guest_entering(evidence):
+        return None
+    if evidence.at_s is None:
+        return _or_vouched(policy, evidence, requirement.rule, "hours_unknown", "hours_by_attendant")
+    minute = int((evidence.at_s + policy.utc_offset_min * 60) % DAY_S // 60)
+    if requirement.opens_min <= minute < requirement.closes_min:
+        return Finding(requirement.rule, Verdict.ADMIT, "open_hours")
+    return Finding(requirement.rule, Verdict.REFUSE, "closed_hours")
+
+
+def residents(policy: Policy, evidence: Evidence) -> Finding | None:
+    """SA-2: residents only; an exception needs the person on duty and all evidence."""
+    requirement = policy.residents
+    if requirement is None or evidence.direction is Direction.OUT or evidence.person is not Person.VISITOR:
+        return None
+    if evidence.attendant is not AttendantWord.CONFIRMED:
+        return Finding(requirement.rule, Verdict.REFUSE, "not_resident", curable=True)
+    known = _identified(evidence) and _registered(evidence, requirement.fields)
+    verified = evidence.code is not None and _is_green(evidence.code)
+    if known and verified and evidence.travel in {Travel.CLEAR, Travel.DECLARED}:
+        return Finding(requirement.rule, Verdict.ADMIT, "exception_granted")
+    return Finding(requirement.rule, Verdict.REFUSE, "exception_incomplete")
+
+
+def appointment(policy: Policy, evidence: Evidence) -> Finding | None:
+    """AH-1: no appointment, no entry; in its slot, used once, booked in time."""
+    requirement = policy.appointment
+    if requirement is None or not _visitor_entering(evidence):
+        return None
+    booked, rule, at_s = evidence.appointment, requirement.rule, evidence.at_s
+    if booked is None and "appointments" in evidence.stale:
+        return _or_vouched(policy, evidence, rule, "appointment_unverified", "appointment_by_attendant")
+    if booked is None:
+        return Finding(rule, Verdict.REFUSE, "appointment_missing")
+    if booked.used:
+        return Finding(rule, Verdict.REFUSE, "appointment_used")
+    if at_s is None or booked.booked_s is None:
+        return _or_vouched(policy, evidence, rule, "appointment_unverified", "appointment_by_attendant")
+    local_midnight_s = booked.from_s - (booked.from_s + policy.utc_offset_min * 60) % DAY_S
+    if booked.booked_s > local_midnight_s - DAY_S + requirement.booked_by_min * 60:
+        return Finding(rule, Verdict.REFUSE, "appointment_booked_late")
+    if at_s < booked.from_s:
+        return Finding(rule, Verdict.REFUSE, "appointment_early")
+    if at_s > booked.until_s:
+        return Finding(rule, Verdict.REFUSE, "appointment_late")
+    return Finding(rule, Verdict.ADMIT, "appointment_kept")
+
+
+def household_pass(policy: Policy, evidence: Evidence) -> Finding | None:
+    """SA-5: a pass counts in its hours and as often as it says; suppliers enter on one.
+
+    Residents come home whatever their pass says; the person on duty sees to it.
+    """
+    requirement = policy.household_pass
+    entering = evidence.direction is Direction.IN
+    held = evidence.household_pass
+    if requirement is None or evidence.person not in {Person.RESIDENT, Person.SUPPLY}:
+        return None
+    if held is None:
+        if entering and evidence.person is Person.SUPPLY:
+            return Finding(requirement.rule, Verdict.REFUSE, "pass_missing")
+        return None
+    if evidence.at_s is None:
+        return _or_vouched(policy, evidence, requirement.rule, "pass_unverified", "pass_by_attendant")
+    reason = _pass_fault(held.from_s, held.until_s, held.uses_left, evidence.at_s)
+    if reason is None:
+        return Finding(requirement.rule, Verdict.ADMIT, "pass_kept")
+    if entering and evidence.person is Person.RESIDENT:
+        return _or_vouched(policy, evidence, requirement.rule, reason, "pass_by_attendant")
+    return Finding(requirement.rule, Verdict.REFUSE, reason)
+
+
+def occupancy(policy: Policy, evidence: Evidence) -> Finding | None:
+    """TR-5: more people inside than the limit need approval."""
+    requirement = policy.occupancy
+    if evidence.occupancy is None or not _guest_entering(evidence):
+        return None
+    if evidence.occupancy < requirement.people_max:
+        return Finding(requirement.rule, Verdict.ADMIT, "room_inside")
+    return _or_vouched(policy, evidence, requirement.rule, "full", "full_approved")
+
+
+def id_check(policy: Policy, evidence: Evidence) -> Finding | None:
+    """AH-2: the original ID card has been checked."""
+    requirement = policy.id_check
+    if (
+        requirement is None
+        or evidence.direction is Direction.OUT
+        or evidence.person not in requirement.persons
+    ):
+        return None
+    if _identified(evidence):
+        return Finding(requirement.rule, Verdict.ADMIT, "id_checked")
+    return Finding(requirement.rule, Verdict.REFER, "id_unchecked")
+
+
 def health_code(policy: Policy, evidence: Evidence) -> Finding | None:
     """TR-1: a code that verifies and is green; what cannot be verified goes to the person on duty."""
-    requirement = policy.code
-    code = evidence.code
+    requirement, code = policy.code, evidence.code
+    if evidence.direction is Direction.OUT:
+        return None
     if code is not None and code.reason in CODE_REFUSALS:
         return Finding(requirement.rule, Verdict.REFUSE, str(code.reason))
     if not requirement.required:
         return None
     if evidence.several_codes:
-        return _or_vouched(
-            policy, evidence, requirement.rule, str(Reason.MULTIPLE_CODES), "code_by_attendant"
-        )
+        return _code_or_vouched(policy, evidence, str(Reason.MULTIPLE_CODES))
     if code is not None and _is_green(code):
         return Finding(requirement.rule, Verdict.ADMIT, "code_ok")
-    if code is not None and code.reason in CODE_CURABLE and evidence.attendant is not AttendantWord.CONFIRMED:
+    if code is not None and code.reason in CODE_CURABLE and not _vouched(policy, evidence):
         return Finding(requirement.rule, Verdict.REFUSE, str(code.reason), curable=True)
-    reason = "code_missing" if code is None else _unverified_word(code)
-    return _or_vouched(policy, evidence, requirement.rule, reason, "code_by_attendant")
+    return _code_or_vouched(policy, evidence, "code_missing" if code is None else _unverified_word(code))
+
+
+def revocations(policy: Policy, evidence: Evidence) -> Finding | None:
+    """TR-1: whether a pass was called back is not known while the list is out of its time."""
+    code = evidence.code
+    if "revocations" not in evidence.stale or evidence.direction is Direction.OUT:
+        return None
+    if code is None or code.format is not Format.HOME or not code.verified:
+        return None
+    return _or_vouched(policy, evidence, policy.code.rule, "revocations_stale", "code_by_attendant")
+
+
+def travel(policy: Policy, evidence: Evidence) -> Finding | None:
+    """TR-1, AH-5: the travel status is known; what a risk area means is for `risk_area` to say."""
+    requirement = policy.travel
+    if not requirement.required or evidence.direction is Direction.OUT:
+        return None
+    if evidence.travel is Travel.UNKNOWN:
+        return _or_vouched(policy, evidence, requirement.rule, "travel_unknown", "travel_by_attendant")
+    return Finding(requirement.rule, Verdict.ADMIT, f"travel_{evidence.travel}")
+
+
+def risk_area(policy: Policy, evidence: Evidence) -> Finding | None:
+    """TR-3, AH-6: who has been in a risk area enters with a fresh negative test, or not at all."""
+    requirement = policy.risk_area
+    exposed = evidence.travel is Travel.RISK_AREA or evidence.origin is Origin.KEY_AREA
+    if not exposed or evidence.direction is Direction.OUT:
+        return None
+    if not requirement.enters_tested:
+        return Finding(requirement.rule, Verdict.REFUSE, "risk_area")
+    return _tested(policy, evidence, requirement.rule, requirement.test_age_max_h)
+
+
+def lab_test(policy: Policy, evidence: Evidence) -> Finding | None:
+    """SA-4: a negative test no older than the plan says; a positive one counts wherever it is known."""
+    requirement = policy.test
+    if evidence.direction is Direction.OUT:
+        return None
+    if requirement is not None and evidence.person in requirement.persons:
+        return _tested(policy, evidence, requirement.rule, requirement.age_max_h)
+    if evidence.test is not None and not evidence.test.negative:
+        return _positive(policy.risk_area.rule)
+    return None
+
+
+def symptoms(policy: Policy, evidence: Evidence) -> Finding | None:
+    """SB-2, AH-4, CO-4: symptoms with which nobody enters; any other is for the person on duty to judge."""
+    requirement = policy.symptoms
+    if not evidence.symptoms or evidence.direction is Direction.OUT:
+        return None
+    if evidence.symptoms.intersection(requirement.refused):
+        return Finding(requirement.rule, Verdict.REFUSE, "symptoms", requirement.disposition)
+    return _or_vouched(policy, evidence, requirement.rule, "symptoms_noted", "symptoms_by_attendant")
 
 
 def temperature(policy: Policy, evidence: Evidence) -> Finding | None:
     """CH-1, CH-2, TR-2: judged on the interval; the second measurement decides."""
+    rule = _temperature_rule(policy, evidence)
+    if rule is None:
+        return None
     if not evidence.measurements:
-        if not policy.temperature.required:
-            return None
         # Nobody vouches for a measurement that has not been tried: it is taken of everyone (AL-3).
-        return Finding(policy.temperature.rule, Verdict.REFER, "temperature_missing")
+        return Finding(rule, Verdict.REFER, "temperature_missing") if policy.temperature.required else None
     last = evidence.measurements[-1]
     if isinstance(last, Unmeasured):
-        return _or_vouched(
-            policy, evidence, policy.temperature.rule, "temperature_unmeasurable", "temperature_by_attendant"
-        )
+        return _or_measured_by_hand(policy, evidence, rule, "temperature_unmeasurable")
     if last.high_cc < policy.temperature.abnormal_cc:
-        return Finding(policy.temperature.rule, Verdict.ADMIT, "temperature_normal")
-    if len(evidence.measurements) < MEASUREMENTS_MAX:
-        return Finding(policy.temperature.rule, Verdict.RETEST, "temperature_raised")
+        return Finding(rule, Verdict.ADMIT, "temperature_normal")
+    if sum(isinstance(taken, Reading) for taken in evidence.measurements) < MEASUREMENTS_MAX:
+        return Finding(rule, Verdict.RETEST, "temperature_raised")
     if last.low_cc >= policy.temperature.abnormal_cc:
-        return _fever(policy, last)
-    return _or_vouched(
-        policy, evidence, policy.temperature.rule, "temperature_uncertain", "temperature_by_attendant"
-    )
+        return _fever(policy, last, evidence.symptoms)
+    return _or_measured_by_hand(policy, evidence, rule, "temperature_uncertain")
+
+
+def staff_round(policy: Policy, evidence: Evidence) -> Finding | None:
+    """SB-3: during work staff are measured again and again; who is overdue is measured now."""
+    requirement = policy.staff
+    if requirement is None or evidence.person is not Person.STAFF or requirement.measured_every_s is None:
+        return None
+    if evidence.at_s is None or evidence.last_measured_s is None:
+        return None
+    if 0 <= evidence.at_s - evidence.last_measured_s <= requirement.measured_every_s:
+        return Finding(requirement.rule, Verdict.ADMIT, "round_kept")
+    verdict = Verdict.ADMIT if evidence.measurements else Verdict.REFER
+    return Finding(requirement.rule, verdict, "round_overdue")
 
 
 def mask(policy: Policy, evidence: Evidence) -> Finding | None:
     """CO-3, TH-3: no mask, no entry; it can be put on and the visit goes on."""
     requirement = policy.mask
-    if not requirement.required:
+    if not requirement.required or evidence.direction not in requirement.directions:
         return None
     if evidence.mask is MaskStatus.WORN:
         return Finding(requirement.rule, Verdict.ADMIT, "mask_worn")
@@ -90,19 +276,40 @@ def mask(policy: Policy, evidence: Evidence) -> Finding | None:
 
 
 def registration(policy: Policy, evidence: Evidence) -> Finding | None:
-    """TR-1: the plan's fields have been taken, by the issuer of the code or the person on duty."""
-    required = set(policy.registration.fields)
-    if not required:
+    """TR-1, CP-2: the plan's fields have been taken, by the issuer of the code or the person on duty."""
+    requirement = policy.registration
+    if evidence.person not in requirement.persons or evidence.direction not in requirement.directions:
         return None
-    if required <= evidence.registered:
-        return Finding(policy.registration.rule, Verdict.ADMIT, "registration_complete")
-    return _or_vouched(
-        policy, evidence, policy.registration.rule, "registration_missing", "registration_by_attendant"
-    )
+    if not requirement.fields:
+        return None
+    if _registered(evidence, requirement.fields):
+        return Finding(requirement.rule, Verdict.ADMIT, "registration_complete")
+    if HandCheck.REGISTRATION in evidence.by_hand:
+        return Finding(policy.attendant_rule, Verdict.ADMIT, "registration_by_attendant")
+    return Finding(requirement.rule, Verdict.REFER, "registration_missing")
 
 
 Rule = Callable[[Policy, Evidence], Finding | None]
-RULES: Final[tuple[Rule, ...]] = (attendant, health_code, temperature, mask, registration)
+RULES: Final[tuple[Rule, ...]] = (
+    attendant,
+    suspension,
+    hours,
+    residents,
+    appointment,
+    household_pass,
+    occupancy,
+    id_check,
+    health_code,
+    revocations,
+    travel,
+    risk_area,
+    lab_test,
+    symptoms,
+    temperature,
+    staff_round,
+    mask,
+    registration,
+)
 
 
 def decide(policy: Policy, policy_sha256: str, evidence: Evidence) -> Decision:
@@ -114,7 +321,27 @@ def decide(policy: Policy, policy_sha256: str, evidence: Evidence) -> Decision:
     verdict = max((found.verdict for found in findings), key=STRICTNESS.__getitem__, default=Verdict.ADMIT)
     deciding = (found.disposition for found in findings if found.verdict is verdict)
     disposition = max(deciding, key=GRAVITY.__getitem__, default=Disposition.NONE)
-    return Decision(verdict, disposition, findings, policy.name, policy_sha256)
+    against = {found.reason for found in findings if found.verdict is not Verdict.ADMIT}
+    tasks = tuple(task.rule for task in policy.tasks if not against.isdisjoint(task.after)) if against else ()
+    return Decision(verdict, disposition, findings, policy.name, policy_sha256, tasks)
+
+
+def _guest_entering(evidence: Evidence) -> bool:
+    return evidence.direction is Direction.IN and evidence.person in GUESTS
+
+
+def _visitor_entering(evidence: Evidence) -> bool:
+    return evidence.direction is Direction.IN and evidence.person is Person.VISITOR
+
+
+def _identified(evidence: Evidence) -> bool:
+    if evidence.id_checked is None:
+        return HandCheck.IDENTITY in evidence.by_hand
+    return evidence.id_checked
+
+
+def _registered(evidence: Evidence, wanted: Iterable[str]) -> bool:
+    return evidence.registered.issuperset(wanted)
 
 
 def _is_green(code: CodeResult) -> bool:
@@ -122,19 +349,84 @@ def _is_green(code: CodeResult) -> bool:
 
 
 def _unverified_word(code: CodeResult) -> str:
-    # A verified pass that says nothing of health is as good as no statement.
+    # A verified code that says nothing of health is as good as no statement.
     return "status_unknown" if code.verified else str(code.reason)
 
 
+def _vouched(policy: Policy, evidence: Evidence) -> bool:
+    """An exception for strangers in a sealed area stands on evidence, not on somebody's word (SA-2)."""
+    exception = policy.residents is not None and _visitor_entering(evidence)
+    return evidence.attendant is AttendantWord.CONFIRMED and not exception
+
+
 def _or_vouched(policy: Policy, evidence: Evidence, rule: str, reason: str, vouched: str) -> Finding:
-    if evidence.attendant is AttendantWord.CONFIRMED:
+    if _vouched(policy, evidence):
         return Finding(policy.attendant_rule, Verdict.ADMIT, vouched)
     return Finding(rule, Verdict.REFER, reason)
 
 
-def _fever(policy: Policy, reading: Reading) -> Finding:
+def _code_or_vouched(policy: Policy, evidence: Evidence, reason: str) -> Finding:
+    """A person known by name stands in for a code that nobody could verify, and the record says so."""
+    code = evidence.code
+    unverified = code is not None and code.authenticity in {
+        Authenticity.NOT_CHECKABLE,
+        Authenticity.SERVICE_UNREACHABLE,
+    }
+    real_name = unverified and _registered(evidence, policy.code.real_name)
+    vouched = "code_by_real_name" if real_name else "code_by_attendant"
+    return _or_vouched(policy, evidence, policy.code.rule, reason, vouched)
+
+
+def _or_measured_by_hand(policy: Policy, evidence: Evidence, rule: str, reason: str) -> Finding:
+    if HandCheck.TEMPERATURE in evidence.by_hand:
+        return _or_vouched(policy, evidence, rule, reason, "temperature_by_attendant")
+    return Finding(rule, Verdict.REFER, reason)
+
+
+def _pass_fault(from_s: float, until_s: float, uses_left: int | None, at_s: float) -> str | None:
+    if at_s < from_s or at_s > until_s:
+        return "pass_outside_hours"
+    return "pass_used_up" if uses_left is not None and uses_left < 1 else None
+
+
+def _tested(policy: Policy, evidence: Evidence, rule: str, age_max_h: int) -> Finding:
+    taken = evidence.test
+    if taken is None:
+        return Finding(rule, Verdict.REFUSE, "test_missing")
+    if not taken.negative:
+        return _positive(rule)
+    if evidence.at_s is None or taken.taken_s > evidence.at_s:
+        return _or_vouched(policy, evidence, rule, "test_unverified", "test_by_attendant")
+    if evidence.at_s - taken.taken_s > age_max_h * HOUR_S:
+        return Finding(rule, Verdict.REFUSE, "test_too_old")
+    return Finding(rule, Verdict.ADMIT, "test_negative")
+
+
+def _positive(rule: str) -> Finding:
+    return Finding(rule, Verdict.REFUSE, "test_positive", Disposition.ISOLATE_AND_CALL_120)
+
+
+def _temperature_rule(policy: Policy, evidence: Evidence) -> str | None:
+    """Return the rule by which this person is measured in this direction, or None."""
+    staff = policy.staff if evidence.person is Person.STAFF else None
+    if staff is None:
+        return policy.temperature.rule if evidence.direction in policy.temperature.directions else None
+    if evidence.direction not in staff.directions:
+        return None
+    # Who leaves between two rounds has been measured; who comes back from anywhere is measured again.
+    leaving = evidence.direction is Direction.OUT and not evidence.measurements
+    known = None not in {staff.measured_every_s, evidence.at_s, evidence.last_measured_s}
+    return None if leaving and known else staff.rule
+
+
+def _fever(policy: Policy, reading: Reading, symptoms: frozenset[Symptom]) -> Finding:
+    """A band is taken only when the whole interval lies in it: in doubt the graver one."""
+    others = symptoms - {Symptom.FEVER}
     bands = policy.temperature.bands
-    band = next(
-        (band for band in bands if band.up_to_cc is not None and reading.value_cc <= band.up_to_cc), bands[-1]
-    )
+    band = next((band for band in bands if _fits(band, reading, others)), bands[-1])
     return Finding(band.rule, Verdict.REFUSE, "temperature_fever", band.disposition)
+
+
+def _fits(band: FeverBand, reading: Reading, others: frozenset[Symptom]) -> bool:
+    within = band.up_to_cc is not None and reading.high_cc <= band.up_to_cc
+    return within and not (band.symptom_free and others)

@@ -86,6 +86,7 @@ def advance(state: State, happening: Happening) -> State:
 class Visit:
     """What belongs to one visit and to no other; instants are monotonic nanoseconds.
 
+    `evidence` is what was collected, `judged` the same with all that followed from it at the last decision.
     `deadline_ns` ends the present state; `left_ns` is when the visitor was last seen to step away.
     """
 
@@ -94,11 +95,13 @@ class Visit:
     deadline_ns: int
     state: State = State.COLLECTING
     evidence: Evidence = field(default_factory=Evidence)
+    judged: Evidence = field(default_factory=Evidence)
     code_ns: int | None = None
     measured_ns: int | None = None
     measuring: bool = False
     tries: int = 0
     payload: bytes | None = None
+    codes: int = 0
     left_ns: int | None = None
     recorded: bool = False
     closed: bool = False

@@ -5,7 +5,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gate.core.codes import Credential, Status, Trust
+from gate.core.codes import Credential, Status, Travel, Trust
 from gate.core.codes.home import PassClaims, issue
 
 ISSUER: Final = "demo-counter"
@@ -45,6 +45,7 @@ class Issuer:
             credential=Credential.VISITOR,
             status=status,
             registered=frozenset({"name", "phone"}),
+            travel=Travel.CLEAR,
         )
         return issue(self._key, claims)
 

@@ -152,7 +152,7 @@ class Process:
         self._around.oracle.powered(self.actor, self._around.outbox, self.ledger.epoch)
         self._around.thermometer.restart()
         self.sink.notify()
-        self.step(Started("simulated", self.ledger.open_visits()))
+        self.step(Started("simulated", self.ledger.open_visits(), self.ledger.uses()))
 
     def step(self, happened: Input) -> None:
         """Handle one input, and see to it that the actor is woken when it asks to be."""

@@ -24,12 +24,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from gate.core.actor import UNWRITTEN_MAX, GateActor
+from gate.core.actor import GateActor
 from gate.core.chain import genesis, link
 from gate.core.inputs import CodesRead, Input, MaskSeen, RecordFailed
 from gate.core.mode import Mode
 from gate.core.moment import NS_PER_S
 from gate.core.policy import Policy
+from gate.core.unwritten import UNWRITTEN_MAX
 from gate.ports import Outbox
 from gate.sim.delivery import WINDOW, Broker, Centre
 from gate.sim.people import Person, subject_of

@@ -9,7 +9,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gate.core.codes import Credential, Status, Trust, TrustedKey, base45
+from gate.core.codes import Credential, Status, Travel, Trust, TrustedKey, base45
 from gate.core.codes.home import PREFIX, PassClaims, issue
 from gate.core.moment import NS_PER_S
 
@@ -115,6 +115,7 @@ class Issuer:
             credential=Credential.VISITOR,
             status=status,
             registered=frozenset({"name", "phone"}),
+            travel=Travel.CLEAR,
         )
         return issue(self._key, claims).encode()
 

@@ -10,14 +10,16 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from gate.core.chain import genesis, link
 from gate.core.events import Event, Kind, Origin, encode
+from gate.core.evidence import Direction
 from gate.core.moment import Moment
+from gate.core.uses import Use
 from gate.ports import Entry, RecordFailure
 
 # One commit logs whole pages: those of the record, and up to four that change by a few bytes each (head, file
@@ -27,6 +29,7 @@ PAGE_BYTES: Final = 512
 BUSY_MS: Final = 2000
 SCHEMA_VERSION: Final = 1
 OPEN_VISITS_LOOKED_AT: Final = 1000
+USES_KEPT_MS: Final = 86_400_000
 
 
 # What a damaged file leads to: a row that is missing, a value of another type or beyond 64 bits, or what
@@ -69,25 +72,27 @@ class Ledger:
         """Sequence number and hash of the newest record; (0, genesis) when there is none."""
         return self._seq, self._hash
 
-    def append(self, event: Event, now: Moment) -> Entry:
+    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
         """Commit one event durably; raises RecordFailure and changes nothing when that is not possible."""
         seq = self._seq + 1
         body = encode(event, self._origin, seq, now)
         digest = link(self._hash, body)
         try:
-            self._commit(seq, body, digest)
+            self._commit(seq, body, digest, use)
         except sqlite3.Error as error:
             raise RecordFailure(str(error)) from error
         self._seq, self._hash = seq, digest
         return Entry(seq, body)
 
-    def _commit(self, seq: int, body: bytes, digest: bytes) -> None:
+    def _commit(self, seq: int, body: bytes, digest: bytes, use: Use | None) -> None:
         # Begin and commit are spelled out because Python's own are prepared anew each time.
         execute = self._db.execute
         try:
             execute("BEGIN IMMEDIATE")
             execute("INSERT INTO records VALUES (?, ?, ?)", (seq, body, digest))
             execute("UPDATE head SET seq = ?, hash = ?", (seq, digest))
+            if use is not None:
+                execute("REPLACE INTO uses VALUES (?, ?, ?, ?, ?, ?)", astuple(use))
             execute("COMMIT")
         except BaseException:
             self._db.rollback()
@@ -107,6 +112,17 @@ class Ledger:
             elif event["type"].startswith(f"hg.{Kind.VISIT_CLOSED}."):
                 unclosed.pop(visit, None)
         return tuple(unclosed)
+
+    def uses(self) -> tuple[Use, ...]:
+        """Return the uses of passes, without those of passes that ended a day before the newest."""
+        newest = "(SELECT max(at_ms) FROM uses)"
+        with self._db:
+            self._db.execute(
+                f"DELETE FROM uses WHERE coalesce(until_s * 1000, at_ms) < {newest} - ?",  # noqa: S608 - constant
+                (USES_KEPT_MS,),
+            )
+        rows = self._db.execute("SELECT pass, direction, at_ms, until_s, step, count FROM uses")
+        return tuple(Use(key, Direction(direction), *rest) for key, direction, *rest in rows)
 
     def close(self) -> None:
         """Close the file."""
@@ -280,16 +296,24 @@ def _check_kind(db: sqlite3.Connection) -> None:
 
 
 def _prepare(db: sqlite3.Connection, site: str, gate: str, new_epoch: str) -> None:
-    """Make an empty file a ledger, whole or not at all."""
+    """Make an empty file a ledger, whole or not at all; add what the ledgers of earlier versions lack.
+
+    What is added is in no earlier version's way, so that going back to one needs nothing.
+    """
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version == SCHEMA_VERSION:
+        db.execute(_schema("uses"))
         return
-    schema = files("gate.store").joinpath("schema.sql").read_text("utf-8")
+    schema = _schema("schema") + _schema("uses")
     with db:
         db.executescript(f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};")
         db.execute("INSERT INTO ledger VALUES (1, ?, ?, ?)", (new_epoch, site, gate))
         db.execute("INSERT INTO head VALUES (1, 0, ?)", (genesis(new_epoch),))
         db.execute("INSERT INTO delivery VALUES (1, 0)")
+
+
+def _schema(name: str) -> str:
+    return files("gate.store").joinpath(f"{name}.sql").read_text("utf-8")
 
 
 def _check_owner(path: Path | str, owner: list[str], expected: list[str]) -> None:

@@ -28,7 +28,7 @@ from jsonschema import Draft202012Validator
 
 from gate.config import load_policy
 from gate.core.actor import GateActor
-from gate.core.codes import Credential, Status, Trust, TrustedKey, base45
+from gate.core.codes import Credential, Status, Travel, Trust, TrustedKey, base45
 from gate.core.codes.home import PassClaims, issue
 from gate.core.effects import Effect, HoldOpen, LightSignal, Lock, Record, Show, TakeReading, Unlock
 from gate.core.events import BODY_BYTES_MAX, Event, Kind, Origin, encode
@@ -55,6 +55,7 @@ from gate.core.inputs import (
 from gate.core.moment import NS_PER_MS, NS_PER_S, Moment
 from gate.core.policy import Policy
 from gate.core.texts import Key
+from gate.core.uses import Use
 from gate.perform import Brain, Outputs
 from gate.ports import Entry, RecordFailure
 
@@ -104,6 +105,7 @@ def make_pass(
         credential=credential,
         status=status,
         registered=frozenset(registered),
+        travel=Travel.CLEAR,
     )
     return issue(key, claims).encode()
 
@@ -180,7 +182,7 @@ class Box:
 
     # --- the roles
 
-    def append(self, event: Event, now: Moment) -> Entry:
+    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
         word = _word(event)
         if not self.ledger_works:
             self.performed.append(word + "!")
@@ -190,6 +192,9 @@ class Box:
         return Entry(len(self.recorded), checked_body(event, len(self.recorded), now))
 
     def open_visits(self) -> tuple[str, ...]:
+        return ()
+
+    def uses(self) -> tuple[Use, ...]:
         return ()
 
     def unlock(self, duration_ms: int) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from gatebox import RUN, SITE, TRUST, Box, play, scenarios
 
 from gate.config import load_policy
-from gate.core import actor, events
+from gate.core import events
 from gate.core.actor import GateActor
 from gate.core.effects import Lock
 from gate.core.events import Kind
@@ -331,7 +331,7 @@ def test_what_waits_in_memory_is_counted_and_written_once() -> None:
 
 
 def test_memory_is_bounded_and_what_is_lost_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actor, "UNWRITTEN_MAX", 4)
+    monkeypatch.setattr(unwritten, "UNWRITTEN_MAX", 4)
     box = Box()
     play("disk fills up |", box)
     for _ in range(5):
@@ -350,7 +350,7 @@ def test_memory_is_bounded_and_what_is_lost_is_counted(monkeypatch: pytest.Monke
 
 
 def test_a_lost_count_that_cannot_be_written_waits_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actor, "UNWRITTEN_MAX", 2)
+    monkeypatch.setattr(unwritten, "UNWRITTEN_MAX", 2)
     box = Box()
     play("disk fills up |", box)
     for _ in range(2):

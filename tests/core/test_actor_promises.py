@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gate.config import load_policy
-from gate.core.actor import UNWRITTEN_MAX
 from gate.core.effects import Effect, HoldOpen, Lock, Record, Unlock
 from gate.core.events import Event, Kind, Stage
 from gate.core.evidence import MaskStatus, Reading
@@ -40,6 +39,8 @@ from gate.core.inputs import (
 from gate.core.mode import Mode
 from gate.core.moment import NS_PER_S, Moment
 from gate.core.policy import Policy
+from gate.core.unwritten import UNWRITTEN_MAX
+from gate.core.uses import Use
 from gate.ports import Entry
 
 VISIT_S_MAX = 300
@@ -171,10 +172,10 @@ class Watched(Box):
             assert self.actor.next_wakeup() is not None
         assert self.actor.unwritten <= UNWRITTEN_MAX
 
-    def append(self, event: Event, now: Moment) -> Entry:
+    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
         if event.kind is Kind.VISIT_DECIDED:
             self.check_evidence(event)
-        return super().append(event, now)
+        return super().append(event, now, use)
 
     def check_evidence(self, event: Event) -> None:
         """Whatever stands in a visit's record was seen during that visit, or is being handled now."""

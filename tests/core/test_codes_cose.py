@@ -2,17 +2,25 @@
 
 import math
 import struct
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import cbor2
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gate.core.codes.cose import (
     DEPTH_MAX,
+    ITEMS_MAX,
     Sign1,
     create_sign1,
+    parse_foreign_sign1,
     parse_sign1,
     read_cbor,
     sig_structure,
@@ -42,6 +50,11 @@ ES256_TO_BE_SIGNED = bytes.fromhex(
 )
 
 PUBLIC = Ed25519PublicKey.from_public_bytes(RFC8032_PUBLIC)
+
+
+@pytest.fixture(scope="module")
+def rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
 
 
 def reason_of(data: bytes, *, size_max: int = 4096, tags: frozenset[int] = frozenset()) -> Reason:
@@ -113,7 +126,119 @@ def test_what_was_created_is_read_and_verified() -> None:
     verify_sign1(message, PUBLIC)
 
 
+# RFC 9052 appendix C.7.1, the key "11".
+ES256_PUBLIC = ec.EllipticCurvePublicNumbers(
+    int("bac5b11cad8f99f9c72b05cf4b9e26d244dc189f745228255a219a86d6a09eff", 16),
+    int("20138bf82dc1b6d562be0fa54ab7804a3a64b6d72ccfed6b6fb6ed28bbfc117e", 16),
+    ec.SECP256R1(),
+).public_key()
+
+
+def test_published_es256_example() -> None:
+    message = parse_foreign_sign1(ES256_SIGN1, size_max=512)
+    verify_sign1(message, ES256_PUBLIC)
+    with pytest.raises(CodeError) as caught:
+        verify_sign1(replace(message, payload=b"This is other content."), ES256_PUBLIC)
+    assert caught.value.reason is Reason.BAD_SIGNATURE
+
+
+@pytest.mark.parametrize("cut", [slice(0, 63), slice(0, 0), slice(0, 32)])
+def test_es256_signature_of_another_length(cut: slice) -> None:
+    message = parse_foreign_sign1(ES256_SIGN1, size_max=512)
+    for signature in (message.signature[cut], message.signature + b"\0"):
+        with pytest.raises(CodeError, match="bad_signature"):
+            verify_sign1(replace(message, signature=signature), ES256_PUBLIC)
+
+
+def signed(alg: int, sign: Callable[[bytes], bytes]) -> Sign1:
+    protected = {1: alg}
+    raw = cbor2.dumps(protected)
+    return Sign1(raw, protected, {}, b"payload", sign(sig_structure(raw, b"payload")))
+
+
+def test_es256_is_the_two_numbers_side_by_side_and_not_der() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    message = signed(-7, lambda data: key.sign(data, ec.ECDSA(hashes.SHA256())))
+    with pytest.raises(CodeError, match="bad_signature"):
+        verify_sign1(message, key.public_key())
+    r, s = decode_dss_signature(message.signature)
+    raw = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    verify_sign1(replace(message, signature=raw), key.public_key())
+    for wrong in (bytes(64), b"\xff" * 64, raw[32:] + raw[:32], raw[:32] + b"\0" + raw[32:]):
+        with pytest.raises(CodeError, match="bad_signature"):
+            verify_sign1(replace(message, signature=wrong), key.public_key())
+
+
+@pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1(), ec.SECP256K1()])
+def test_es256_is_for_p256_only(curve: ec.EllipticCurve) -> None:
+    key = ec.generate_private_key(curve)
+    message = signed(-7, lambda _: bytes(64))
+    for wrong in (message, replace(message, protected={})):
+        with pytest.raises(CodeError, match="not the algorithm of the key"):
+            verify_sign1(wrong, key.public_key())
+
+
+def rsa_signer(key: rsa.RSAPrivateKey, salt: int = 32) -> Callable[[bytes], bytes]:
+    pss = padding.PSS(padding.MGF1(hashes.SHA256()), salt)
+    return lambda data: key.sign(data, pss, hashes.SHA256())
+
+
+def test_ps256(rsa_key: rsa.RSAPrivateKey) -> None:
+    message = signed(-37, rsa_signer(rsa_key))
+    verify_sign1(message, rsa_key.public_key())
+    old_padding = signed(-37, lambda data: rsa_key.sign(data, padding.PKCS1v15(), hashes.SHA256()))
+    wrong = [
+        replace(message, payload=b"another"),
+        replace(message, signature=message.signature[:-1]),
+        replace(message, signature=b""),
+        signed(-37, rsa_signer(rsa_key, salt=20)),  # RFC 8230 section 2: as long as the hash
+        old_padding,
+        signed(-257, rsa_signer(rsa_key)),
+        signed(-7, rsa_signer(rsa_key)),
+    ]
+    for message in wrong:
+        with pytest.raises(CodeError, match=r"bad_signature|not the algorithm"):
+            verify_sign1(message, rsa_key.public_key())
+
+
+def test_ps256_needs_2048_bits() -> None:
+    key = rsa.generate_private_key(65537, 1024)
+    with pytest.raises(CodeError, match="not the algorithm of the key"):
+        verify_sign1(signed(-37, rsa_signer(key)), key.public_key())
+
+
 # Shape of a COSE_Sign1
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        ES256_SIGN1,
+        ES256_SIGN1[1:],
+        b"\xd8\x3d" + ES256_SIGN1,
+        b"\xd8\x12" + ES256_SIGN1[1:],
+        b"\xd2\x9f" + ES256_SIGN1[2:] + b"\xff",
+        ES256_SIGN1.replace(b"\xa1\x04\x42", b"\xbf\x04\x42").replace(b"11\x54", b"11\xff\x54"),
+        ES256_SIGN1.replace(b"\x54This is", b"\x5f\x47This is\x4d").replace(b"content.", b"content.\xff"),
+        ES256_SIGN1.replace(b"\xa1\x04\x42\x31\x31", b"\xa3\x04\x42\x31\x31\x01\x26\x02\x81\x04"),
+    ],
+)
+def test_foreign_spellings_of_the_published_example(spelling: bytes) -> None:
+    message = parse_foreign_sign1(spelling, size_max=512)
+    assert (message.protected, message.unprotected[4]) == ({1: -7}, b"11")
+    verify_sign1(message, ES256_PUBLIC)
+
+
+def test_foreign_messages_are_held_to_shape_and_critical_headers() -> None:
+    for data, reason in (
+        (sign1_bytes(b"", {})[:-1], Reason.MALFORMED),
+        (b"\xd2\x83\x40\xa0\x40", Reason.MALFORMED),
+        (b"\xd3" + ES256_SIGN1[1:], Reason.MALFORMED),
+        (sign1_bytes(cbor2.dumps({1: -7, 2: [99]}), {}), Reason.UNSUPPORTED),
+    ):
+        with pytest.raises(CodeError) as caught:
+            parse_foreign_sign1(data, size_max=512)
+        assert caught.value.reason is reason
 
 
 @pytest.mark.parametrize(
@@ -222,8 +347,77 @@ def test_tags_are_malformed_unless_allowed(tag: int) -> None:
     assert reason_of(head + b"\x00", tags=frozenset({tag + 1})) is Reason.MALFORMED
 
 
-def test_an_allowed_tag_is_read() -> None:
-    assert read_cbor(bytes.fromhex("d863182a"), size_max=9, tags=frozenset({99})) == cbor2.CBORTag(99, 42)
+@pytest.mark.parametrize(
+    ("hexadecimal", "expected"),
+    [
+        ("d863182a", 42),
+        ("d863d8638101", [1]),
+        ("82d86301d86302", [1, 2]),
+        ("a201d8636161d9006361620282", None),
+        ("a201d8636161616202", {1: "a", "b": 2}),
+        ("c074323032312d30362d30345431363a31333a35315a", "2021-06-04T16:13:51Z"),
+        ("c11a60ba3e8f", 1622818447),
+        ("81c1fb41d82e8fa3c0ed91", [1622818447.0149]),
+    ],
+)
+def test_an_allowed_tag_is_taken_off(hexadecimal: str, expected: object) -> None:
+    tags = frozenset({0, 1, 99})
+    if expected is None:  # a key has no tag
+        assert reason_of(bytes.fromhex(hexadecimal), tags=tags) is Reason.MALFORMED
+        return
+    read = read_cbor(bytes.fromhex(hexadecimal), size_max=99, tags=tags)
+    assert read == (pytest.approx(expected) if "fb" in hexadecimal else expected)
+    assert type(read) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("hexadecimal", "expected"),
+    [
+        ("5fff", b""),
+        ("5f4161426263ff", b"abc"),
+        ("7f61616162ff", "ab"),
+        ("9fff", []),
+        ("9f019f02ffff", [1, [2]]),
+        ("bfff", {}),
+        ("bf019fff6161bfffff", {1: [], "a": {}}),
+        ("bf617601ff", {"v": 1}),
+    ],
+)
+def test_indefinite_lengths_where_they_are_asked_for(hexadecimal: str, expected: object) -> None:
+    item = bytes.fromhex(hexadecimal)
+    assert read_cbor(item, size_max=99, indefinite=True) == expected
+    assert reason_of(item) is Reason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "hexadecimal",
+    [
+        "5f",  # without an end
+        "9f",
+        "9f01",
+        "bf",
+        "bf01",
+        "bf01ff",
+        "5f6161ff",  # parts of another kind
+        "7f4161ff",
+        "5f01ff",
+        "5f5f4161ffff",  # parts in parts
+        "5f42ff",
+        "bf7f6161ff01ff",  # a key in parts
+        "bf01010102ff",
+        "81ff",  # breaks out of place
+        "a1ff01",
+        "ff",
+        "1f",  # no length at all
+        "3f",
+        "df01",
+        "9f01ff00",
+    ],
+)
+def test_hostile_indefinite_lengths(hexadecimal: str) -> None:
+    with pytest.raises(CodeError) as caught:
+        read_cbor(bytes.fromhex(hexadecimal), size_max=99, indefinite=True)
+    assert caught.value.reason is Reason.MALFORMED
 
 
 @pytest.mark.parametrize("opening", [b"\x81", b"\xa1\x00", b"\xd2"])
@@ -234,9 +428,16 @@ def test_depth_is_bounded(opening: bytes) -> None:
         assert reason_of(opening * depth + b"\x00", size_max=5000, tags=tags) is Reason.MALFORMED
 
 
-def test_many_small_items_stay_within_the_size() -> None:
-    assert reason_of(b"\x99\x0f\xff" + b"\xa0" * 4095, size_max=4097) is Reason.TOO_LARGE
-    assert read_cbor(b"\x99\x0f\xff" + b"\xa0" * 4095, size_max=4098) == [{}] * 4095
+@pytest.mark.parametrize(
+    ("head", "tail"), [(b"\x9f", b"\xff"), (b"\xa1\x00\x9f", b"\xff"), (b"\x5f", b"\xff")]
+)
+def test_the_number_of_items_is_bounded(head: bytes, tail: bytes) -> None:
+    part = b"\x40" if head == b"\x5f" else b"\xa0"
+    most = ITEMS_MAX - (2 if head.startswith(b"\xa1") else 1)
+    read_cbor(head + part * most + tail, size_max=1 << 14, indefinite=True)
+    with pytest.raises(CodeError) as caught:
+        read_cbor(head + part * (most + 1) + tail, size_max=1 << 14, indefinite=True)
+    assert caught.value.reason is Reason.TOO_LARGE
 
 
 plain = st.recursive(
@@ -260,10 +461,13 @@ def test_plain_items_are_read_as_they_are(item: object) -> None:
     assert read_cbor(cbor2.dumps([item]), size_max=1 << 20) == [item]
 
 
+lax_cbor = partial(read_cbor, tags=frozenset({0, 1}), indefinite=True)
+
+
 @settings(deadline=None)  # a busy machine is no fault
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    for read in (read_cbor, parse_sign1):
+    for read in (read_cbor, parse_sign1, parse_foreign_sign1, lax_cbor):
         try:
             read(data, size_max=150)
         except CodeError:

@@ -10,25 +10,29 @@ from hypothesis import strategies as st
 
 from gate.core.codes import base45
 from gate.core.codes.cose import Sign1, parse_sign1, sig_structure
-from gate.core.codes.home import PassClaims, issue, verify
+from gate.core.codes.home import PassClaims, issue, read_pass, verify
 from gate.core.codes.model import (
     REGISTRATION_FIELDS,
     Assurance,
     Authenticity,
     Circumstances,
+    CodeError,
     CodeResult,
     Credential,
     Format,
     Freshness,
     Reason,
+    Stages,
     Status,
+    Travel,
 )
-from gate.core.codes.trust import Trust, TrustedKey, key_id
+from gate.core.codes.trust import PASSES, Trust, TrustedKey, key_id
 
 START_TOLERANCE_S = Circumstances("", 0).start_tolerance_s
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key().public_bytes_raw()
 STRANGER = Ed25519PrivateKey.from_private_bytes(b"\x05" * 32)
+HOLDER = Ed25519PrivateKey.from_private_bytes(b"\x06" * 32).public_key().public_bytes_raw()
 KID = key_id(PUBLIC)
 VISITS = frozenset({Credential.VISITOR, Credential.APPOINTMENT, Credential.RESIDENT})
 TRUST = Trust((TrustedKey("county-hall", "County hall", PUBLIC, VISITS),))
@@ -58,6 +62,15 @@ def judge(
 ) -> CodeResult:
     payload = text.encode() if isinstance(text, str) else text
     return verify(payload, trust=trust, at=Circumstances(site, now_s * 1000, clock_trusted)).result
+
+
+def stages_of(text: str, *, trust: Trust = TRUST, now_s: int = NOW, clock_trusted: bool = True) -> Stages:
+    return verify(text.encode(), trust=trust, at=Circumstances(SITE, now_s * 1000, clock_trusted)).stages
+
+
+ALL_DONE = Stages(
+    prefix=True, base45=True, cbor=True, schema=True, signature=True, key_usage=True, time=True, zlib=None
+)
 
 
 def pass_text(raw: bytes) -> str:
@@ -145,9 +158,11 @@ def claims(draw: st.DrawFn) -> PassClaims:
         valid_until=valid_until,
         issued_at=issued_at,
         pass_id=draw(st.binary(min_size=4, max_size=16)),
-        credential=draw(st.sampled_from(sorted(set(Credential) - {Credential.NONE}))),
+        credential=draw(st.sampled_from(PASSES)),
         status=draw(st.sampled_from([Status.GREEN, Status.YELLOW, Status.RED])),
         registered=draw(st.frozensets(st.sampled_from(REGISTRATION_FIELDS))),
+        travel=draw(st.sampled_from(Travel)),
+        uses_max=draw(st.none() | st.integers(1, 65_535)),
     )
 
 
@@ -174,7 +189,13 @@ def test_round_trip(given_claims: PassClaims, seed: bytes, data: st.DataObject) 
         registered=given_claims.registered,
         valid_from=given_claims.valid_from,
         valid_until=given_claims.valid_until,
+        issued_at=given_claims.issued_at,
+        pass_id=given_claims.pass_id.hex(),
+        uses_max=given_claims.uses_max,
+        travel=given_claims.travel,
+        assurance=Assurance.OFFLINE_SIGNATURE,
     )
+    assert read_pass(issue(key, given_claims).encode())[1] == given_claims
 
 
 @pytest.mark.parametrize(
@@ -196,16 +217,31 @@ def test_round_trip(given_claims: PassClaims, seed: bytes, data: st.DataObject) 
         {"credential": Credential.NONE},
         {"status": Status.UNKNOWN},
         {"registered": frozenset({"name", "shoe_size"})},
+        {"credential": Credential.VACCINATION},
+        {"uses_max": 0},
+        {"uses_max": 65_536},
+        {"holder_key": b""},
+        {"holder_key": bytes(31)},
+        {"holder_key": bytes(32)},  # everybody could sign for it
     ],
 )
 def test_a_pass_that_makes_no_sense_is_not_issued(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"issuer and|subject|times|ends before|credential and|registered"):
+    with pytest.raises(
+        ValueError, match=r"issuer and|subject|times|ends before|credential and|registered|uses|holder_key"
+    ):
         replace(CLAIMS, **change)
 
 
 def test_a_full_pass_stays_small() -> None:
-    full = replace(CLAIMS, registered=frozenset(REGISTRATION_FIELDS), pass_id=bytes(16))
-    assert len(base45.decode(issue(KEY, full).removeprefix("HG1:").encode())) < 200
+    full = replace(
+        CLAIMS,
+        registered=frozenset(REGISTRATION_FIELDS),
+        pass_id=bytes(16),
+        travel=Travel.CLEAR,
+        uses_max=65_535,
+        holder_key=HOLDER,
+    )
+    assert len(base45.decode(issue(KEY, full).removeprefix("HG1:").encode())) < 256
     assert len(GOLDEN) <= 240
 
 
@@ -271,6 +307,156 @@ def test_status_that_is_not_green(status: Status, reason: Reason) -> None:
     assert (result.reason, result.status, result.authenticity) == (reason, status, Authenticity.VERIFIED)
     assert not result.verified
     assert judge(issue(KEY, replace(CLAIMS, status=status)), now_s=END + 1).reason is Reason.EXPIRED
+
+
+# Facts that a pass need not state
+
+
+def test_what_is_not_stated_is_not_written() -> None:
+    assert len(issue(KEY, CLAIMS)) == len(GOLDEN)
+    assert (judge(GOLDEN).travel, judge(GOLDEN).uses_max) == (Travel.UNKNOWN, None)
+
+
+def test_golden_sample_with_every_fact() -> None:
+    stated = replace(CLAIMS, travel=Travel.DECLARED, uses_max=3, holder_key=HOLDER)
+    facts = {1: 1, 2: 1, 3: [1, 5, 8], 4: 3, 5: 3, 6: HOLDER}
+    assert issue(KEY, stated) == signed(cbor2.dumps({**payload_map(), -65537: facts}))
+
+
+def with_fact(number: object, value: object) -> str:
+    facts: dict[object, object] = {1: 1, 2: 1, 3: [1, 5, 8]}
+    return signed(cbor2.dumps({**payload_map(), -65537: {**facts, number: value}}))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(4, [Travel.CLEAR, Travel.RISK_AREA, Travel.DECLARED]), (1, PASSES)]
+)
+def test_the_numbers_on_the_wire_never_change_their_words(number: int, words: list[str]) -> None:
+    keys = (TrustedKey("county-hall", "", PUBLIC, frozenset(PASSES)),)
+    for place, word in enumerate(words, 1):
+        result = judge(with_fact(number, place), trust=Trust(keys))
+        assert word == (result.travel if number == 4 else result.credential)
+        assert result.verified
+    assert_refused(judge(with_fact(number, len(words) + 1)), Reason.MALFORMED)
+
+
+def test_the_row_of_credentials() -> None:
+    assert PASSES == ("visitor", "appointment", "resident", "staff", "household", "supply")
+
+
+@pytest.mark.parametrize("number", [4, 5, 6])
+@pytest.mark.parametrize(
+    "value", [None, True, False, 0, -1, 65_536, 1.0, "1", b"1", bytes(32), HOLDER + b"1", []]
+)
+def test_each_further_fact_is_of_its_type_and_range(number: int, value: object) -> None:
+    assert_refused(judge(with_fact(number, value)), Reason.MALFORMED)
+
+
+@pytest.mark.parametrize("number", [0, 7, -1, "zone"])
+def test_a_fact_of_a_later_version_could_restrict_the_pass(number: object) -> None:
+    assert judge(with_fact(number, 1)) == CodeResult(Format.HOME, Reason.UNSUPPORTED)
+
+
+# Called back, or only a copy
+
+
+def revoking(issuer: str = "county-hall", pass_id: str = "cafe0001") -> Trust:
+    return replace(TRUST, revoked=frozenset({(issuer, pass_id)}))
+
+
+@pytest.mark.parametrize("now_s", [0, NOW, END + 1])
+@pytest.mark.parametrize("clock_trusted", [True, False])
+@pytest.mark.parametrize("status", [Status.GREEN, Status.RED])
+def test_a_revoked_pass_is_revoked_at_any_time(now_s: int, clock_trusted: bool, status: Status) -> None:
+    text = issue(KEY, replace(CLAIMS, status=status))
+    result = judge(text, trust=revoking(), now_s=now_s, clock_trusted=clock_trusted)
+    assert (result.reason, result.authenticity) == (Reason.REVOKED, Authenticity.VERIFIED)
+    assert not result.verified
+
+
+def test_worse_than_revoked_is_a_pass_that_was_never_for_here() -> None:
+    assert judge(GOLDEN, trust=revoking(), site="hall-west").reason is Reason.WRONG_SITE
+    staff = issue(KEY, replace(CLAIMS, credential=Credential.STAFF))
+    assert judge(staff, trust=revoking()).reason is Reason.WRONG_PURPOSE
+    forged = signed(cbor2.dumps(payload_map()), key=STRANGER)
+    assert_refused(judge(forged, trust=revoking()), Reason.BAD_SIGNATURE)
+
+
+def test_only_the_issuers_own_pass_with_this_id_is_revoked() -> None:
+    assert judge(GOLDEN, trust=revoking(issuer="other-hall")).verified
+    assert judge(GOLDEN, trust=revoking(pass_id="cafe0002")).verified
+    assert judge(GOLDEN, trust=revoking(pass_id="cafe000100")).verified
+
+
+@pytest.mark.parametrize("now_s", [NOW, END + 1])
+@pytest.mark.parametrize("clock_trusted", [True, False])
+def test_a_pass_bound_to_a_holder_is_a_copy_when_shown_alone(now_s: int, clock_trusted: bool) -> None:
+    text = issue(KEY, replace(CLAIMS, holder_key=HOLDER))
+    result = judge(text, now_s=now_s, clock_trusted=clock_trusted)
+    assert (result.reason, result.freshness) == (Reason.REPLAY, Freshness.REPLAYED)
+    assert result.subject_ref == CLAIMS.subject.hex()  # so that it is known whose pass was copied
+    assert result.step is None
+    assert not result.verified
+    assert judge(text, site="hall-west").reason is Reason.WRONG_SITE
+    assert judge(text, trust=revoking()).reason is Reason.REVOKED
+    assert judge(issue(KEY, replace(CLAIMS, holder_key=HOLDER, status=Status.RED))).reason is Reason.REPLAY
+
+
+def test_reading_without_judging() -> None:
+    raw, claims = read_pass(GOLDEN.encode())
+    assert (pass_text(raw), claims) == (GOLDEN, CLAIMS)
+    for text, reason in [
+        ("HG2:" + GOLDEN[4:], Reason.UNSUPPORTED),
+        ("HG1:A", Reason.MALFORMED),
+        (GOLDEN[:-3], Reason.MALFORMED),
+    ]:
+        with pytest.raises(CodeError) as caught:
+            read_pass(text.encode())
+        assert caught.value.reason is reason
+
+
+# How each step went
+
+
+def test_all_steps_of_a_good_pass() -> None:
+    assert stages_of(GOLDEN) == ALL_DONE
+
+
+@pytest.mark.parametrize(
+    ("text", "stages"),
+    [
+        ("HG1:A", Stages(prefix=True, base45=False)),
+        ("HG1:", Stages(prefix=True, base45=True, cbor=False)),
+        (GOLDEN[:-2], Stages(prefix=True, base45=True, cbor=False)),
+        (signed(b"\x80"), Stages(prefix=True, base45=True, cbor=False)),
+        (signed(cbor2.dumps(payload_map()), protected={1: -8}), Stages(prefix=True, base45=True, cbor=False)),
+        (signed(cbor2.dumps(payload_map()), key=STRANGER), replace(ALL_DONE, signature=False)),
+        (issue(STRANGER, CLAIMS), replace(ALL_DONE, signature=None, key_usage=None)),
+        (
+            issue(KEY, replace(CLAIMS, credential=Credential.STAFF, valid_until=NOW - 1)),
+            replace(ALL_DONE, key_usage=False, time=False),
+        ),
+        (with_fact(4, 9), replace(ALL_DONE, schema=False)),
+        (with_fact(1, 4), replace(ALL_DONE, key_usage=False)),
+        (with_fact(1, 9), replace(ALL_DONE, schema=False, key_usage=None)),
+        (
+            signed(cbor2.dumps({**payload_map(), -65537: 1, 4: NOW - 1}), key=STRANGER),
+            replace(ALL_DONE, schema=False, signature=False, key_usage=None, time=False),
+        ),
+        (signed(cbor2.dumps({**payload_map(), 4: 1.5})), replace(ALL_DONE, schema=False, time=None)),
+        (signed(cbor2.dumps({**payload_map(), 5: True})), replace(ALL_DONE, schema=False, time=None)),
+        (
+            signed(cbor2.dumps({**payload_map(), 1: 5})),
+            replace(ALL_DONE, schema=False, signature=None, key_usage=None),
+        ),
+    ],
+)
+def test_each_step_is_tried_whatever_became_of_the_others(text: str, stages: Stages) -> None:
+    assert stages_of(text) == stages
+
+
+def test_without_a_trusted_clock_the_step_of_time_is_not_reached() -> None:
+    assert stages_of(GOLDEN, clock_trusted=False) == replace(ALL_DONE, time=None)
 
 
 # Who signed

@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gate.core.codes.model import Credential
-from gate.core.codes.trust import Trust, TrustedKey, TrustError, key_id
+from gate.core.codes.trust import DOCUMENTS, PASSES, Trust, TrustedKey, TrustError, key_id
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key().public_bytes_raw()
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key().public_bytes_raw()
@@ -46,6 +46,14 @@ def test_keys_of_several_documents_are_found_by_issuer_and_kid() -> None:
     assert len(key_id(KEY)) == 4
 
 
+def test_a_key_may_sign_passes_or_documents_or_both() -> None:
+    for purposes in (["documents"], ["visitor"], [*PASSES, "documents"]):
+        (key,) = Trust.from_documents([("a.toml", {"keys": [row(purposes=purposes)]})]).keys
+        assert key.purposes == frozenset(purposes)
+        assert (DOCUMENTS in key.purposes) == ("documents" in purposes)
+        assert all(isinstance(purpose, Credential) for purpose in key.purposes - {DOCUMENTS})
+
+
 def test_no_documents_trust_nobody() -> None:
     assert Trust.from_documents([]) == Trust()
     assert Trust.from_documents([("empty.toml", {"keys": []})]) == Trust()
@@ -73,10 +81,8 @@ def test_a_document_of_another_shape(data: object) -> None:
         ({"public_key": KEY.hex() + "\n"}, "public_key: must be 64 hex"),
         ({"public_key": "g" * 64}, "public_key: must be 64 hex"),
         ({"public_key": KEY}, "public_key: must be a text"),
-        (
-            {"purposes": []},
-            "purposes: must be a list of one or more of visitor, appointment, resident, staff",
-        ),
+        ({"purposes": []}, f"purposes: must be a list of one or more of {', '.join(PASSES)}, documents"),
+        ({"purposes": ["vaccination"]}, "purposes: must be a list"),  # nothing that a counter issues
         ({"purposes": ["none"]}, "purposes: must be a list"),
         ({"purposes": ["visitor", 1]}, "purposes: must be a list"),
         ({"purposes": [["visitor"]]}, "purposes: must be a list"),

@@ -1,35 +1,42 @@
 """Every word in every language, within the display."""
 
+import ast
+import inspect
 import string
 import unicodedata
+from collections.abc import Iterator
+from typing import get_args, get_type_hints
 
 import pytest
 
-from gate.core.codes import Reason
+from gate.config import GateSection
+from gate.core import rules
+from gate.core.codes.model import Reason, Travel
+from gate.core.documents import Kind
 from gate.core.texts import LANGUAGES, Key, Screen, reason_text, screen, text
 
 COLUMNS = 40  # 20 full-width characters
-FINDINGS = (
-    "temperature_normal",
-    "temperature_raised",
-    "temperature_uncertain",
-    "temperature_fever",
-    "temperature_unmeasurable",
-    "temperature_missing",
-    "mask_worn",
-    "mask_missing",
-    "mask_unknown",
-    "code_ok",
-    "code_missing",
-    "registration_complete",
-    "registration_missing",
-    "refused_by_attendant",
-    "status_unknown",
-    "code_by_attendant",
-    "temperature_by_attendant",
-    "mask_by_attendant",
-    "registration_by_attendant",
-)
+# Strings of the rules that are no reasons: the kinds of documents.
+OTHER_WORDS = {str(kind) for kind in Kind}
+
+
+def strings(tree: ast.AST) -> Iterator[str]:
+    """Yield every string of some code: no docstrings, and a travel word for each state of travel."""
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.Expr(ast.Constant()):
+                pass
+            case ast.Constant(str(word)):
+                yield word
+            case ast.JoinedStr([ast.Constant("travel_"), ast.FormattedValue()]):
+                yield from (f"travel_{state}" for state in Travel)
+            case ast.JoinedStr():
+                raise AssertionError(f"say here which reasons {ast.unparse(node)} makes")
+            case _:
+                yield from strings(node)
+
+
+REASONS = sorted({*strings(ast.parse(inspect.getsource(rules))), *map(str, Reason)} - OTHER_WORDS)
 
 every_screen = pytest.mark.parametrize(("lang", "key"), [(lang, key) for lang in LANGUAGES for key in Key])
 
@@ -41,7 +48,22 @@ def columns(line: str) -> int:
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_each_language_has_every_word_and_no_other(lang: str) -> None:
     assert set(LANGUAGES[lang].screens) == {key.value for key in Key}
-    assert set(LANGUAGES[lang].reasons) == {reason.value for reason in Reason} | set(FINDINGS)
+    assert sorted(LANGUAGES[lang].reasons) == REASONS
+
+
+def test_the_reasons_are_found_in_the_rules() -> None:
+    found = {"code_ok", "pass_used_up", "status_unknown", "full_approved", "travel_declared", "test_positive"}
+    assert found <= set(REASONS)
+    assert set(strings(ast.parse('def f(x):\n    "Doc."\n    return (x, "ready" if x else g("busy"))'))) == {
+        "ready",
+        "busy",
+    }
+    with pytest.raises(AssertionError, match="say here"):
+        list(strings(ast.parse("f'mask_{x}'")))
+
+
+def test_every_language_can_be_chosen() -> None:
+    assert set(get_args(get_type_hints(GateSection)["lang"])) == set(LANGUAGES)
 
 
 @every_screen
@@ -51,6 +73,7 @@ def test_both_lines_are_there_and_fit_the_display(lang: str, key: Key) -> None:
         assert line == line.strip()
         assert line.isprintable()
         assert 2 <= columns(line) <= COLUMNS, line
+        assert not set(line) & set("{}…"), "a placeholder is left over"
 
 
 @every_screen
@@ -86,10 +109,13 @@ def test_text_is_title_and_next_step() -> None:
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-@pytest.mark.parametrize("reason", [*Reason, *FINDINGS])
+@pytest.mark.parametrize("reason", REASONS)
 def test_reasons_are_short_words(lang: str, reason: str) -> None:
     words = reason_text(lang, reason)
-    assert words != "" and words != reason
+    assert words not in {"", reason}
+    assert words.isprintable()
+    assert words == words.strip()
+    assert not set(words) & set("{}…"), "a placeholder is left over"
     assert columns(words) <= COLUMNS
 
 

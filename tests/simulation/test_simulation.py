@@ -217,20 +217,20 @@ class HearsNobodyLeave(GateActor):
 
 
 class SkipsNumber(SimLedger):
-    def append(self, event, now):
+    def append(self, event, now, use=None):
         if self._seq == 50:
             self._seq += 1
-        return super().append(event, now)
+        return super().append(event, now, use)
 
 
 class RewritesRecord(SimLedger):
     """Changes a record once it has been delivered."""
 
-    def append(self, event, now):
+    def append(self, event, now, use=None):
         if self._seq == 300:
             with self._db:
                 self._db.execute("UPDATE records SET body = CAST(body || ' ' AS BLOB) WHERE seq = 10")
-        return super().append(event, now)
+        return super().append(event, now, use)
 
 
 class DropsRecord(SimSink):

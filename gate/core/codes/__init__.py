@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from gate.core.codes import home
+from gate.core.codes import china, home, shc
 from gate.core.codes.model import (
     Assurance,
     Authenticity,
@@ -66,7 +66,10 @@ class CodeFormat:
     verify: Verifier
 
 
-FORMATS: Final = (CodeFormat(Format.HOME, home.PREFIX, home.verify),)
+FORMATS: Final = (
+    CodeFormat(Format.HOME, home.PREFIX, home.verify),
+    CodeFormat(Format.SHC, shc.PREFIX, shc.verify),
+)
 
 
 def judge_code(payload: bytes, *, fragment: bool, trust: Trust, at: Circumstances) -> CodeResult:
@@ -89,6 +92,10 @@ def examine(payload: bytes, *, trust: Trust, at: Circumstances) -> Examination:
     for known in FORMATS:
         if payload.startswith(known.prefix):
             return known.verify(payload, trust=trust, at=at)
+    if shc.is_jws(payload):
+        return shc.verify_jws(payload, trust=trust, at=at)
+    if china.recognise(payload, trust.token_families) is not None:
+        return china.verify(payload, trust=trust, at=at)
     return Examination(CodeResult(_foreign_format(payload), Reason.NOT_CHECKABLE), Stages(prefix=False))
 
 

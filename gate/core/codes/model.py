@@ -166,7 +166,7 @@ class Circumstances:
 class LabTest:
     """One nucleic-acid test: when the sample was taken (unix seconds) and whether nothing was found."""
 
-    taken_s: int
+    taken_s: float
     negative: bool
 
 

@@ -7,21 +7,38 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from gate.core.codes.business_rules import BusinessRule
+from gate.core.codes.china import TokenFamily
 from gate.core.codes.dcc_keys import DocumentSigner
 from gate.core.codes.model import NAME, Credential
 from gate.core.codes.shc_keys import CardIssuer
 
+DOCUMENTS: Final = "documents"
+"""The purpose of a key that may sign the documents of `gate.core.documents`; no pass comes with it."""
+
+PASSES: Final = (
+    Credential.VISITOR,
+    Credential.APPOINTMENT,
+    Credential.RESIDENT,
+    Credential.STAFF,
+    Credential.HOUSEHOLD,
+    Credential.SUPPLY,
+)
+"""The kinds of home passes. On the wire each is its place in this row, counted from 1. Append only."""
+
+Purpose = Credential | Literal["documents"]
+
 
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
-    """One Ed25519 public key (32 bytes, RFC 8032), the issuer that may use it, and the passes it may sign."""
+    """One Ed25519 public key (32 bytes, RFC 8032), the issuer that may use it, and what it may sign."""
 
     issuer: str
     issuer_name: str
     public_key: bytes
-    purposes: frozenset[Credential]
+    purposes: frozenset[Purpose]
 
     @property
     def kid(self) -> bytes:
@@ -50,6 +67,7 @@ class Trust:
     signers: tuple[DocumentSigner, ...] = ()
     rules: tuple[BusinessRule, ...] = ()
     card_issuers: tuple[CardIssuer, ...] = ()
+    token_families: tuple[TokenFamily, ...] = ()
 
     def find(self, issuer: str, kid: bytes) -> TrustedKey | None:
         """Return the key that `issuer` calls `kid`, or None."""
@@ -85,6 +103,8 @@ def key_id(public_key: bytes) -> bytes:
 
 _KEY_FIELDS = ("issuer", "issuer_name", "public_key", "purposes")
 
+_PURPOSES: Final[Mapping[str, Purpose]] = {**{kind.value: kind for kind in PASSES}, DOCUMENTS: DOCUMENTS}
+
 
 def _read_document(name: str, data: object, problems: list[str]) -> list[TrustedKey]:
     if not isinstance(data, Mapping) or set(data) != {"keys"} or not isinstance(data["keys"], list):
@@ -107,14 +127,14 @@ def _read_key(where: str, row: object, problems: list[str]) -> TrustedKey | None
         issuer=row["issuer"],
         issuer_name=row["issuer_name"],
         public_key=bytes.fromhex(row["public_key"]),
-        purposes=frozenset(Credential(purpose) for purpose in row["purposes"]),
+        purposes=frozenset(_PURPOSES[purpose] for purpose in row["purposes"]),
     )
 
 
 def _wrong(field: str, value: object) -> str | None:
     """Say what is wrong with one field of a key, or None."""
     if field == "purposes":
-        known = [credential.value for credential in Credential if credential is not Credential.NONE]
+        known = list(_PURPOSES)
         good = isinstance(value, list) and value and all(purpose in known for purpose in value)
         return None if good else f"must be a list of one or more of {', '.join(known)}"
     if not isinstance(value, str):
@@ -146,7 +166,12 @@ _SMALL_ORDER_Y = frozenset(
 def _wrong_key(value: str) -> str | None:
     if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
         return "must be 64 hexadecimal digits (a raw Ed25519 public key)"
-    y_sign_cleared = int.from_bytes(bytes.fromhex(value), "little") & (2**255 - 1)
-    if y_sign_cleared % _PRIME in _SMALL_ORDER_Y:
+    if anybody_signs_for(bytes.fromhex(value)):
         return "is not a usable key: anybody could sign for it"
     return None
+
+
+def anybody_signs_for(public_key: bytes) -> bool:
+    """Tell an Ed25519 public key (32 bytes) of small order, under which signatures need no private key."""
+    y_sign_cleared = int.from_bytes(public_key, "little") & (2**255 - 1)
+    return y_sign_cleared % _PRIME in _SMALL_ORDER_Y

@@ -1,4 +1,7 @@
-"""What the gate says: two lines for the visitor, a few words for the person on duty; a file per language."""
+"""What the gate says: two lines for the visitor, a few words for the person on duty; a file per language.
+
+To add a language, write `<lang>.py` beside `zh.py` and name it in `LANGUAGES`; the tests say what is missing.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,66 @@ class Key(StrEnum):
 
     WELCOME = "welcome"
     ONE_CODE_ONLY = "one_code_only"
+    CHECKING_CODE = "checking_code"
     MEASURING_AGAIN = "measuring_again"
     PLEASE_WAIT_RETEST = "please_wait_retest"
     MASK_PLEASE = "mask_please"
-    SEE_STAFF = "see_staff"
     PASS_PLEASE = "pass_please"  # noqa: S105 - a screen, not a password
+    # To the person on duty.
+    SEE_STAFF = "see_staff"
     CODE_CANNOT_VERIFY = "code_cannot_verify"
+    CODE_NOT_FOUND = "code_not_found"
+    STATUS_UNKNOWN = "status_unknown"
+    WRONG_SITE = "wrong_site"
+    RULES_NOT_MET = "rules_not_met"
+    SERVICE_UNAVAILABLE = "service_unavailable"
+    RATE_LIMITED = "rate_limited"
+    CLOCK_UNTRUSTED = "clock_untrusted"
+    TRAVEL_UNKNOWN = "travel_unknown"
+    REGISTRATION_MISSING = "registration_missing"
+    ID_UNCHECKED = "id_unchecked"
+    APPOINTMENT_UNVERIFIED = "appointment_unverified"
+    TEST_UNVERIFIED = "test_unverified"
+    MEASURED_BY_STAFF = "measured_by_staff"
+    ROUND_OVERDUE = "round_overdue"
+    FULL = "full"
+    # Turned away.
     REFUSED_CODE_EXPIRED = "refused_code_expired"
+    REFUSED_CODE_NOT_YET_VALID = "refused_code_not_yet_valid"
     REFUSED_CODE_NOT_VALID = "refused_code_not_valid"
+    REVOKED = "revoked"
+    REPLAY = "replay"
     REFUSED_STATUS = "refused_status"
     REFUSED_BY_ATTENDANT = "refused_by_attendant"
-    # A refusal with a disposition has the screen "refused_" + disposition; refused_fever is the one without.
+    # Fever with a disposition has the screen "refused_" + disposition; refused_fever is the one without.
     REFUSED_FEVER = "refused_fever"
     REFUSED_WEAR_MASK = "refused_wear_mask"
     REFUSED_OBSERVE_AT_HOME = "refused_observe_at_home"
     REFUSED_FEVER_CLINIC = "refused_fever_clinic"
     REFUSED_ISOLATE_AND_CALL_120 = "refused_isolate_and_call_120"
+    SYMPTOMS = "symptoms"
+    SYMPTOMS_OBSERVE_AT_HOME = "symptoms_observe_at_home"
+    SYMPTOMS_FEVER_CLINIC = "symptoms_fever_clinic"
+    SYMPTOMS_ISOLATE_AND_CALL_120 = "symptoms_isolate_and_call_120"
+    TEST_POSITIVE = "test_positive"
+    TEST_MISSING = "test_missing"
+    TEST_TOO_OLD = "test_too_old"
+    RISK_AREA = "risk_area"
+    NOT_RESIDENT = "not_resident"
+    EXCEPTION_INCOMPLETE = "exception_incomplete"
+    APPOINTMENT_MISSING = "appointment_missing"
+    APPOINTMENT_USED = "appointment_used"
+    APPOINTMENT_EARLY = "appointment_early"
+    APPOINTMENT_LATE = "appointment_late"
+    APPOINTMENT_BOOKED_LATE = "appointment_booked_late"
+    PASS_MISSING = "pass_missing"  # noqa: S105 - a screen, not a password
+    PASS_OUTSIDE_HOURS = "pass_outside_hours"  # noqa: S105 - a screen, not a password
+    PASS_USED_UP = "pass_used_up"  # noqa: S105 - a screen, not a password
     NOT_PASSED = "not_passed"
     FORCED = "forced"
     EVACUATE = "evacuate"
+    SUSPENDED = "suspended"
+    CLOSED_HOURS = "closed_hours"
     GATE_FAULT = "gate_fault"
     CLOSED = "closed"
     SENSOR_FAULT = "sensor_fault"

@@ -1,0 +1,89 @@
+"""Who has passed on which pass: single use, counted use, and a pass handed back over the arm.
+
+Kept per pass and direction, by wall time, because it has to outlive a restart: the ledger stores each use in
+the same transaction as the record of the passage.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from gate.core.codes.model import Authenticity, CodeResult
+from gate.core.evidence import Direction
+
+KEPT_MAX: Final = 20_000
+_MS_PER_S: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One passage on a pass; with `count`, all of them so far.
+
+    `at_ms` is wall time in unix milliseconds, `until_s` the end of the pass in unix seconds where it has one,
+    `step` the time step of a rotating pass.
+    """
+
+    key: str
+    direction: Direction
+    at_ms: int
+    until_s: int | None = None
+    step: int | None = None
+    count: int = 1
+
+
+def pass_key(code: CodeResult) -> str | None:
+    """Name the pass behind a code, or its holder; None where nobody vouches for either."""
+    name = code.pass_id or code.subject_ref
+    if code.authenticity is not Authenticity.VERIFIED or name is None:
+        return None
+    return f"{code.issuer or code.region or '-'}/{name}"
+
+
+class Uses:
+    """The uses of all passes that are still valid."""
+
+    def __init__(self, past: Iterable[Use] = ()) -> None:
+        self._last = {(use.key, use.direction): use for use in past}
+
+    def add(self, code: CodeResult, direction: Direction, now_ms: int) -> Use | None:
+        """Note a passage; return it with its count, or None for a code that names no pass."""
+        key = pass_key(code)
+        if key is None:
+            return None
+        use = Use(key, direction, now_ms, code.valid_until, code.step, self.count(code, direction) + 1)
+        self._last[key, direction] = use
+        if len(self._last) > KEPT_MAX:
+            self._forget(now_ms)
+        return use
+
+    def count(self, code: CodeResult, direction: Direction) -> int:
+        """Return how often somebody has passed on this pass in this direction."""
+        use = self._of(code, direction)
+        return use.count if use else 0
+
+    def last_ms(self, code: CodeResult, direction: Direction) -> int | None:
+        """Return when somebody last passed on this pass in this direction, in unix milliseconds."""
+        use = self._of(code, direction)
+        return use.at_ms if use else None
+
+    def replayed(self, code: CodeResult, direction: Direction, now_ms: int, passback_s: int) -> bool:
+        """Say whether this pass was used so lately that it must be somebody else's turn.
+
+        A step of a rotating pass counts once, however long ago. A clock that went back proves nothing.
+        """
+        use = self._of(code, direction)
+        if use is None:
+            return False
+        once = code.step is not None and use.step is not None and code.step <= use.step
+        return once or now_ms - use.at_ms < passback_s * _MS_PER_S
+
+    def _of(self, code: CodeResult, direction: Direction) -> Use | None:
+        key = pass_key(code)
+        return None if key is None else self._last.get((key, direction))
+
+    def _forget(self, now_ms: int) -> None:
+        """Drop passes that have ended, and if that is not enough the half used longest ago."""
+        now_s = now_ms // _MS_PER_S
+        kept = [use for use in self._last.values() if use.until_s is None or use.until_s >= now_s]
+        kept.sort(key=lambda use: use.at_ms)
+        self._last = {(use.key, use.direction): use for use in kept[-KEPT_MAX // 2 :]}
