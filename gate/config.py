@@ -18,7 +18,6 @@ from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_h
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
-from gate.core.codes import Trust, TrustError
 from gate.core.codes.china import TokenFamily
 from gate.core.evidence import Direction
 from gate.core.policy import Policy
@@ -204,23 +203,6 @@ def load_policy(name_or_path: str) -> Policy:
     if policy is None:
         raise ConfigError(f"policy {name_or_path}", found.values())
     return policy
-
-
-def load_trust(paths: Iterable[Path]) -> Trust:
-    """Read the public keys of the issuers that this gate believes. Raises ConfigError."""
-    documents, problems = [], []
-    for path in paths:
-        try:
-            documents.append((str(path), _read_toml(path)))
-        except ConfigError as error:
-            problems.append(str(error))
-    try:
-        trust = Trust.from_documents(documents)
-    except TrustError as error:
-        problems += error.problems
-    if problems:
-        raise ConfigError("trust", problems)
-    return trust
 
 
 def _policy_data(name_or_path: str, *above: str) -> dict[str, Any]:

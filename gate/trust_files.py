@@ -6,6 +6,7 @@
                               an issuer of SMART Health Cards: its key set, with "issuer" added
                               what such an issuer has called back: {"kid", "method", "ctr", "rids"}
                               business rules: {"Identifier", "Logic", ...}, one or a list
+                              value sets that rules refer to: {"valueSetId", "valueSetValues"}
 
 A signer belongs to the country in its certificate, unless it lies in a folder that is named by two letters:
 then to that country. What an issuer of cards has called back lies in the same folder as its keys.
@@ -30,13 +31,15 @@ from gate.core.codes.shc_keys import CardIssuer, read_issuer
 
 _CERTIFICATES: Final = (".pem", ".der", ".cer", ".crt")
 
+_TEXTS: Final = (".md", ".txt")
+
 _PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----")
 
 
 def load_trust(paths: Iterable[Path]) -> Trust:
     """Read all that this gate believes from files and folders, those with everything in them.
 
-    In folders hidden files and *.md are left alone. Raises ConfigError with every problem at once.
+    In folders hidden files, *.md and *.txt are left alone. Raises ConfigError with every problem at once.
     """
     found = _Found()
     for path in paths:
@@ -51,7 +54,7 @@ def _files(path: Path) -> Iterator[Path]:
         return
     for file in sorted(path.rglob("*")):
         hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-        if not hidden and file.suffix.lower() != ".md" and not file.is_dir():
+        if not hidden and file.suffix.lower() not in _TEXTS and not file.is_dir():
             yield file
 
 
@@ -71,6 +74,7 @@ class _Found:
     documents: list[tuple[str, object]] = field(default_factory=list)
     signers: list[DocumentSigner] = field(default_factory=list)
     rules: list[BusinessRule] = field(default_factory=list)
+    value_sets: dict[str, list[str]] = field(default_factory=dict)
     key_sets: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
     revocations: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -93,7 +97,11 @@ class _Found:
         if self.problems:
             raise ConfigError("trust", self.problems)
         return replace(
-            trust, signers=tuple(self.signers), rules=tuple(self.rules), card_issuers=tuple(issuers)
+            trust,
+            signers=tuple(self.signers),
+            rules=tuple(self.rules),
+            value_sets=self.value_sets,
+            card_issuers=tuple(issuers),
         )
 
     def _read(self, path: Path, *, named: bool) -> None:
@@ -152,12 +160,15 @@ class _Found:
                 self.rules.append(read_rule(entry))
             except ValueError as error:
                 raise _FileError(f"{where}{error}") from error
+        elif _is_object(entry, "valueSetId") and isinstance(entry.get("valueSetValues"), Mapping):
+            self.value_sets[str(entry["valueSetId"])] = sorted(map(str, entry["valueSetValues"]))
         elif _is_object(entry, "rawData"):
             self.signers.append(_listed_signer(entry, path, where))
         else:
             raise _FileError(
                 f"{where}is neither a signer (rawData), nor a key set (issuer, keys), nor what an issuer has "
-                "called back (kid, method, ctr, rids), nor a business rule (Identifier, Logic)"
+                "called back (kid, method, ctr, rids), nor a business rule (Identifier, Logic), nor a value "
+                "set (valueSetId, valueSetValues)"
             )
 
     def _card_issuers(self) -> list[CardIssuer]:

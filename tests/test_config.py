@@ -20,7 +20,7 @@ from gate.config import (
     parse_config,
     policy_names,
 )
-from gate.core.policy import Disposition, FeverBand, Policy
+from gate.core.policy import Disposition, FeverBand, Policy, Task
 
 SMALLEST = {
     "gate": {"site": "hall", "id": "g1"},
@@ -369,9 +369,23 @@ def test_trust_files_with_everything_that_is_wrong_in_them(tmp_path: Path) -> No
 
 # --- policies
 
+NAMES = (
+    "appointment-hall",
+    "bureau",
+    "checkpoint",
+    "clinic",
+    "county-hall",
+    "county-office",
+    "grid",
+    "sealed-area",
+    "service-bureau",
+    "township-hall",
+    "township-routine",
+)
+
 
 def test_the_policies_that_come_with_the_gate_load() -> None:
-    assert policy_names() == ("county-hall", "township-routine")
+    assert policy_names() == NAMES
     for name in policy_names():
         policy = load_policy(name)
         assert isinstance(policy, Policy)
@@ -381,7 +395,7 @@ def test_the_policies_that_come_with_the_gate_load() -> None:
 def test_a_plan_that_is_silent_follows_the_one_that_it_extends() -> None:
     county, township = load_policy("county-hall"), load_policy("township-routine")
     assert county.temperature.bands == (
-        FeverBand("CH-1", Disposition.OBSERVE_AT_HOME, 3750),
+        FeverBand("CH-1", Disposition.OBSERVE_AT_HOME, 3750, symptom_free=True),
         FeverBand("CH-2", Disposition.ISOLATE_AND_CALL_120),
     )
     assert township.temperature.bands == (FeverBand("TR-2", Disposition.FEVER_CLINIC),)
@@ -390,6 +404,24 @@ def test_a_plan_that_is_silent_follows_the_one_that_it_extends() -> None:
         township.registration,
         township.timing,
     )
+
+
+def test_tasks_come_beside_those_of_the_plan_that_is_extended(tmp_path: Path) -> None:
+    own = 'rule = "AL-1"\nzh = "广播"\nen = "Announce"\n'
+    path = write_policy(tmp_path, f'extends = "township-routine"\nname = "own"\n[[tasks]]\n{own}')
+    followed = [task for task in load_policy("township-routine").tasks if task.rule != "AL-1"]
+    assert load_policy(path).tasks == (*followed, Task("AL-1", "广播", "Announce"))
+
+
+@pytest.mark.parametrize("tasks", ["tasks = 1", "tasks = [1]", 'tasks = "x"'])
+def test_tasks_that_are_no_tasks(tmp_path: Path, tasks: str) -> None:
+    found = policy_problems(write_policy(tmp_path, f'extends = "township-routine"\n{tasks}\n'))
+    assert found[0].startswith("tasks")
+
+
+def test_opening_hours_that_never_are(tmp_path: Path) -> None:
+    text = 'extends = "township-hall"\n[hours]\ncloses_min = 510\n'
+    assert policy_problems(write_policy(tmp_path, text)) == ["hours: closes_min must be later than opens_min"]
 
 
 def write_policy(folder: Path, text: str, name: str = "own") -> str:
@@ -419,7 +451,7 @@ def policy_problems(name: str) -> list[str]:
     ("name", "hint"), [("county-hal", "; did you mean 'county-hall'?"), ("x", ""), ("../policies/x", "")]
 )
 def test_no_such_plan(name: str, hint: str) -> None:
-    assert policy_problems(name) == [f"no such plan{hint} (there are county-hall, township-routine)"]
+    assert policy_problems(name) == [f"no such plan{hint} (there are {', '.join(NAMES)})"]
 
 
 def test_no_such_plan_to_extend(tmp_path: Path) -> None:
@@ -468,11 +500,11 @@ BAND = '[[temperature.bands]]\nrule = "X-1"\ndisposition = "fever_clinic"\n'
     [
         (
             f"{BAND}up_to_cc = 3800\n",
-            "temperature: every band but the last needs up_to_cc, and the last must have none",
+            "temperature: every band but the last needs up_to_cc, and the last must take everything",
         ),
         (
             f"{BAND}{BAND}",
-            "temperature: every band but the last needs up_to_cc, and the last must have none",
+            "temperature: every band but the last needs up_to_cc, and the last must take everything",
         ),
         (
             f"{BAND}up_to_cc = 3800\n{BAND}up_to_cc = 3750\n{BAND}",

@@ -230,3 +230,9 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     assert (
         len(load_trust([write(tmp_path / "a.json", b"\xef\xbb\xbf" + json.dumps(RULE).encode())]).rules) == 1
     )
+
+
+def test_value_sets_are_for_rules(tmp_path: Path) -> None:
+    vaccines = {"valueSetId": "vaccines", "valueSetValues": {"EU/1/20/1528": {"display": "x"}, "A": {}}}
+    trust = load_trust([write(tmp_path / "sets.json", vaccines)])
+    assert trust.value_sets == {"vaccines": ["A", "EU/1/20/1528"]}

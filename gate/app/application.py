@@ -29,6 +29,7 @@ from gate.perform import Brain, Observer, Outputs
 from gate.ports import Clock, Display
 from gate.services.desk import ServiceDesk
 from gate.shell.clock import SystemClock, kernel_says_synchronised
+from gate.shell.desk import SOCKET_NAME, DeskServer, DeskStatus, status_of
 from gate.shell.inbox import Inbox
 from gate.shell.loop import BrainLoop
 from gate.shell.reading import ReadingThread
@@ -98,7 +99,13 @@ class Application:
         )
         self._observe = world.observe
         self._told: object = None
-        self._loop = BrainLoop(Brain(self.actor, outputs, self._performed), self._inbox, self._clock)
+        self._policy = policy
+        self._desk_status = DeskStatus()
+        self._desk = DeskServer(
+            config.gate.state_dir / SOCKET_NAME, self._inbox.post, lambda: self._desk_status
+        )
+        brain = Brain(self.actor, outputs, self._performed)
+        self._loop = BrainLoop(brain, self._inbox, self._clock, self._tell_desk)
 
     @property
     def camera_pid(self) -> int | None:
@@ -118,6 +125,7 @@ class Application:
             self._thermometer.start()
             self._camera.start()
             self._service_desk.start()
+            self._desk.start()
             for text in self._documents.texts():
                 self._inbox.post(DocumentReceived(text))
             self.sink.start()
@@ -131,6 +139,9 @@ class Application:
     def stop(self) -> None:
         """Ask the gate to stop in order; from any thread or a signal handler, returns at once."""
         self._inbox.post(Stopped())
+
+    def _tell_desk(self) -> None:
+        self._desk_status = status_of(self.actor, self._policy)
 
     def _answered(self, visit: str, payload: bytes, answer: ServiceAnswer) -> None:
         self._inbox.post(ServiceAnswered(visit, payload, answer))
@@ -166,6 +177,7 @@ class Application:
             self._camera.stop,
             lambda: self._thermometer.stop(STOP_S),
             lambda: self._service_desk.stop(STOP_S),
+            lambda: self._desk.stop(STOP_S),
             lambda: self.sink.stop(STOP_S),
             self._outbox.close,
             self._ledger.close,

@@ -37,8 +37,8 @@ def ask(path: Path, request: Mapping[str, object]) -> dict[str, Any]:
     except ValueError:
         raise DeskError("the gate has ended while it was asked; look at its log") from None
     if not isinstance(answer, dict) or answer.get("ok") is not True:
-        error = answer.get("error") if isinstance(answer, dict) else None
-        raise DeskError(str(error or f"what listens at {path} is no gate"))
+        problem = answer.get("error") if isinstance(answer, dict) else None
+        raise DeskError(str(problem or f"what listens at {path} is no gate"))
     return answer
 
 
@@ -58,7 +58,8 @@ def _exchange(path: Path, line: bytes) -> bytes:
 
 def _not_allowed(path: Path) -> str:
     group = _group_of(path)
-    return f"you may not talk to this gate; be added to its group: sudo usermod -aG {group} $USER, and log in again"
+    remedy = f"be added to the group {group} (sudo usermod -aG {group} $USER) and log in again"
+    return f"you may not talk to this gate; {remedy}"
 
 
 def _group_of(path: Path) -> str:

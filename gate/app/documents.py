@@ -19,8 +19,11 @@ class DocumentFolder:
         self._path = path
 
     def texts(self) -> Iterator[bytes]:
-        """Yield every document that is kept; a file that cannot be read is said and left."""
-        for file in sorted(self._path.glob(f"*{SUFFIX}")):
+        """Yield every document that is kept, by name; what cannot be read is said and left.
+
+        Of a file that is too large to be a document just enough is read to say so.
+        """
+        for file in self._files():
             try:
                 with file.open("rb") as opened:
                     yield opened.read(BYTES_MAX + 1).strip()
@@ -28,7 +31,10 @@ class DocumentFolder:
                 log.error("document %s cannot be read: %s", file, error)
 
     def keep(self, name: str, text: bytes) -> None:
-        """Replace the document of this name, whole or not at all; an error is said, and no more."""
+        """Replace the document of this name, whole or not at all; an error is said, and no more.
+
+        `name` is a plain file name without an ending (`gate.core.day` makes it of a kind and an issuer).
+        """
         file = self._path / f"{name}{SUFFIX}"
         part = file.with_suffix(".part")
         try:
@@ -40,3 +46,12 @@ class DocumentFolder:
             part.replace(file)
         except OSError as error:
             log.error("document %s is used but not kept for the next start: %s", file, error)
+
+    def _files(self) -> list[Path]:
+        try:
+            return sorted(file for file in self._path.iterdir() if file.suffix == SUFFIX)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            log.error("documents in %s cannot be read: %s", self._path, error)
+            return []

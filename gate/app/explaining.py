@@ -74,8 +74,10 @@ _SECTIONS_EN: Final = {
     "symptoms_noted": ("symptoms", "whatever is noted goes to the person on duty"),
     "temperature": (
         "temperature",
-        "{directions}: below {abnormal} °C passes; else measured again, which decides;"
-        " not measurable: to the person on duty",
+        (
+            "{directions}: below {abnormal} °C passes; else measured again, which decides;"
+            " not measurable: to the person on duty"
+        ),
     ),
     "band": ("fever", "the second time {span}: refused{disposition}"),
     "staff": ("staff", "{directions}: measured like everybody; not measured: to the person on duty"),

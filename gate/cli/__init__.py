@@ -10,16 +10,20 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gate.cli import policies
+from gate.cli import passes, policies
 from gate.cli.certlogic import certlogic
+from gate.cli.check_code import check_code
+from gate.cli.desk import desk
 from gate.cli.ending import EX_CONFIG, refuse
 from gate.cli.replay import replay
-from gate.config import ConfigError, load_config, load_policy, load_trust
+from gate.config import ConfigError, load_config, load_policy
+from gate.trust_files import load_trust
 
 if TYPE_CHECKING:
     from gate.config import Config
@@ -154,7 +158,7 @@ def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
     ]
     if problems:
         refuse("\n".join(problems), EX_CONFIG)
-    return config, read[0], read[1]
+    return config, read[0], replace(read[1], token_families=config.codes.token_families)
 
 
 @main.command()
@@ -320,5 +324,5 @@ def _entries(file: Path, after: int = 0) -> Any:
         refuse(str(error), 1)
 
 
-for command in (certlogic, policies.judge, replay):
+for command in (certlogic, check_code, desk, passes.pass_, policies.judge, policies.policy, replay):
     main.add_command(command)

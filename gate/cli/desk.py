@@ -95,13 +95,13 @@ def show(place: Desk, lang: str | None) -> None:
     "--symptom", "symptoms", multiple=True, metavar="SYMPTOM",
     help="fever, cough, cold, breathing_difficulty or airway_infection; may be given several times.",
 )  # fmt: skip
-@click.option("--no-symptoms", is_flag=True, help="Asked, and has none; takes back none noted before.")
+@click.option("--no-symptoms", is_flag=True, help="Asked, and has none; takes back what was noted before.")
 @click.option("--travel", metavar="STATUS", help="clear, risk_area or declared.")
 @click.option("--origin", metavar="AREA", help="key_area or elsewhere.")
 @click.option("--test-at", metavar="INSTANT", help="When the sample was taken: 2022-04-10T10:00:00+08:00.")
 @click.option("--test-result", metavar="RESULT", help="negative or positive.")
 @click.pass_obj
-def note(place: Desk, lang: str | None, **said: Any) -> None:
+def note(place: Desk, /, lang: str | None, **said: Any) -> None:
     """Take something down for the visitor at the gate; begins a visit when nobody is being checked."""
     from gate.shell.desk import RequestError, read_request
 

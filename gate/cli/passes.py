@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gate.cli.ending import EX_CONFIG, refuse
-from gate.config import ConfigError, load_trust
+from gate.config import ConfigError
 from gate.core.codes.model import NAME, REGISTRATION_FIELDS, Reason, Status, Travel
 from gate.core.codes.trust import DOCUMENTS, PASSES
+from gate.trust_files import load_trust
 
 if TYPE_CHECKING:
     from gate.core.codes import Trust

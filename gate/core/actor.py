@@ -107,6 +107,8 @@ IMPROVABLE: Final = frozenset(
         "temperature_missing",
     }
 )
+# What is answered before anybody looks at the clock: nothing may come before the doors in a fire.
+UNDELAYED: Final = (FireAlarmChanged, RecordFailed, Stopped)
 # Refusals that a code can still turn: until it is shown nobody knows who stands there.
 AWAITS_CODE: Final = frozenset(
     {"closed_hours", "suspended", "not_resident", "appointment_missing", "test_missing", "pass_missing"}
@@ -177,7 +179,7 @@ class GateActor:
 
     def handle(self, happened: Input, now: Moment) -> list[Effect]:
         """Take in what happened at `now` and return what to do, in order."""
-        noticed = () if isinstance(happened, RecordFailed) else self._notice_time(now)
+        noticed = () if isinstance(happened, UNDELAYED) else self._notice_time(now)
         self._asked = (*noticed, *self._HANDLERS[type(happened)](self, happened, now))
         return list(self._asked)
 
@@ -360,6 +362,7 @@ class GateActor:
             name=f"{self._run}-{self._visits:06d}",
             began_ns=now.mono_ns,
             deadline_ns=now.mono_ns + self._policy.timing.collect_s * NS_PER_S,
+            judged=Evidence(direction=self._direction),
         )
         yield Show(Key.WELCOME, LightSignal.WAIT)
         yield self._measure(visit)
@@ -816,7 +819,7 @@ def _with_notes(evidence: Evidence, notes: AttendantNoted) -> Evidence:
         person=notes.person or evidence.person,
         registered=evidence.registered | notes.registered,
         id_checked=evidence.id_checked if notes.id_checked is None else notes.id_checked,
-        symptoms=evidence.symptoms | notes.symptoms,
+        symptoms=evidence.symptoms if notes.symptoms is None else notes.symptoms,
         travel=notes.travel or evidence.travel,
         origin=notes.origin or evidence.origin,
         test=notes.test or evidence.test,

@@ -216,6 +216,7 @@ def _more(evidence: Evidence) -> dict[str, Any]:
         "by_hand": sorted(evidence.by_hand),
         "person": str(evidence.person),
         "direction": str(evidence.direction),
+        "at_s": evidence.at_s,  # the event's own time is that of the writing, which may be later
         "travel": str(evidence.travel),
         "symptoms": sorted(evidence.symptoms),
         "id_checked": evidence.id_checked,

@@ -75,7 +75,7 @@ class MaskSeen:
 
 @dataclass(frozen=True, slots=True)
 class AttendantNoted:
-    """The person on duty has written something down about this visitor; None and empty: nothing new.
+    """The person on duty has written something down about this visitor; None and no field: nothing new.
 
     People without a phone are registered this way, by ID card or by a companion (AL-3), and symptoms, travel,
     origin and tests are asked for (CO-4, CL-1).
@@ -84,7 +84,7 @@ class AttendantNoted:
     person: Person | None = None
     registered: frozenset[str] = frozenset()
     id_checked: bool | None = None
-    symptoms: frozenset[Symptom] = frozenset()
+    symptoms: frozenset[Symptom] | None = None
     travel: Travel | None = None
     origin: Origin | None = None
     test: LabTest | None = None

@@ -33,9 +33,11 @@ from gate.core.evidence import (
 
 
 def recorded_evidence(event: Mapping[str, Any]) -> Evidence:
-    """Return the evidence of a `visit.decided` event (`gate.core.events`), with the instant it was judged at.
+    """Return the evidence of a `visit.decided` event (`gate.core.events`), as it was judged.
 
-    Raises KeyError, TypeError or ValueError on anything else.
+    What no rule asks for is not on record and comes back as not given: what a code says of registration,
+    travel, test, use and start (the evidence itself has what follows from it), how the code was checked, and
+    details beyond 200 characters. Raises KeyError, TypeError, ValueError or AttributeError on anything else.
     """
     data = event["data"]
     found = data["evidence"]
@@ -50,7 +52,7 @@ def recorded_evidence(event: Mapping[str, Any]) -> Evidence:
         by_hand=frozenset(HandCheck(check) for check in found.get("by_hand", ())),
         person=Person(found.get("person", Person.VISITOR)),
         direction=Direction(found.get("direction", Direction.IN)),
-        at_s=datetime.fromisoformat(event["time"]).timestamp() if data["clock"]["trusted"] else None,
+        at_s=_judged_s(event, found),
         travel=Travel(found.get("travel", Travel.UNKNOWN)),
         symptoms=frozenset(Symptom(symptom) for symptom in found.get("symptoms", ())),
         id_checked=found.get("id_checked"),
@@ -63,6 +65,14 @@ def recorded_evidence(event: Mapping[str, Any]) -> Evidence:
         last_measured_s=found.get("last_measured_s"),
         stale=frozenset(found.get("stale", ())),
     )
+
+
+def _judged_s(event: Mapping[str, Any], found: Mapping[str, Any]) -> float | None:
+    """Return when it was judged; the first events did not say it, and were written at once or marked late."""
+    data = event["data"]
+    if "at_s" in found or "late" in data or not data["clock"]["trusted"]:
+        return found.get("at_s")
+    return datetime.fromisoformat(event["time"]).timestamp()
 
 
 def _measurement(taken: Mapping[str, Any]) -> Measurement:

@@ -38,9 +38,9 @@ MEASUREMENTS_MAX: Final = 2
 HOUR_S: Final = 3600
 DAY_S: Final = 86_400
 
-# A code that was surely not made by its issuer, was called back or used up, or says that there is a risk.
+# A code that was surely not made by its issuer, was called back, or says that there is a risk.
 CODE_REFUSALS: Final = frozenset(
-    {Reason.BAD_SIGNATURE, Reason.REVOKED, Reason.REPLAY, Reason.STATUS_YELLOW, Reason.STATUS_RED}
+    {Reason.BAD_SIGNATURE, Reason.REVOKED, Reason.STATUS_YELLOW, Reason.STATUS_RED}
 )
 # A code that was right once or will be: the visitor may show another one in the same visit.
 CODE_CURABLE: Final = frozenset({Reason.EXPIRED, Reason.NOT_YET_VALID})

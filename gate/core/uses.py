@@ -69,13 +69,14 @@ class Uses:
     def replayed(self, code: CodeResult, direction: Direction, now_ms: int, passback_s: int) -> bool:
         """Say whether this pass was used so lately that it must be somebody else's turn.
 
-        A step of a rotating pass counts once, however long ago. A clock that went back proves nothing.
+        A step of a rotating pass counts once, however long ago. Otherwise only a use near to now counts, before
+        or after: one far ahead shows that the clock was set back, and nothing else.
         """
         use = self._of(code, direction)
         if use is None:
             return False
         once = code.step is not None and use.step is not None and code.step <= use.step
-        return once or now_ms - use.at_ms < passback_s * _MS_PER_S
+        return once or abs(now_ms - use.at_ms) < passback_s * _MS_PER_S
 
     def _of(self, code: CodeResult, direction: Direction) -> Use | None:
         key = pass_key(code)
@@ -85,5 +86,6 @@ class Uses:
         """Drop passes that have ended, and if that is not enough the half used longest ago."""
         now_s = now_ms // _MS_PER_S
         kept = [use for use in self._last.values() if use.until_s is None or use.until_s >= now_s]
-        kept.sort(key=lambda use: use.at_ms)
-        self._last = {(use.key, use.direction): use for use in kept[-KEPT_MAX // 2 :]}
+        if len(kept) > KEPT_MAX:
+            kept = sorted(kept, key=lambda use: use.at_ms)[-(KEPT_MAX // 2) :]
+        self._last = {(use.key, use.direction): use for use in kept}

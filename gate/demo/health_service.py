@@ -75,6 +75,7 @@ class Mood(StrEnum):
     DEEP = "deep"
     REDIRECTING = "redirecting"
     CUT_SHORT = "cut_short"
+    AWAY = "away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class StandInHealthService:
     """The service on a free port of this machine, for as long as the `with` block lasts.
 
     `folder` takes its certificate and the secret. `mood` may be changed at any time; `asked` counts the
-    questions that came in, whatever became of them.
+    questions that came in, whatever became of them; while it is away none does.
     """
 
     def __init__(self, folder: Path, secret: str, records: Mapping[str, VendorRecord]) -> None:
@@ -173,6 +174,10 @@ class StandInHealthService:
 class _Server(ThreadingHTTPServer):
     daemon_threads = False
     stand_in: StandInHealthService
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Hang up on everybody while the service is away."""
+        return self.stand_in.mood is not Mood.AWAY
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: a gate that hangs up on a service in a bad mood is what the mood is for."""

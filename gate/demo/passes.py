@@ -27,12 +27,12 @@ class Issuer:
             "issuer": ISSUER,
             "issuer_name": "Demo counter",
             "public_key": self._key.public_key().public_bytes_raw().hex(),
-            "purposes": ["visitor"],
+            "purposes": ["visitor", "staff"],
         }
         return Trust.from_documents([("demo", {"keys": [key]})])
 
-    def issue(self, status: Status = Status.GREEN, *, expired: bool = False) -> str:
-        """Return a pass of a new visitor whose name and phone have been registered."""
+    def issue(self, credential: Credential = Credential.VISITOR, *, expired: bool = False) -> str:
+        """Return a green pass of somebody new whose name and phone have been registered."""
         began_s = self._now_s - (30 * HOUR_S if expired else HOUR_S)
         claims = PassClaims(
             issuer=ISSUER,
@@ -42,8 +42,8 @@ class Issuer:
             valid_until=began_s + 24 * HOUR_S,
             issued_at=began_s,
             pass_id=self._rng.randbytes(4),
-            credential=Credential.VISITOR,
-            status=status,
+            credential=credential,
+            status=Status.GREEN,
             registered=frozenset({"name", "phone"}),
             travel=Travel.CLEAR,
         )

@@ -7,9 +7,10 @@ One connection carries one request and one answer, each a line of JSON. A reques
               "travel": "clear", "origin": "elsewhere",
               "test": {"taken_at": "2022-04-10T10:00:00+08:00", "result": "negative"}}}
 
-The answer is {"ok": true, "visit": its name or null}, for `show` with the rest of `DeskStatus`, or {"error": what
-to put right}. "ok" says that the brain will hear of it, in its turn. Which fields were taken down is all that a
-gate learns of a registration: a name or a number has no place here (AL-2), and no answer repeats what was sent.
+The answer is {"ok": true, "visit": its name or null}, for `show` with the rest of `DeskStatus`, or {"error":
+what to put right}. "ok" says that the brain will hear of it, in its turn. Which fields were taken down is all
+that a gate learns of a registration: a name or a number has no place here (AL-2), and no answer repeats what
+was sent.
 """
 
 import errno
@@ -43,6 +44,7 @@ SOCKET_MODE: Final = 0o660  # whoever is in the group of the service works at th
 REQUEST_BYTES_MAX: Final = 4096
 CLIENT_S: Final = 1.0
 CLIENTS_MAX: Final = 4
+WAITING_MAX: Final = 16  # of those who knock while there is no room
 TAKEN_DOWN: Final = "which fields were taken down, never what they say"
 
 Word = TypeVar("Word", bound=str)
@@ -186,19 +188,19 @@ def _unheard(happened: Input, status: DeskStatus) -> str | None:
     if status.state in OPEN_STATES or status.state is State.WITH_STAFF:
         return None
     if status.state is State.AUTHORISED:
-        heard, why = AttendantRefused, "this visitor may pass already; only refuse is heard now"
-    elif status.state is State.IDLE:
-        heard, why = AttendantNoted | AttendantConfirmed, "nobody is being checked at the gate"
-    else:
-        return "this visit is over; wait until the visitor has left, or the next one has come"
-    return None if isinstance(happened, heard) else why
+        heard = isinstance(happened, AttendantRefused)
+        return None if heard else "this visitor may pass already; only refuse is heard now"
+    if status.state is State.IDLE:
+        heard = isinstance(happened, AttendantNoted | AttendantConfirmed)  # either begins a visit
+        return None if heard else "nobody is being checked at the gate"
+    return "this visit is over; wait until the visitor has left, or the next one has come"
 
 
 # The socket
 
 
 class DeskServer:
-    """Listens at `path` from the start, answers in one thread between `start` and `stop`.
+    """Listens at `path` once it is made, answers in one thread between `start` and `stop`.
 
     `post` takes what has happened and `status` returns the newest `status_of`; both are called in the
     thread, return at once and do not raise. A socket left by a dead process is replaced: whoever makes a
@@ -262,7 +264,7 @@ class DeskServer:
             ends.append(self._rest_until)
         elif len(self._clients) < CLIENTS_MAX:
             watched.append(self._listener)
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:
             for channel in watched:
                 selector.register(channel, selectors.EVENT_READ, channel)
             patience_s = max(0.0, min(ends) - now) if ends else None
@@ -335,7 +337,7 @@ def _listen(path: Path) -> socket.socket:
         with address(path) as short:
             listener.bind(short)
         path.chmod(SOCKET_MODE)  # before `listen`, until which nobody can connect
-        listener.listen(CLIENTS_MAX)
+        listener.listen(WAITING_MAX)
         listener.setblocking(False)
     except OSError as error:
         listener.close()
@@ -349,7 +351,7 @@ def _listen(path: Path) -> socket.socket:
 
 @contextmanager
 def address(path: Path) -> Iterator[str]:
-    """Yield an address for a socket that is short enough: unix(7) allows 107 bytes, a state folder has more."""
+    """Yield an address of the socket that is short enough: unix(7) allows 107 bytes, a path may have more."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"

@@ -1,10 +1,11 @@
 """The brain thread: takes inputs in order, and time when it is due."""
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
-from gate.core.inputs import Started, Stopped, TimePassed
-from gate.core.moment import NS_PER_MS, NS_PER_S
+from gate.core.inputs import Input, Started, Stopped, TimePassed
+from gate.core.moment import NS_PER_MS, NS_PER_S, Moment
 from gate.perform import Brain
 from gate.ports import Clock
 from gate.shell.inbox import Inbox
@@ -16,28 +17,35 @@ IDLE_S: Final = 1.0  # how often a quiet loop proves that it is alive
 
 
 class BrainLoop:
-    """Runs one brain until `Stopped` has been handled."""
+    """Runs one brain until `Stopped` has been handled; `after` is called once each input has been handled."""
 
-    def __init__(self, brain: Brain, inbox: Inbox, clock: Clock) -> None:
+    def __init__(
+        self, brain: Brain, inbox: Inbox, clock: Clock, after: Callable[[], None] | None = None
+    ) -> None:
         self._brain = brain
+        self._after = after or (lambda: None)
         self._inbox = inbox
         self._clock = clock
 
     def run(self, started: Started) -> None:
         """Handle inputs until a `Stopped` has been handled; programming errors are raised."""
-        self._brain.step(started, self._clock.now())
+        self._step(started, self._clock.now())
         while True:
             happened = self._inbox.take(self._timeout_s())
             now = self._clock.now()
             wakeup = self._brain.actor.next_wakeup()
             if wakeup is not None and now.mono_ns >= wakeup:
-                self._brain.step(TimePassed(), now)
+                self._step(TimePassed(), now)
             if happened is None:
                 continue
-            self._brain.step(happened, now)
+            self._step(happened, now)
             self._report_slow(now.mono_ns, type(happened).__name__)
             if isinstance(happened, Stopped):
                 return
+
+    def _step(self, happened: Input, now: Moment) -> None:
+        self._brain.step(happened, now)
+        self._after()
 
     def _timeout_s(self) -> float:
         wakeup = self._brain.actor.next_wakeup()

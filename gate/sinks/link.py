@@ -18,15 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 ProtocolVersion = Literal["5", "3.1.1"]
 
 WINDOW_MAX = 20
+PACKET_BYTES_MAX = 1 << 20
+_INCOMING_MAX = 10
 _FORGET_FALLBACK_S = 600.0
+_DOCUMENTS = "doc"
 _NO_RECEIVE_MAXIMUM = 65535  # MQTT 5.0, 3.2.2.3.3: the value when the broker names none
 
 
@@ -76,12 +80,24 @@ class MqttSettings:
         """The configured port, or the standard one: 8883 with TLS, 1883 without (IANA)."""
         return self.port or (8883 if self.tls else 1883)
 
+    @property
+    def document_prefix(self) -> str:
+        """What all topics of documents start with: they are for a whole site, `hg/1/<site>/doc/`."""
+        return f"{self.topic_prefix.rpartition('/')[0]}/{_DOCUMENTS}/"
+
 
 def topic_prefix(site: str, gate: str) -> str:
-    """Return the prefix of all topics of one gate; ids are 1 to 32 of A-Z a-z 0-9 _ -, else ValueError."""
+    """Return the prefix of all topics of one gate.
+
+    Ids are 1 to 32 of A-Z a-z 0-9 _ -, and no gate is called "doc", else ValueError.
+    """
     for name in (site, gate):
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name, re.ASCII):
             raise ValueError(f"{name!r} cannot be part of a topic: use 1 to 32 of A-Z a-z 0-9 _ -")
+    if gate == _DOCUMENTS:
+        raise ValueError(
+            f"a gate cannot be called {gate!r}: the documents of its site travel under that name"
+        )
     return f"hg/1/{site}/{gate}"
 
 
@@ -219,7 +235,11 @@ class _LastWords(logging.Handler):
 
 
 class Link:
-    """One connection from CONNECT to its end, driven by one thread through `pump`."""
+    """One connection from CONNECT to its end, driven by one thread through `pump`.
+
+    `on_message` gets the topic and payload of whatever the broker sends, asked for or not; `on_subscribed`
+    gets the answer to `subscribe`. Both are called within `pump`.
+    """
 
     def __init__(
         self,
@@ -227,6 +247,9 @@ class Link:
         version: ProtocolVersion,
         on_taken: Callable[[int, ReasonCode], None],
         monotonic: Callable[[], float],
+        *,
+        on_message: Callable[[str, bytes], None] = lambda _topic, _payload: None,
+        on_subscribed: Callable[[ReasonCode], None] = lambda _reason: None,
     ) -> None:
         self.version = version
         self.accepted = False
@@ -234,6 +257,8 @@ class Link:
         self.heard_at = monotonic()
         self._settings = settings
         self._on_taken = on_taken
+        self._hand_on = on_message
+        self._on_subscribed = on_subscribed
         self._monotonic = monotonic
         self._fault: LinkDown | None = None
         self._last_words = _LastWords()
@@ -254,6 +279,8 @@ class Link:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        client.on_subscribe = self._on_subscribe
         words = logging.Logger("mqtt-client", logging.ERROR)
         words.addHandler(self._last_words)
         client.enable_logger(words)
@@ -263,14 +290,23 @@ class Link:
         """Connect and send CONNECT; `pump` until `accepted`. Raises LinkDown in words for people."""
         if self._settings.tls:
             self._client.tls_set_context(_tls_context(self._settings.tls))
+        settings, limits = self._settings, _limits() if self.version == "5" else None
         try:
-            self._client.connect(self._settings.host, self._settings.broker_port, self._settings.keepalive_s)
+            self._client.connect(settings.host, settings.broker_port, settings.keepalive_s, properties=limits)
         except OSError as error:
             raise _connect_fault(error, self._settings) from error
 
     def publish(self, leaf: str, body: bytes, *, retain: bool) -> int:
         """Hand over one message with QoS 1; returns the number its acknowledgement will carry."""
         return self._client.publish(f"{self._settings.topic_prefix}/{leaf}", body, qos=1, retain=retain).mid
+
+    def subscribe(self, topics: str) -> None:
+        """Ask with QoS 1 for what is published under `topics`, what is retained first."""
+        self._client.subscribe(topics, qos=1)
+
+    def unsubscribe(self, topics: str) -> None:
+        """Ask for no more; what is on its way still arrives."""
+        self._client.unsubscribe(topics)
 
     def pump(self, wake: socket.socket, timeout_s: float) -> None:
         """Do what the sockets are ready for, waiting at most `timeout_s`. Raises LinkDown at the end."""
@@ -284,12 +320,22 @@ class Link:
         if sock in readable or timeout_s == 0.0:
             self.heard_at = self._monotonic() if sock in readable else self.heard_at
             self._client.loop_read()
+            self._refuse_excess()
         if writable:
             self._client.loop_write()
         self._client.loop_misc()
         if self._fault:
             raise self._fault
         self._sock()
+
+    def _refuse_excess(self) -> None:
+        """Keep a broker from filling the memory: paho limits neither one packet nor what waits with QoS 2."""
+        # There is no public way to see them. Both versions in the field, 2.1 and 2.2, have them.
+        packet, waiting = self._client._in_packet, self._client._in_messages  # noqa: SLF001 - as just said
+        if (length := packet["remaining_length"]) > PACKET_BYTES_MAX:
+            raise LinkDown(f"the broker sends a packet of {length} bytes; {PACKET_BYTES_MAX} are the limit")
+        if waiting:
+            raise LinkDown("the broker sends with QoS 2, which was not asked for")
 
     def _sock(self) -> Any:  # paho's own type for it is private
         sock = self._client.socket()
@@ -337,6 +383,7 @@ class Link:
             sock.close()
         # The client and these bound methods hold each other; letting go frees it at once.
         self._client.on_connect = self._client.on_disconnect = self._client.on_publish = None
+        self._client.on_message = self._client.on_subscribe = None
 
     def _on_connect(
         self,
@@ -372,6 +419,30 @@ class Link:
         self, _client: Client, _userdata: object, mid: int, reason: ReasonCode, _properties: object
     ) -> None:
         self._on_taken(mid, reason)
+
+    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # paho decodes it only here
+            return
+        self._hand_on(topic, bytes(message.payload))
+
+    def _on_subscribe(
+        self, _client: Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _properties: object
+    ) -> None:
+        for reason in reasons:
+            self._on_subscribed(reason)
+
+
+def _limits() -> Properties:
+    """Build what a broker is told of our limits (MQTT 5.0, 3.1.2.11.3 and 3.1.2.11.4).
+
+    An acknowledgement of a record stands behind at most so much of what comes from the broker.
+    """
+    limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho does not annotate it
+    limits.ReceiveMaximum = _INCOMING_MAX
+    limits.MaximumPacketSize = PACKET_BYTES_MAX
+    return limits
 
 
 def state_body(state: str, facts: dict[str, object]) -> bytes:

@@ -1,5 +1,7 @@
 """Delivery over MQTT: records leave the outbox in order, at least once, and never hold up a visit.
 
+Documents of the site come in over the same connection, and never hold up a record.
+
 One thread, `mqtt-sink`, does everything: it connects, sends, keeps its own window, saves the acknowledged
 mark. Whatever fails ends this one connection and leads to the next.
 
@@ -12,11 +14,20 @@ mark. Whatever fails ends this one connection and leads to the next.
 - A connection is given up when nothing has been heard for 1.5 x keepalive, or when an acknowledgement takes
   longer than one keepalive: a half-open TCP connection reports nothing by itself.
 - MQTT 5 is spoken first, 3.1.1 to brokers that refuse 5, hang up on it or never answer it.
+- Documents are subscribed to anew on every connection, which brings the retained ones each time. So they can
+  be left out whenever they get in the way: for a minute when more than 100 come in 10 s (unsubscribing stops
+  a flood where it starts), for ten minutes when the broker refuses the subscription, when connections break
+  as soon as they are asked for, or when they keep coming while acknowledgements do not.
 
 Topics under the prefix `hg/1/<site>/<gate>`: `ev` carries records (QoS 1, the exact bytes of the ledger, not
 retained); `state` is retained and says ready, disconnected or lost (the last will). A PUBACK is only a hint
 that the record has travelled. The centre's signed receipts will arrive on `rcpt`: `_resume` is where that
 topic is to be subscribed, and a checked receipt will move a mark of its own in the outbox.
+
+Topics of the whole site, `hg/1/<site>/doc/#`: signed documents, one retained message per kind and issuer
+(QoS 1, the text of the document and nothing else, at most 512 KiB). What follows `doc/` says nothing to the
+gate, which believes signatures only. Empty messages, which delete a retained one, mean nothing either: a
+document is replaced by a higher version.
 """
 
 import contextlib
@@ -46,7 +57,14 @@ from gate.sinks.link import (
     state_body,
     topic_prefix,
 )
-from gate.sinks.window import Backlog, Window, retry_delay_s
+from gate.sinks.window import (
+    DOCUMENTS_MAX,
+    DOCUMENTS_WITHIN_S,
+    Backlog,
+    Intake,
+    Window,
+    retry_delay_s,
+)
 
 __all__ = ["MqttSettings", "MqttSink", "SinkStatus", "TlsSettings", "topic_prefix"]
 
@@ -57,6 +75,10 @@ _ASK_AGAIN_S = 1.0
 _STABLE_AFTER_S = 10.0
 _FAREWELL_S = 0.5
 _REPEAT_LOG_S = 600.0
+_DOCUMENT_BYTES_MAX = 512 * 1024
+_FLOOD_PAUSE_S = 60.0
+_DOCUMENTS_PAUSE_S = 600.0
+_BUSY_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +107,10 @@ class MqttSink:
 
     `state` returns what goes into the retained state message beside `v` and `state`; the sink's thread calls
     it, it must return quickly, and it may fail without harm to delivery. One sink object runs once.
+
+    `on_document` gets the payload of every document, 1 byte to 512 KiB, unchecked, in the sink's thread: it
+    must return quickly, and it may fail. The same document comes again with every connection. At most 100
+    come in 10 s. Without it nothing is subscribed to.
     """
 
     def __init__(
@@ -93,12 +119,14 @@ class MqttSink:
         outbox: Outbox,
         *,
         state: Callable[[], dict[str, object]],
+        on_document: Callable[[bytes], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
         self._state = state
+        self._on_document = on_document
         self._monotonic = monotonic
         self._uniform = uniform
         self._dialect = Dialect(settings.protocol)
@@ -111,6 +139,7 @@ class MqttSink:
         # From here on everything belongs to the sink's thread; others only read single values of it.
         self._window = Window(1, 0)
         self._backlog = Backlog()
+        self._intake = Intake()
         self._waiting_since: float | None = None
         self._queue: deque[Entry] = deque()
         self._more = False
@@ -197,7 +226,14 @@ class MqttSink:
         try:
             self._look_at_outbox()
             self._version = self._dialect.choose(self._monotonic())
-            link = Link(self._settings, self._version, self._taken, self._monotonic)
+            link = Link(
+                self._settings,
+                self._version,
+                self._taken,
+                self._monotonic,
+                on_message=self._arrived,
+                on_subscribed=self._answered,
+            )
             link.open()
             self._await_acceptance(link, wake)
             self._deliver(link, wake)
@@ -230,6 +266,7 @@ class MqttSink:
         self._resume(link)
         while not self._may_leave():
             self._fill(link)
+            self._ask_for_documents(link)
             link.pump(wake, self._patience_s())
             self._look_at_outbox()
             self._settle()
@@ -285,6 +322,48 @@ class MqttSink:
         if seq is not None:
             self._nobody_listens = reason.value == NO_MATCHING_SUBSCRIBERS
         self._window.acknowledged(mid)
+
+    def _ask_for_documents(self, link: Link) -> None:
+        now = self._monotonic()
+        if self._on_document and self._intake.due(now):
+            self._intake.asked(now)
+            link.subscribe(f"{self._settings.document_prefix}#")
+
+    def _answered(self, reason: ReasonCode) -> None:
+        """Handle the SUBACK."""
+        if reason.is_failure:
+            self._pause_documents(
+                refusal("the broker refused the subscription to documents", reason).words, _DOCUMENTS_PAUSE_S
+            )
+
+    def _arrived(self, topic: str, payload: bytes) -> None:
+        """Hand a document on. Nothing that arrives may end the connection: the records need it."""
+        if self._on_document is None or not self._intake.open:
+            return
+        if not topic.startswith(self._settings.document_prefix) or not payload:
+            return
+        if not self._intake.takes(self._monotonic()):
+            self._stem()
+        elif len(payload) > _DOCUMENT_BYTES_MAX:
+            leaf = topic.removeprefix(self._settings.document_prefix)[:64]
+            self._complain(f"document {leaf!r} is larger than {_DOCUMENT_BYTES_MAX} bytes and was dropped")
+        else:
+            try:
+                self._on_document(payload)
+            except Exception as error:  # noqa: BLE001 - as above; the next connection brings it again
+                words = f"a document could not be handed on ({type(error).__name__}: {error})"
+                self._say(logging.ERROR, words, error)
+
+    def _stem(self) -> None:
+        """Stop a flood of documents where it starts; what is under way is dropped."""
+        if self._link:
+            self._link.unsubscribe(f"{self._settings.document_prefix}#")
+        words = f"more than {DOCUMENTS_MAX} documents within {DOCUMENTS_WITHIN_S:.0f} s; the rest is dropped"
+        self._pause_documents(words, _FLOOD_PAUSE_S)
+
+    def _pause_documents(self, words: str, pause_s: float) -> None:
+        self._intake.pause(self._monotonic() + pause_s)
+        self._complain(f"{words}; documents are asked for again in {pause_s:.0f} s")
 
     def _look_at_outbox(self) -> None:
         """Learn how far the outbox reaches, if anything is new."""
@@ -342,6 +421,8 @@ class MqttSink:
         now = self._monotonic()
         oldest = self._window.oldest_at()
         if oldest is not None and now - oldest > self._settings.keepalive_s:
+            if self._intake.open and link.silent_s() < _BUSY_S:
+                self._pause_documents("documents may be holding up acknowledgements", _DOCUMENTS_PAUSE_S)
             raise LinkDown(f"no acknowledgement for {now - oldest:.0f} s; the connection is given up")
         if link.silent_s() > link.silence_allowed_s():
             raise LinkDown(f"the broker is silent for {link.silent_s():.0f} s; the connection is given up")
@@ -385,6 +466,8 @@ class MqttSink:
         if fault.wrong_version:
             self._dialect.refused(self._version, now)
         self._complain(fault.words)
+        if self._intake.ended(now):
+            self._pause_documents("connections break when documents are asked for", _DOCUMENTS_PAUSE_S)
         until = now + retry_delay_s(self._failures, lasting=fault.lasting, uniform=self._uniform)
         self._failures += 1
         while self._stop_at is None and (left_s := until - self._monotonic()) > 0:

@@ -1,13 +1,20 @@
 """The arithmetic of delivery: what is under way, how far all is taken, how old the rest is, when to retry.
 
+And of the documents that come the other way: when to ask for them, how many to take.
+
 Pure: no clock, no socket, no thread. Sequence numbers rise, but may have holes; a mark of n says that every
 record up to and including n is done. Instants are seconds of one monotonic clock.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 
 RETRY_CAP_S = 60.0
+DOCUMENTS_MAX = 100
+DOCUMENTS_WITHIN_S = 10.0
+_EARLY_S = 5.0
+_EARLY_ENDS_MAX = 2
 _FIRST_RETRY_S = 2.0
 _MARKS_MAX = 1024
 
@@ -91,6 +98,59 @@ class Backlog:
     def waiting_since(self) -> float | None:
         """Return when the oldest waiting record was first seen; None when nothing waits."""
         return self._marks[0][1] if self._marks else None
+
+
+class Intake:
+    """When to subscribe to documents, and how many of them to take: the connection is there for the records.
+
+    `open` tells whether messages are expected. Whoever pauses it loses nothing: the next subscription brings
+    all retained documents again.
+    """
+
+    def __init__(self) -> None:
+        self._asked_at: float | None = None
+        self._not_before = -math.inf
+        self._early_ends = 0
+        self._counted_from = -math.inf
+        self._count = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether this connection has asked for documents."""
+        return self._asked_at is not None
+
+    def due(self, now: float) -> bool:
+        """Tell whether it is time to subscribe."""
+        return not self.open and now >= self._not_before
+
+    def asked(self, now: float) -> None:
+        """Note a subscription."""
+        self._asked_at = now
+
+    def pause(self, until: float) -> None:
+        """Note that nothing is wanted before that instant."""
+        self._asked_at = None
+        self._not_before = until
+
+    def takes(self, now: float) -> bool:
+        """Count one message, and tell whether it is within the 100 that are taken in 10 s."""
+        if now - self._counted_from >= DOCUMENTS_WITHIN_S:
+            self._counted_from, self._count = now, 0
+        self._count += 1
+        return self._count <= DOCUMENTS_MAX
+
+    def ended(self, now: float) -> bool:
+        """Note the end of a connection, and tell whether asking for documents seems to be what ends them.
+
+        Some brokers hang up on a forbidden subscription instead of refusing it, and a retained message may be
+        more than the client library can read: the second connection in a row that ends within 5 s counts.
+        """
+        if self._asked_at is None:
+            return False
+        early = now - self._asked_at < _EARLY_S
+        self._early_ends = self._early_ends + 1 if early else 0
+        self._asked_at = None
+        return self._early_ends >= _EARLY_ENDS_MAX
 
 
 def retry_delay_s(failures: int, *, lasting: bool, uniform: Callable[[float, float], float]) -> float:

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 from gate.app.application import Application, World
-from gate.config import load_config, load_policy, load_trust
+from gate.config import load_config, load_policy
 from gate.core.effects import Effect, Record, Unlock
 from gate.core.inputs import Input
 from gate.core.moment import Moment
+from gate.trust_files import load_trust
 
 
 def main(config_path: str, unlocked_path: str) -> None:

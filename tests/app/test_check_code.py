@@ -12,21 +12,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import gate.core.codes as codes
 from gate.cli.check_code import check_code
-from gate.core.codes import dcc
-from gate.core.codes.model import Format
 
 CASES = Path(__file__).parents[1] / "data/codes/dcc"
 NAMES = [case["file"] for case in json.loads((CASES / "manifest.json").read_text("utf-8"))["cases"]]
 STAGES = ["prefix", "base45", "zlib", "cbor", "schema", "signature", "key_usage", "time"]
-
-
-@pytest.fixture(autouse=True)
-def _dcc_is_a_known_format(monkeypatch: pytest.MonkeyPatch) -> None:
-    if all(known.format is not Format.DCC for known in codes.FORMATS):
-        known = codes.CodeFormat(Format.DCC, dcc.PREFIX, dcc.verify)
-        monkeypatch.setattr(codes, "FORMATS", (*codes.FORMATS, known))
 
 
 def line_of(name: str) -> dict[str, Any]:

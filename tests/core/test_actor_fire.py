@@ -37,7 +37,8 @@ FIRE = {
         arrives      | welcome; measure
         36.50        |
         fire         | OPEN; evacuate;
-                     | undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing; interrupted;
+                     | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                     | TR-1:registration_missing; interrupted;
                      | fire on; mode evacuating; evacuate
         turns        |
         fire over    | LOCK; fire 1; mode serving; idle
@@ -47,7 +48,8 @@ FIRE = {
         arrives      | welcome; measure
         38.00        | please_wait_retest wait_s=3
         fire         | OPEN; evacuate;
-                     | undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing; interrupted;
+                     | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                     | TR-1:registration_missing; interrupted;
                      | fire on; mode evacuating; evacuate
     """,
     "while looking for a mask": """
@@ -60,7 +62,8 @@ FIRE = {
     "with the person on duty": """
         arrives      | welcome; measure
         36.50        |
-        wait 12      | referred TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing; see_staff
+        wait 12      | referred TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                     | TR-1:registration_missing; see_staff
         fire         | OPEN; evacuate; interrupted; fire on; mode evacuating; evacuate
     """,
     "let in": """
@@ -115,12 +118,15 @@ FIRE = {
         36.50         |
         disk fills up |
         fire          | OPEN; evacuate;
-                      | undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing!; evacuate
+                      | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                      | TR-1:registration_missing!; evacuate
         turns         |
-        wait 10       | late undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing!;
+        wait 10       | late undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                      | TR-1:registration_missing!;
                       | evacuate
         disk has room |
-        wait 10       | late undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing;
+        wait 10       | late undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                      | TR-1:registration_missing;
                       | late interrupted; late fire on; late mode evacuating
         fire over     | LOCK; fire 1; mode serving; idle
     """,

@@ -15,13 +15,15 @@ LEAVING = {
         arrives      | welcome; measure
         36.50        |
         leaves       |
-        wait 1       | undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing; left; idle
+        wait 1       | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                     | TR-1:registration_missing; left; idle
     """,
     "before the second measurement, on record": """
         arrives      | welcome; measure
         38.00        | please_wait_retest wait_s=3
         leaves       |
-        wait 1       | undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing; left; idle
+        wait 1       | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                     | TR-1:registration_missing; left; idle
     """,
     "while looking for a mask": """
         arrives      | welcome; measure
@@ -41,7 +43,7 @@ LEAVING = {
         arrives      | welcome; measure
         mask on      |
         36.50        |
-        wait 12      | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12      | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
         leaves       |
         wait 1       | left; idle
     """,
@@ -68,7 +70,8 @@ RETURNING = {
         36.50        |
         leaves       |
         wait 0.9     |
-        arrives      | undecided TR-1:code_missing TR-1:registration_missing; left; welcome; measure
+        arrives      | undecided TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; left;
+                     | welcome; measure
         shows green  |
         36.50        |
         mask on      | authorised; UNLOCK; pass_please
@@ -77,7 +80,8 @@ RETURNING = {
         arrives      | welcome; measure
         36.50        |
         leaves       |
-        wait 1       | undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing; left; idle
+        wait 1       | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                     | TR-1:registration_missing; left; idle
         arrives      | welcome; measure
         mask on      |
         shows green  |
@@ -100,7 +104,7 @@ AWAY = {
         arrives        | welcome; measure
         mask on        |
         36.50          |
-        wait 12        | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12        | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
         leaves         |
         staff confirms |
         wait 1         | left; idle
@@ -110,7 +114,8 @@ AWAY = {
         36.50        |
         wait 11.5    |
         leaves       |
-        wait 1       | undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing; left; idle
+        wait 1       | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                     | TR-1:registration_missing; left; idle
     """,
     "a code that stays behind is nobody's": """
         arrives      | welcome; measure
@@ -258,7 +263,8 @@ FORCING = {
         arrives      | welcome; measure
         36.50        |
         turns        | passage forced;
-                     | undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing; forced;
+                     | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                     | TR-1:registration_missing; forced;
                      | forced
     """,
     "refused": """
@@ -270,7 +276,8 @@ FORCING = {
         arrives      | welcome; measure
         38.00        | please_wait_retest wait_s=3
         turns        | passage forced;
-                     | undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing; forced;
+                     | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                     | TR-1:registration_missing; forced;
                      | forced
     """,
     "while looking for a mask": """
@@ -282,7 +289,7 @@ FORCING = {
         arrives      | welcome; measure
         mask on      |
         36.50        |
-        wait 12      | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12      | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
         turns        | forced; forced
     """,
     "too late": """
@@ -355,14 +362,17 @@ SIGHT = {
         36.50          |
         mask on        |
         3 inputs lost  | inbox_overflowed: 3 inputs lost;
-                       | undecided TR-1:code_missing TR-1:registration_missing; interrupted; idle
+                       | undecided TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing;
+                       | interrupted; idle
         shows green    | welcome; measure
     """,
     "the presence sensor fails: the same": """
         arrives        | welcome; measure
         36.50          |
         mask on        |
-        presence fails | presence failed; undecided TR-1:code_missing TR-1:registration_missing; interrupted;
+        presence fails | presence failed;
+                       | undecided TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing;
+                       | interrupted;
                        | idle; mode degraded; idle, see staff
     """,
 }

@@ -6,7 +6,7 @@ import pytest
 from gatebox import RUN, SITE, TRUST, Box, play, scenarios
 
 from gate.config import load_policy
-from gate.core import events
+from gate.core import events, unwritten
 from gate.core.actor import GateActor
 from gate.core.effects import Lock
 from gate.core.events import Kind
@@ -41,14 +41,15 @@ CLOSED = {
         camera fails  | camera failed!; LOCK; out of order
         disk has room |
         wait 10       | late camera failed; late mode degraded;
-                      | late undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing;
+                      | late undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                      | TR-1:registration_missing;
                       | late interrupted; late mode fault; mode degraded; idle, see staff
     """,
     "with the person on duty": """
         arrives        | welcome; measure
         36.50          |
         mask on        |
-        wait 12        | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12        | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
         disk fills up  |
         staff confirms | authorised!; LOCK; out of order
         disk has room  |
@@ -81,10 +82,12 @@ CLOSED = {
         36.50         |
         disk fills up |
         leaves        |
-        wait 1        | undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing!; LOCK;
+        wait 1        | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                      | TR-1:registration_missing!; LOCK;
                       | out of order
         disk has room |
-        wait 10       | late undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing;
+        wait 10       | late undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                      | TR-1:registration_missing;
                       | late left; late mode fault; mode serving; idle
     """,
     "on a refusal": """
@@ -146,7 +149,7 @@ OPEN = {
         36.50          |
         mask on        |
         disk fills up  |
-        wait 12        | referred TR-1:code_missing TR-1:registration_missing!; see_staff
+        wait 12        | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing!; see_staff
         staff confirms | authorised!; UNLOCK; pass_please
         turns          | passed!; LOCK; out of order; out of order
     """,
@@ -220,13 +223,17 @@ STOPPING = {
     "measured": """
         arrives      | welcome; measure
         36.50        |
-        stops        | LOCK; undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing;
+        stops        | LOCK;
+                     | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                     | TR-1:registration_missing;
                      | interrupted; stopped; closed
     """,
     "resting before the second measurement": """
         arrives      | welcome; measure
         38.00        | please_wait_retest wait_s=3
-        stops        | LOCK; undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing;
+        stops        | LOCK;
+                     | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                     | TR-1:registration_missing;
                      | interrupted; stopped; closed
     """,
     "while looking for a mask": """
@@ -238,7 +245,8 @@ STOPPING = {
     "with the person on duty": """
         arrives      | welcome; measure
         36.50        |
-        wait 12      | referred TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing; see_staff
+        wait 12      | referred TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                     | TR-1:registration_missing; see_staff
         stops        | LOCK; interrupted; stopped; closed
     """,
     "let in": """
@@ -257,7 +265,9 @@ STOPPING = {
         arrives       | welcome; measure
         36.50         |
         disk fills up |
-        stops         | LOCK; undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing!;
+        stops         | LOCK;
+                      | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                      | TR-1:registration_missing!;
                       | LOCK; out of order
     """,
     "records wait, and the ledger works again": """

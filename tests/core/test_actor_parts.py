@@ -20,7 +20,8 @@ THERMOMETER = {
         arrives      | welcome; measure
         mask on      |
         wait 12      | thermometer failed; mode degraded;
-                     | referred TR-1:code_missing CH-1:temperature_unmeasurable TR-1:registration_missing;
+                     | referred TR-1:code_missing TR-1:travel_unknown CH-1:temperature_unmeasurable
+                     | TR-1:registration_missing;
                      | see_staff
     """,
     "cannot measure this visitor": """
@@ -153,7 +154,7 @@ AGEING = {
         mask on        |
         wait 7         | measure
         36.60          |
-        wait 12        | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12        | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
         staff confirms | authorised; UNLOCK; pass_please
     """,
     "a raised new measurement is measured again": """
@@ -203,7 +204,7 @@ CLOCK = {
         arrives        | welcome; measure
         mask on        |
         36.50          |
-        shows green    | referred TR-1:clock_untrusted TR-1:registration_missing; see_staff
+        shows green    | referred TR-1:clock_untrusted TR-1:travel_unknown TR-1:registration_missing; clock_untrusted
         staff confirms | authorised; UNLOCK; pass_please
         turns          | passed; LOCK; idle
     """,
@@ -215,7 +216,7 @@ CAMERA = {
         arrives        | welcome; measure
         mask on        |
         36.50          |
-        wait 12        | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12        | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
         staff confirms | authorised; UNLOCK; pass_please
         turns          | passed; LOCK; idle, see staff
         camera works   | camera recovered; mode serving; idle
@@ -254,7 +255,8 @@ TURNSTILE = {
         arrives         | welcome; measure
         36.50           |
         turnstile fails | turnstile failed;
-                        | undecided TR-1:code_missing TR-1:mask_unknown TR-1:registration_missing;
+                        | undecided TR-1:code_missing TR-1:travel_unknown TR-1:mask_unknown
+                        | TR-1:registration_missing;
                         | interrupted; mode fault; out of order
         mask on         |
         shows green     |
@@ -263,7 +265,7 @@ TURNSTILE = {
         arrives         | welcome; measure
         36.50           |
         mask on         |
-        wait 12         | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12         | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
         turnstile fails | turnstile failed; interrupted; mode fault; out of order
         staff confirms  |
     """,

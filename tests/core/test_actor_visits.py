@@ -74,7 +74,7 @@ TEMPERATURE = {
         shows green    |
         37.20 +-0.10   | please_wait_retest wait_s=3
         wait 3         | measuring_again; measure
-        37.30 +-0.10   | referred CH-1:temperature_uncertain; see_staff
+        37.30 +-0.10   | referred CH-1:temperature_uncertain; measured_by_staff
         staff confirms | authorised; UNLOCK; pass_please
         turns          | passed; LOCK; idle
     """,
@@ -93,7 +93,7 @@ TEMPERATURE = {
         38.00        | please_wait_retest wait_s=3
         wait 3       | measuring_again; measure
         36.50        |
-        wait 12      | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12      | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
         wait 120     | left; idle
     """,
 }
@@ -185,8 +185,8 @@ CODES = {
         arrives      | welcome; measure
         mask on      |
         36.50        |
-        shows early  | refused_code_not_valid
-        wait 15      | refused TR-1:not_yet_valid; refused_code_not_valid
+        shows early  | refused_code_not_yet_valid
+        wait 15      | refused TR-1:not_yet_valid; refused_code_not_yet_valid
     """,
     "an expired code and no mask: one after the other is put right": """
         arrives       | welcome; measure
@@ -228,7 +228,8 @@ CODES = {
         mask on        |
         36.50          |
         shows foreign  |
-        wait 12        | referred TR-1:not_checkable TR-1:registration_missing; code_cannot_verify
+        wait 12        | referred TR-1:not_checkable TR-1:travel_unknown TR-1:registration_missing;
+                       | code_cannot_verify
         staff confirms | authorised; UNLOCK; pass_please
         turns          | passed; LOCK; idle
     """,
@@ -236,25 +237,27 @@ CODES = {
         arrives        | welcome; measure
         mask on        |
         36.50          |
-        shows stranger | referred TR-1:unknown_issuer TR-1:registration_missing; see_staff
+        shows stranger | referred TR-1:unknown_issuer TR-1:travel_unknown TR-1:registration_missing;
+                       | code_cannot_verify
     """,
     "a pass for another hall": """
         arrives         | welcome; measure
         mask on         |
         36.50           |
-        shows elsewhere | referred TR-1:wrong_site TR-1:registration_missing; see_staff
+        shows elsewhere | referred TR-1:wrong_site TR-1:travel_unknown TR-1:registration_missing; wrong_site
     """,
     "a staff pass from somebody who may not issue it": """
         arrives         | welcome; measure
         mask on         |
         36.50           |
-        shows staffpass | referred TR-1:wrong_purpose TR-1:registration_missing; see_staff
+        shows staffpass | referred TR-1:wrong_purpose TR-1:travel_unknown TR-1:registration_missing;
+                        | code_cannot_verify
     """,
     "registration incomplete": """
         arrives            | welcome; measure
         mask on            |
         36.50              |
-        shows unregistered | referred TR-1:registration_missing; see_staff
+        shows unregistered | referred TR-1:registration_missing; registration_missing
         staff confirms     | authorised; UNLOCK; pass_please
     """,
     "a piece of a split code, then the whole": """
@@ -310,7 +313,7 @@ ATTENDANT = {
         arrives        | welcome; measure
         mask on        |
         36.50          |
-        wait 12        | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12        | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
         staff confirms | authorised; UNLOCK; pass_please
         turns          | passed; LOCK; idle
     """,
@@ -329,7 +332,7 @@ ATTENDANT = {
         wait 14        |
         mask on        | measure
         36.50          |
-        wait 12        | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12        | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
         staff confirms | authorised; UNLOCK; pass_please
     """,
     "nobody vouches for a fever": """
@@ -351,7 +354,7 @@ ATTENDANT = {
         arrives       | welcome; measure
         mask on       |
         36.50         |
-        wait 12       | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12       | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
         staff refuses | refused CH-6:refused_by_attendant; refused_by_attendant
         wait 5        | left; idle
     """,
@@ -389,7 +392,7 @@ ATTENDANT = {
         arrives      | welcome; measure
         mask on      |
         36.50        |
-        wait 12      | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12      | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
         wait 119.9   |
         wait 0.1     | left; idle
     """,
@@ -397,7 +400,7 @@ ATTENDANT = {
         staff confirms | welcome; measure
         36.50          |
         mask on        |
-        wait 12        | referred TR-1:code_missing TR-1:registration_missing; see_staff
+        wait 12        | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
     """,
     "nobody there to refuse": """
         staff refuses |

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cbor2
 import pytest
@@ -26,7 +26,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from gate.core.codes import base45
+from gate.core.codes import base45, dcc
+from gate.core.codes.business_rules import BusinessRule
 from gate.core.codes.cose import sig_structure
 from gate.core.codes.dcc import INFLATED_BYTES_MAX, PREFIX, verify
 from gate.core.codes.dcc_keys import DCC_KINDS, DocumentSigner, read_signer
@@ -1100,3 +1101,45 @@ def test_any_bytes_are_a_certificate_or_refused(data: bytes) -> None:
             read_signer(raw)
         except ValueError as error:
             assert str(error)
+
+
+# Business rules
+
+
+def with_rules(*logic: object, **value_sets: object) -> Trust:
+    rules = tuple(BusinessRule(f"GR-XX-{number:04}", rule) for number, rule in enumerate(logic))
+    return replace(TRUST, rules=rules, value_sets=value_sets)
+
+
+DOSES: Final = {">=": [{"var": "payload.v.0.dn"}, {"var": "payload.v.0.sd"}]}
+
+
+def test_a_certificate_is_green_only_by_rules() -> None:
+    assert judged(issued()).result.status is Status.UNKNOWN
+    result = judged(issued(), with_rules(DOSES)).result
+    assert (result.reason, result.status) == (Reason.OK, Status.GREEN)
+
+
+def test_one_rule_that_is_not_met_is_enough() -> None:
+    code = issued(payload_of(dn=1, sd=2))
+    result = judged(code, with_rules(True, DOSES)).result
+    assert (result.reason, result.status) == (Reason.RULES_NOT_MET, Status.UNKNOWN)
+    assert result.authenticity is Authenticity.VERIFIED
+
+
+def test_rules_see_the_value_sets() -> None:
+    rule = {"in": [{"var": "payload.v.0.mp"}, {"var": "external.valueSets.vaccines"}]}
+    known = VACCINATION["mp"]
+    assert judged(issued(), with_rules(rule, vaccines=[known])).result.status is Status.GREEN
+    assert judged(issued(), with_rules(rule, vaccines=["other"])).result.reason is Reason.RULES_NOT_MET
+
+
+def test_rules_are_asked_last_and_only_of_what_is_genuine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dcc, "unmet", lambda *_, **__: pytest.fail("asked"))
+    assert reason_of(issued(), replace(with_rules(False), signers=())) is Reason.UNKNOWN_ISSUER
+    assert reason_of(issued(), with_rules(False), replace(AT, clock_trusted=False)) is Reason.CLOCK_UNTRUSTED
+
+
+def test_what_has_expired_has_expired_whatever_the_rules_say() -> None:
+    late = replace(AT, now_ms=AT.now_ms + 10**12)
+    assert reason_of(issued(), with_rules(False), late) is Reason.EXPIRED

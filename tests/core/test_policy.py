@@ -4,14 +4,22 @@ from dataclasses import fields, replace
 
 import pytest
 
-from gate.config import load_policy
+from gate.config import load_policy, policy_names
+from gate.core.evidence import Person
 from gate.core.policy import (
     GRAVITY,
     STRICTNESS,
+    AppointmentRequirement,
     Decision,
     Disposition,
     FeverBand,
     Finding,
+    HoursRequirement,
+    IdRequirement,
+    LabTestRequirement,
+    PassRequirement,
+    ResidentsRequirement,
+    StaffRequirement,
     TemperatureRequirement,
     Timing,
     Verdict,
@@ -42,8 +50,24 @@ def test_bands_that_answer_every_temperature(limits: tuple[int | None, ...]) -> 
     ],
 )
 def test_the_last_band_and_no_other_is_without_limit(limits: tuple[int | None, ...]) -> None:
-    with pytest.raises(ValueError, match="the last must have none"):
+    with pytest.raises(ValueError, match="the last must take everything"):
         bands(*limits)
+
+
+def test_the_last_band_is_for_people_with_symptoms_too() -> None:
+    with pytest.raises(ValueError, match="the last must take everything"):
+        TemperatureRequirement("R-1", 3730, (FeverBand("R-1", CLINIC, None, symptom_free=True),))
+
+
+@pytest.mark.parametrize(("opens", "closes"), [(0, 1440), (510, 511)])
+def test_hours_that_are(opens: int, closes: int) -> None:
+    assert HoursRequirement("R-1", opens, closes).closes_min == closes
+
+
+@pytest.mark.parametrize(("opens", "closes"), [(510, 510), (1050, 510)])
+def test_hours_that_never_are(opens: int, closes: int) -> None:
+    with pytest.raises(ValueError, match="must be later than opens_min"):
+        HoursRequirement("R-1", opens, closes)
 
 
 @pytest.mark.parametrize("limits", [(3750, 3750, None), (3800, 3750, None), (3729, None), (3700, 3800, None)])
@@ -81,13 +105,27 @@ def test_any_changed_field_changes_the_hash() -> None:
     policy = load_policy("county-hall")
     others = {
         "name": "other",
-        "version": 2,
+        "version": policy.version + 1,
         "title_zh": "别的",
         "title_en": "Other",
         "code": replace(policy.code, required=False),
         "temperature": replace(policy.temperature, abnormal_cc=3720),
         "mask": replace(policy.mask, required=False),
         "registration": replace(policy.registration, fields=("name",)),
+        "travel": replace(policy.travel, required=False),
+        "risk_area": replace(policy.risk_area, enters_tested=False),
+        "symptoms": replace(policy.symptoms, rule="X-1"),
+        "occupancy": replace(policy.occupancy, people_max=99),
+        "test": LabTestRequirement("X-1", 48, (Person.RESIDENT,)),
+        "staff": StaffRequirement("X-1"),
+        "id_check": IdRequirement("X-1"),
+        "appointment": AppointmentRequirement("X-1"),
+        "residents": ResidentsRequirement("X-1"),
+        "household_pass": PassRequirement("X-1"),
+        "hours": HoursRequirement("X-1", 1, 2),
+        "tasks": policy.tasks[1:],
+        "suspension_rule": "X-1",
+        "utc_offset_min": 0,
         "attendant_rule": "X-1",
         "refusal_rule": "X-1",
         "on_ledger_failure": "open",
@@ -100,9 +138,18 @@ def test_any_changed_field_changes_the_hash() -> None:
 
 def test_the_hashes_of_the_plans_that_come_with_the_gate() -> None:
     """They stand in every record: a plan that changes gets a new version as well."""
-    assert {name: policy_hash(load_policy(name))[:16] for name in ("county-hall", "township-routine")} == {
-        "county-hall": "59f1b128c3deb342",
-        "township-routine": "348978cbeb941d74",
+    assert {name: policy_hash(load_policy(name))[:12] for name in policy_names()} == {
+        "appointment-hall": "2dd611b8e665",
+        "bureau": "d79090fb426d",
+        "checkpoint": "320487ffa5d7",
+        "clinic": "7afe42ea0ff3",
+        "county-hall": "2c3a28375d07",
+        "county-office": "81f849265d63",
+        "grid": "beaf66bf8e37",
+        "sealed-area": "aad3bc638f0b",
+        "service-bureau": "e37a951db25c",
+        "township-hall": "638653a733b5",
+        "township-routine": "2aff210b7dc5",
     }
 
 

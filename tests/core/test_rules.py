@@ -1,12 +1,12 @@
 """The rules at their edges, and `decide` over everything that evidence can be."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate.config import load_policy
+from gate.config import load_policy, policy_names
 from gate.core.codes.model import (
     REGISTRATION_FIELDS,
     Authenticity,
@@ -14,17 +14,59 @@ from gate.core.codes.model import (
     Credential,
     Format,
     Freshness,
+    LabTest,
     Reason,
     Status,
+    Travel,
 )
-from gate.core.evidence import AttendantWord, Evidence, MaskStatus, Measurement, Reading, Unmeasured
-from gate.core.policy import GRAVITY, STRICTNESS, Disposition, FeverBand, Finding, Policy, Verdict
-from gate.core.rules import CODE_CURABLE, CODE_REFUSALS, RULES, attendant, decide, health_code, mask
+from gate.core.evidence import (
+    Appointment,
+    AttendantWord,
+    Direction,
+    Evidence,
+    HandCheck,
+    HouseholdPass,
+    MaskStatus,
+    Measurement,
+    Origin,
+    Person,
+    Reading,
+    Symptom,
+    Unmeasured,
+)
+from gate.core.policy import (
+    GRAVITY,
+    STRICTNESS,
+    Disposition,
+    FeverBand,
+    Finding,
+    Policy,
+    Verdict,
+)
+from gate.core.rules import (
+    CODE_CURABLE,
+    CODE_REFUSALS,
+    RULES,
+    appointment,
+    attendant,
+    decide,
+    health_code,
+    household_pass,
+    id_check,
+    lab_test,
+    mask,
+    residents,
+    revocations,
+    staff_round,
+    symptoms,
+    travel,
+)
 from gate.core.rules import registration as registration_rule
 from gate.core.rules import temperature as temperature_rule
 
-PLAN = load_policy("county-hall")
-TOWNSHIP = load_policy("township-routine")
+PLANS = {name: load_policy(name) for name in policy_names()}
+PLAN, TOWNSHIP = PLANS["county-hall"], PLANS["township-routine"]
+SEALED, BUREAU, BOOKED = PLANS["sealed-area"], PLANS["service-bureau"], PLANS["appointment-hall"]
 SHA = "0" * 64
 ADMIT, RETEST, REFER, REFUSE = Verdict
 HOME, CALL_120 = Disposition.OBSERVE_AT_HOME, Disposition.ISOLATE_AND_CALL_120
@@ -46,12 +88,21 @@ def degrees(value_cc: int, half_cc: int = 0) -> Reading:
 
 GREEN = code()
 NORMAL = Evidence(
-    (degrees(3650),), GREEN, mask=MaskStatus.WORN, registered=frozenset({"name", "phone", "signature"})
+    (degrees(3650),),
+    GREEN,
+    mask=MaskStatus.WORN,
+    registered=frozenset({"name", "phone", "signature"}),
+    travel=Travel.CLEAR,
 )
+BY_HAND = frozenset(HandCheck)
 
 
-def temperature(*measurements: Measurement, word: AttendantWord = AttendantWord.NONE) -> Finding | None:
-    return temperature_rule(PLAN, Evidence(measurements, attendant=word))
+def temperature(
+    *measurements: Measurement,
+    word: AttendantWord = AttendantWord.NONE,
+    by_hand: frozenset[HandCheck] = frozenset(),
+) -> Finding | None:
+    return temperature_rule(PLAN, Evidence(measurements, attendant=word, by_hand=by_hand))
 
 
 # --- temperature
@@ -94,8 +145,9 @@ def test_the_whole_interval_counts_the_first_time(value_cc: int, half_cc: int, v
         (degrees(3709, 20), Finding("CH-1", ADMIT, "temperature_normal")),
         (degrees(3710, 20), Finding("CH-1", REFER, "temperature_uncertain")),
         (degrees(3749, 20), Finding("CH-1", REFER, "temperature_uncertain")),
-        (degrees(3750, 20), Finding("CH-1", REFUSE, "temperature_fever", HOME)),
-        (degrees(3751, 20), Finding("CH-2", REFUSE, "temperature_fever", CALL_120)),
+        (degrees(3740, 10), Finding("CH-1", REFUSE, "temperature_fever", HOME)),
+        (degrees(3741, 10), Finding("CH-2", REFUSE, "temperature_fever", CALL_120)),
+        (degrees(3750, 20), Finding("CH-2", REFUSE, "temperature_fever", CALL_120)),
         (Unmeasured("timeout"), Finding("CH-1", REFER, "temperature_unmeasurable")),
     ],
 )
@@ -137,10 +189,16 @@ def test_cannot_measure_is_never_normal() -> None:
 @pytest.mark.parametrize(
     "measurements", [(Unmeasured("x"),), (degrees(3730), Unmeasured("x")), (degrees(3730), degrees(3730, 1))]
 )
-def test_the_person_on_duty_vouches_for_what_cannot_be_measured(
+def test_the_person_on_duty_takes_the_place_of_the_thermometer_by_measuring(
     measurements: tuple[Measurement, ...],
 ) -> None:
-    assert temperature(*measurements, word=CONFIRMED) == Finding("AL-3", ADMIT, "temperature_by_attendant")
+    by_hand = Finding("AL-3", ADMIT, "temperature_by_attendant")
+    assert temperature(*measurements, word=CONFIRMED, by_hand=BY_HAND) == by_hand
+    others = BY_HAND - {HandCheck.TEMPERATURE}
+    for word, hands in ((CONFIRMED, others), (CONFIRMED, frozenset()), (AttendantWord.NONE, BY_HAND)):
+        found = temperature(*measurements, word=word, by_hand=hands)
+        assert found is not None
+        assert (found.rule, found.verdict) == ("CH-1", REFER)
 
 
 @pytest.mark.parametrize("word", AttendantWord)
@@ -151,7 +209,7 @@ def test_the_person_on_duty_vouches_for_what_cannot_be_measured(
 def test_nobody_vouches_for_a_measurement_not_made_or_a_fever(
     measurements: tuple[Measurement, ...], verdict: Verdict, word: AttendantWord
 ) -> None:
-    found = temperature(*measurements, word=word)
+    found = temperature(*measurements, word=word, by_hand=BY_HAND)
     assert found is not None
     assert found.verdict is verdict
 
@@ -179,7 +237,12 @@ def test_every_reason_against_a_code(reason: Reason) -> None:
     evidence = Evidence(code=code(reason))
     found = health_code(PLAN, evidence)
     vouched = health_code(PLAN, replace(evidence, attendant=CONFIRMED))
-    if reason in {Reason.BAD_SIGNATURE, Reason.STATUS_YELLOW, Reason.STATUS_RED}:
+    if reason in {
+        Reason.BAD_SIGNATURE,
+        Reason.REVOKED,
+        Reason.STATUS_YELLOW,
+        Reason.STATUS_RED,
+    }:
         assert found == vouched == Finding("TR-1", REFUSE, reason)
     elif reason in {Reason.EXPIRED, Reason.NOT_YET_VALID}:
         assert found == Finding("TR-1", REFUSE, reason, curable=True)
@@ -248,18 +311,18 @@ def test_a_plan_without_masks(status: MaskStatus) -> None:
 
 
 @pytest.mark.parametrize(
-    ("registered", "word", "expected"),
+    ("registered", "by_hand", "expected"),
     [
-        ({"name", "phone"}, AttendantWord.NONE, Finding("TR-1", ADMIT, "registration_complete")),
-        ({"name", "phone", "residence"}, AttendantWord.NONE, Finding("TR-1", ADMIT, "registration_complete")),
-        ({"name"}, AttendantWord.NONE, Finding("TR-1", REFER, "registration_missing")),
-        (set(), AttendantWord.NONE, Finding("TR-1", REFER, "registration_missing")),
-        (set(), CONFIRMED, Finding("AL-3", ADMIT, "registration_by_attendant")),
+        ({"name", "phone"}, set(), Finding("TR-1", ADMIT, "registration_complete")),
+        ({"name", "phone", "residence"}, BY_HAND, Finding("TR-1", ADMIT, "registration_complete")),
+        ({"name"}, set(), Finding("TR-1", REFER, "registration_missing")),
+        (set(), BY_HAND - {HandCheck.REGISTRATION}, Finding("TR-1", REFER, "registration_missing")),
+        (set(), {HandCheck.REGISTRATION}, Finding("AL-3", ADMIT, "registration_by_attendant")),
     ],
 )
-def test_registration(registered: set[str], word: AttendantWord, expected: Finding) -> None:
-    found = registration_rule(PLAN, Evidence(registered=frozenset(registered), attendant=word))
-    assert found == expected
+def test_registration(registered: set[str], by_hand: set[HandCheck], expected: Finding) -> None:
+    evidence = Evidence(registered=frozenset(registered), by_hand=frozenset(by_hand), attendant=CONFIRMED)
+    assert registration_rule(PLAN, evidence) == expected
 
 
 def test_a_plan_without_registration() -> None:
@@ -275,6 +338,124 @@ def test_the_person_on_duty_refuses() -> None:
     assert decide(PLAN, SHA, replace(NORMAL, attendant=REFUSED)).verdict is REFUSE
 
 
+# --- who, which way, when (the edges of these are in the tables of the plans)
+
+
+@pytest.mark.parametrize(
+    ("id_checked", "by_hand", "verdict"),
+    [
+        (True, set(), ADMIT),
+        (None, {HandCheck.IDENTITY}, ADMIT),
+        (None, BY_HAND - {HandCheck.IDENTITY}, REFER),
+        (False, {HandCheck.IDENTITY}, REFER),  # looked at, and not that person's
+    ],
+)
+def test_an_identity_card_looked_at(
+    id_checked: bool | None, by_hand: set[HandCheck], verdict: Verdict
+) -> None:
+    evidence = Evidence(id_checked=id_checked, by_hand=frozenset(by_hand), attendant=CONFIRMED)
+    found = id_check(BOOKED, evidence)
+    assert found is not None
+    assert found.verdict is verdict
+    assert id_check(BOOKED, replace(evidence, direction=Direction.OUT)) is None
+    assert id_check(BOOKED, replace(evidence, person=Person.STAFF)) is None
+    assert id_check(PLAN, evidence) is None
+
+
+def test_a_stranger_can_go_on_when_the_person_on_duty_agrees() -> None:
+    assert residents(SEALED, Evidence()) == Finding("SA-2", REFUSE, "not_resident", curable=True)
+    shown = replace(NORMAL, attendant=CONFIRMED, registered=frozenset({"name", "id_number"}), by_hand=BY_HAND)
+    for status in Travel:
+        found = residents(SEALED, replace(shown, travel=status))
+        granted = status in {Travel.CLEAR, Travel.DECLARED}
+        expected = (ADMIT, "exception_granted") if granted else (REFUSE, "exception_incomplete")
+        assert found is not None
+        assert (found.verdict, found.reason) == expected
+
+
+def test_an_appointment_that_a_list_out_of_its_time_may_have_missed() -> None:
+    unknown = Evidence(stale=frozenset({"appointments"}))
+    assert appointment(BOOKED, unknown) == Finding("AH-1", REFER, "appointment_unverified")
+    vouched = Finding("AL-3", ADMIT, "appointment_by_attendant")
+    assert appointment(BOOKED, replace(unknown, attendant=CONFIRMED)) == vouched
+    others = replace(unknown, stale=frozenset({"residents", "revocations"}))
+    assert appointment(BOOKED, others) == Finding("AH-1", REFUSE, "appointment_missing")
+    used = replace(unknown, appointment=Appointment(0, 1, 0, used=True))
+    assert appointment(BOOKED, used) == Finding("AH-1", REFUSE, "appointment_used")
+
+
+def test_a_pass_that_may_have_been_called_back_since_the_list() -> None:
+    shown = Evidence(code=GREEN, stale=frozenset({"revocations"}))
+    assert revocations(PLAN, shown) == Finding("TR-1", REFER, "revocations_stale")
+    vouched = Finding("AL-3", ADMIT, "code_by_attendant")
+    assert revocations(PLAN, replace(shown, attendant=CONFIRMED)) == vouched
+    for silent in (
+        replace(shown, stale=frozenset({"appointments"})),
+        replace(shown, direction=Direction.OUT),
+        replace(shown, code=None),
+        replace(shown, code=replace(GREEN, format=Format.DCC)),
+        replace(shown, code=code(Reason.EXPIRED)),
+    ):
+        assert revocations(PLAN, silent) is None
+
+
+def test_a_pass_without_a_clock() -> None:
+    held = Evidence(person=Person.RESIDENT, household_pass=HouseholdPass(0, 1))
+    assert household_pass(SEALED, held) == Finding("SA-5", REFER, "pass_unverified")
+    assert household_pass(SEALED, replace(held, attendant=CONFIRMED)) == Finding(
+        "AL-3", ADMIT, "pass_by_attendant"
+    )
+    assert household_pass(SEALED, replace(held, household_pass=None)) is None
+    assert household_pass(SEALED, replace(held, person=Person.STAFF)) is None
+    assert household_pass(PLAN, held) is None
+
+
+def test_a_plan_that_asks_for_a_test_of_some_minds_a_positive_one_of_others() -> None:
+    positive = Evidence(person=Person.STAFF, test=LabTest(0, negative=False))
+    assert lab_test(SEALED, positive) == Finding("TR-3", REFUSE, "test_positive", CALL_120)
+    assert lab_test(SEALED, replace(positive, test=LabTest(0, negative=True))) is None
+    assert lab_test(SEALED, replace(positive, direction=Direction.OUT)) is None
+
+
+@pytest.mark.parametrize(
+    ("at_s", "last_s", "expected"),
+    [
+        (None, 0.0, None),
+        (0.0, None, None),
+        (7200.0, 0.0, Finding("SB-3", ADMIT, "round_kept")),
+        (7200.5, 0.0, Finding("SB-3", REFER, "round_overdue")),
+        (0.0, 0.0, Finding("SB-3", ADMIT, "round_kept")),
+        (0.0, 0.5, Finding("SB-3", REFER, "round_overdue")),
+    ],
+)
+def test_the_round_of_the_staff(at_s: float | None, last_s: float | None, expected: Finding | None) -> None:
+    evidence = Evidence(person=Person.STAFF, at_s=at_s, last_measured_s=last_s)
+    assert staff_round(BUREAU, evidence) == expected
+    assert staff_round(BUREAU, replace(evidence, person=Person.VISITOR)) is None
+    assert staff_round(PLANS["county-office"], evidence) is None
+    assert staff_round(PLAN, evidence) is None
+
+
+def test_staff_who_are_measured_in_one_direction_only() -> None:
+    staff = BUREAU.staff
+    assert staff is not None
+    policy = replace(BUREAU, staff=replace(staff, directions=(Direction.IN,)))
+    leaving = Evidence((degrees(3800), degrees(3800)), person=Person.STAFF, direction=Direction.OUT)
+    assert temperature_rule(policy, leaving) is None
+    assert temperature_rule(BUREAU, leaving) is not None
+
+
+def test_a_plan_without_travel_codes() -> None:
+    policy = replace(PLAN, travel=replace(PLAN.travel, required=False))
+    assert travel(policy, Evidence()) is None
+
+
+def test_symptoms_on_the_way_out_are_not_judged() -> None:
+    ill = Evidence(symptoms=frozenset(Symptom))
+    assert symptoms(BUREAU, ill) == Finding("SB-2", REFUSE, "symptoms")
+    assert symptoms(BUREAU, replace(ill, direction=Direction.OUT)) is None
+
+
 # --- decide
 
 
@@ -284,6 +465,7 @@ def test_all_normal() -> None:
     assert (decision.policy, decision.policy_hash) == ("county-hall", SHA)
     assert [finding.reason for finding in decision.findings] == [
         "code_ok",
+        "travel_clear",
         "temperature_normal",
         "mask_worn",
         "registration_complete",
@@ -298,6 +480,7 @@ def test_all_normal() -> None:
         {"mask": MaskStatus.UNKNOWN},
         {"registered": frozenset()},
         {"several_codes": True},
+        {"travel": Travel.UNKNOWN},
     ],
     ids=lambda missing: next(iter(missing)),
 )
@@ -316,6 +499,7 @@ def test_a_plan_that_asks_for_nothing_admits() -> None:
     policy = replace(
         PLAN,
         code=replace(PLAN.code, required=False),
+        travel=replace(PLAN.travel, required=False),
         temperature=replace(PLAN.temperature, required=False),
         mask=replace(PLAN.mask, required=False),
         registration=replace(PLAN.registration, fields=()),
@@ -339,14 +523,31 @@ codes = st.builds(
     st.sampled_from(Authenticity),
     st.sampled_from(Freshness),
 )
+instants = st.sampled_from([0.0, 59.5, 7200.0, 7201.0, 1e9, -1.0, float("inf")]) | st.floats(-1e10, 1e10)
 all_evidence = st.builds(
     Evidence,
-    measurements_made,
-    st.none() | st.just(GREEN) | codes,
-    st.booleans(),
-    st.sampled_from(MaskStatus),
-    st.frozensets(st.sampled_from(REGISTRATION_FIELDS)),
-    st.sampled_from(AttendantWord),
+    measurements=measurements_made,
+    code=st.none() | st.just(GREEN) | codes,
+    several_codes=st.booleans(),
+    mask=st.sampled_from(MaskStatus),
+    registered=st.frozensets(st.sampled_from(REGISTRATION_FIELDS)) | st.just(frozenset(REGISTRATION_FIELDS)),
+    attendant=st.sampled_from(AttendantWord),
+    by_hand=st.frozensets(st.sampled_from(HandCheck)),
+    person=st.sampled_from(Person),
+    direction=st.sampled_from(Direction),
+    at_s=st.none() | st.sampled_from([7200.0, 1e9]) | st.floats(-1e10, 1e10),
+    travel=st.sampled_from(Travel),
+    symptoms=st.frozensets(st.sampled_from(Symptom)),
+    id_checked=st.none() | st.booleans(),
+    appointment=st.none()
+    | st.builds(Appointment, st.floats(-1e10, 1e10), instants, st.none() | instants, st.booleans()),
+    test=st.none() | st.builds(LabTest, instants, st.booleans()),
+    origin=st.sampled_from(Origin),
+    household_pass=st.none() | st.builds(HouseholdPass, instants, instants, st.none() | st.integers(0, 2)),
+    occupancy=st.none() | st.integers(0, 200),
+    suspended=st.booleans(),
+    last_measured_s=st.none() | instants,
+    stale=st.frozensets(st.sampled_from(["appointments", "revocations", "residents"])),
 )
 policies = st.builds(
     lambda plan, code, measured, worn, fields: replace(
@@ -356,7 +557,7 @@ policies = st.builds(
         mask=replace(plan.mask, required=worn),
         registration=replace(plan.registration, fields=fields),
     ),
-    st.sampled_from([PLAN, TOWNSHIP]),
+    st.sampled_from([PLANS[name] for name in sorted(PLANS)]),
     st.booleans(),
     st.booleans(),
     st.booleans(),
@@ -364,16 +565,12 @@ policies = st.builds(
 )
 
 
-def rule_ids(policy: Policy) -> set[str]:
-    return {
-        policy.attendant_rule,
-        policy.refusal_rule,
-        policy.code.rule,
-        policy.temperature.rule,
-        policy.mask.rule,
-        policy.registration.rule,
-        *(band.rule for band in policy.temperature.bands),
-    }
+def rules_named(part: object) -> set[str]:
+    """Return every rule id in a policy, wherever it stands."""
+    if isinstance(part, dict):
+        own = {value for key, value in part.items() if key == "rule" or key.endswith("_rule")}
+        return own.union(*map(rules_named, part.values()))
+    return set().union(*map(rules_named, part)) if isinstance(part, list | tuple) else set()
 
 
 @given(policies, all_evidence)
@@ -387,11 +584,15 @@ def test_decide_is_total_deterministic_and_as_strict_as_its_findings(
     assert STRICTNESS[decision.verdict] == max(ranks, default=0)
     graves = [GRAVITY[finding.disposition] for finding in decision.deciding]
     assert GRAVITY[decision.disposition] == max(graves, default=0)
-    assert {finding.rule for finding in decision.findings} <= rule_ids(policy)
+    assert {finding.rule for finding in decision.findings} <= rules_named(asdict(policy))
+    against = {finding.reason for finding in decision.against}
+    assert decision.tasks == tuple(task.rule for task in policy.tasks if against.intersection(task.after))
 
 
 @given(all_evidence)
 def test_what_admits_has_all_four_steps_or_somebody_who_vouches(evidence: Evidence) -> None:
+    # Everybody comes in here; what else is known is whatever it is.
+    evidence = replace(evidence, direction=Direction.IN, person=Person.VISITOR)
     decision = decide(PLAN, SHA, evidence)
     if decision.verdict is not ADMIT:
         return
@@ -399,12 +600,17 @@ def test_what_admits_has_all_four_steps_or_somebody_who_vouches(evidence: Eviden
     assert evidence.attendant is not REFUSED
     assert evidence.measurements
     last = evidence.measurements[-1]
-    assert vouched or (isinstance(last, Reading) and last.high_cc < 3730)
+    by_hand = vouched and HandCheck.TEMPERATURE in evidence.by_hand
+    assert by_hand or (isinstance(last, Reading) and last.high_cc < 3730)
     assert not isinstance(last, Reading) or last.low_cc < 3730
     assert evidence.code is None or evidence.code.reason not in CODE_REFUSALS
     assert vouched or (evidence.code is not None and evidence.code.verified and not evidence.several_codes)
     assert evidence.mask is MaskStatus.WORN or (vouched and evidence.mask is MaskStatus.UNKNOWN)
-    assert vouched or {"name", "phone"} <= evidence.registered
+    assert {"name", "phone"} <= evidence.registered or HandCheck.REGISTRATION in evidence.by_hand
+    assert vouched or evidence.travel is not Travel.UNKNOWN
+    assert vouched or not evidence.symptoms
+    assert not evidence.suspended
+    assert evidence.test is None or evidence.test.negative
 
 
 @given(policies, all_evidence)

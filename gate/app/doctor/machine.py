@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final
 import gate
 from gate.app.doctor.check import Check, Status
 from gate.app.records import LEDGER_NAME
-from gate.config import SIMULATED_BUS, Config, ConfigError, load_config, load_policy, load_trust
+from gate.config import SIMULATED_BUS, Config, ConfigError, load_config, load_policy
 from gate.core.moment import Moment
 from gate.core.policy import policy_hash
 from gate.store.ledger import LedgerError, Outbox, entries, verify
+from gate.trust_files import load_trust
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,12 +81,16 @@ def _trusted_keys(config: Config) -> Check:
     problems = [line for path in paths for line in _trust_problems((path,))] or _trust_problems(paths)
     if problems:
         return _problems("trusted keys", problems)
-    keys = load_trust(paths).keys
-    if not keys:
+    trust = load_trust(paths)
+    signers, cards = len(trust.signers), len(trust.card_issuers)
+    if not (trust.keys or signers or cards):
         advice = "name the issuers' key files in gate.trust_files; until then no code can be verified"
         return Check("trusted keys", Status.WARNING, "none", "at least 1", advice)
-    issuers = sorted({key.issuer for key in keys})
-    return Check("trusted keys", Status.OK, f"{len(keys)}, of {', '.join(issuers)}")
+    issuers = sorted({key.issuer for key in trust.keys})
+    found = [f"{len(trust.keys)}, of {', '.join(issuers)}"] if issuers else []
+    found += [f"{signers} signers of EU certificates"] if signers else []
+    found += [f"{cards} issuers of SMART cards"] if cards else []
+    return Check("trusted keys", Status.OK, "; ".join(found))
 
 
 def _trust_problems(paths: tuple[Path, ...]) -> list[str]:

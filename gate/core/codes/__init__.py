@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from gate.core.codes import china, home, shc
+from gate.core.codes import china, dcc, home, rotating, shc
 from gate.core.codes.model import (
     Assurance,
     Authenticity,
@@ -68,6 +68,8 @@ class CodeFormat:
 
 FORMATS: Final = (
     CodeFormat(Format.HOME, home.PREFIX, home.verify),
+    CodeFormat(Format.HOME, rotating.PREFIX, rotating.verify),
+    CodeFormat(Format.DCC, dcc.PREFIX, dcc.verify),
     CodeFormat(Format.SHC, shc.PREFIX, shc.verify),
 )
 

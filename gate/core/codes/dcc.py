@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gate.core.codes import base45
+from gate.core.codes.business_rules import unmet
 from gate.core.codes.cose import KID, Sign1, parse_foreign_sign1, read_cbor, verify_sign1
 from gate.core.codes.dcc_keys import COUNTRY, DocumentSigner
 from gate.core.codes.dcc_schema import KINDS, fits_schema
@@ -36,6 +37,7 @@ from gate.core.codes.model import (
     LabTest,
     Reason,
     Stages,
+    Status,
 )
 from gate.core.codes.trust import Trust
 
@@ -88,6 +90,7 @@ class _Findings:
     signature: bool | None
     key_usage: bool | None
     freshness: Freshness
+    rules_met: bool | None
 
 
 def verify(payload: bytes, *, trust: Trust, at: Circumstances) -> Examination:
@@ -176,11 +179,14 @@ def _country(issuer: object) -> str | None:
 def _judged(message: Sign1, claims: _Claims, trust: Trust, at: Circumstances) -> Examination:
     signature, signer = _check_signature(message, claims.country, trust)
     kinds = _kinds(claims.payload)
+    schema = None if claims.payload is None else fits_schema(claims.payload)
     found = _Findings(
-        schema=None if claims.payload is None else fits_schema(claims.payload),
+        schema=schema,
         signature=signature,
         key_usage=kinds <= signer.usages if signer and kinds else None,
         freshness=_freshness(claims, at),
+        # Whose signature counts is known by now: rules cost more than all the rest.
+        rules_met=_meets_rules(claims, kinds, trust, at) if schema and signature else None,
     )
     stages = Stages(
         prefix=True,
@@ -226,6 +232,17 @@ def _check_signature(
     return (False, meant[0]) if named or len(meant) == 1 else (None, None)
 
 
+def _meets_rules(
+    claims: _Claims, kinds: frozenset[Credential], trust: Trust, at: Circumstances
+) -> bool | None:
+    """Say whether all business rules are met; None where there are none, or no clock to judge them by."""
+    if not trust.rules or not at.clock_trusted:
+        return None
+    (kind,) = kinds  # the schema knows of no certificate with several
+    payload: Any = claims.payload
+    return not unmet(trust.rules, payload, kind, at.now_ms, trust.value_sets, issuer=claims.country)
+
+
 def _may_sign_for(signer: DocumentSigner, country: str | None) -> bool:
     """Hold a signer to its country; a code that names none is whose key id says, and the signature proves."""
     return country is None or signer.country in {country, None}
@@ -243,10 +260,11 @@ def _reason(claims: _Claims, found: _Findings) -> Reason:
         return Reason.WRONG_PURPOSE
     if not found.schema:
         return Reason.MALFORMED
-    # Business rules belong here: Reason.RULES_NOT_MET, on `claims.payload` that fits the schema by now.
     if found.freshness is Freshness.UNKNOWN:
         return Reason.CLOCK_UNTRUSTED
-    return Reason.OK if found.freshness is Freshness.CURRENT else Reason(found.freshness.value)
+    if found.freshness is not Freshness.CURRENT:
+        return Reason(found.freshness.value)
+    return Reason.RULES_NOT_MET if found.rules_met is False else Reason.OK
 
 
 _AUTHENTICITY: Final = {
@@ -268,6 +286,7 @@ def _result(claims: _Claims, signer: DocumentSigner | None, found: _Findings) ->
         return result
     result = replace(
         result,
+        status=Status.GREEN if found.rules_met else Status.UNKNOWN,
         issuer=claims.country or signer.country,
         kid=signer.kid.hex(),
         valid_from=_whole(claims.valid_from, math.ceil),

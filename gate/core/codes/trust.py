@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from gate.core.codes.business_rules import BusinessRule
@@ -58,14 +58,16 @@ class TrustError(ValueError):
 class Trust:
     """The keys that a gate believes, each for one issuer: under another issuer's name a key is unknown.
 
-    `keys` and `revoked`, the (issuer, pass id) of passes called back, are for home passes; `signers` and the
-    `rules` that have to be met for EU certificates; `card_issuers` for SMART Health Cards.
+    `keys` and `revoked`, the (issuer, pass id) of passes called back, are for home passes; `signers`, the
+    `rules` to be met and the `value_sets` that rules refer to for EU certificates; `card_issuers` for SMART
+    Health Cards; `token_families` for national tokens beside those that are built in.
     """
 
     keys: tuple[TrustedKey, ...] = ()
     revoked: frozenset[tuple[str, str]] = frozenset()
     signers: tuple[DocumentSigner, ...] = ()
     rules: tuple[BusinessRule, ...] = ()
+    value_sets: Mapping[str, object] = field(default_factory=dict)
     card_issuers: tuple[CardIssuer, ...] = ()
     token_families: tuple[TokenFamily, ...] = ()
 

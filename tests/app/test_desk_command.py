@@ -1,0 +1,318 @@
+"""`gate desk` as the person on duty meets it: the real command, the real socket, words and exit statuses."""
+
+import grp
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gate.app.desk import WORDS, DeskError, ask, done_line, status_lines
+from gate.cli.desk import desk
+from gate.core.codes.model import REGISTRATION_FIELDS, LabTest, Travel
+from gate.core.evidence import MaskStatus, Origin, Person, Symptom
+from gate.core.inputs import AttendantConfirmed, AttendantNoted, AttendantRefused, Input, MaskSeen
+from gate.core.mode import Mode
+from gate.core.session import State
+from gate.shell.desk import SOCKET_NAME, DeskServer, DeskStatus, address
+
+VISIT = "0a1b2c3d-000007"
+WAITING = DeskStatus(
+    Mode.SERVING, VISIT, State.WITH_STAFF, ("code_missing", "registration_missing"), ("name", "phone")
+)
+TAKEN_AT = "2022-04-10T10:00:00+08:00"
+
+
+class Gate:
+    """A gate's desk with a list for an inbox."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / SOCKET_NAME
+        self.status = WAITING
+        self.posted: list[Input] = []
+        self.server = DeskServer(self.path, self.posted.append, lambda: self.status)
+
+    def desk(self, *words: str) -> Result:
+        return run("--socket", str(self.path), *words)
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(desk, list(words), catch_exceptions=False)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    gate = Gate(tmp_path)
+    gate.server.start()
+    yield gate
+    gate.server.stop(5)
+
+
+# What is said arrives
+
+
+@pytest.mark.parametrize(
+    ("words", "happened", "told"),
+    [
+        (["confirm"], AttendantConfirmed(), f"Confirmed for visit {VISIT}.\n"),
+        (["refuse"], AttendantRefused(), f"Visit {VISIT} is turned away.\n"),
+        (["mask", "worn"], MaskSeen(MaskStatus.WORN), f"Mask noted for visit {VISIT}.\n"),
+        (
+            ["mask", "missing", "--lang", "zh"],
+            MaskSeen(MaskStatus.MISSING),
+            f"口罩情况已记录到来访 {VISIT}。\n",
+        ),
+        (["note", "--id-refused"], AttendantNoted(id_checked=False), f"Noted for visit {VISIT}.\n"),
+        (["note", "--no-symptoms"], AttendantNoted(symptoms=frozenset()), f"Noted for visit {VISIT}.\n"),
+        (
+            [
+                *("note", "--person", "resident", "--registered", "name, id_number,phone", "--id-checked"),
+                *(
+                    "--symptom",
+                    "cough",
+                    "--symptom",
+                    "cold",
+                    "--travel",
+                    "risk_area",
+                    "--origin",
+                    "elsewhere",
+                ),
+                *("--test-at", TAKEN_AT, "--test-result", "negative"),
+            ],
+            AttendantNoted(
+                Person.RESIDENT,
+                frozenset({"name", "id_number", "phone"}),
+                id_checked=True,
+                symptoms=frozenset({Symptom.COUGH, Symptom.COLD}),
+                travel=Travel.RISK_AREA,
+                origin=Origin.ELSEWHERE,
+                test=LabTest(1_649_556_000, negative=True),
+            ),
+            f"Noted for visit {VISIT}.\n",
+        ),
+    ],
+)
+def test_each_command_reaches_the_gate(gate: Gate, words: list[str], happened: Input, told: str) -> None:
+    result = gate.desk(*words)
+    assert (result.exit_code, result.output) == (0, told)
+    assert gate.posted == [happened]
+
+
+def test_with_nobody_at_the_gate_the_answer_says_that_a_visit_begins(gate: Gate) -> None:
+    gate.status = DeskStatus()
+    assert "a visit begins with this note" in gate.desk("note", "--id-checked").output
+    assert "nobody is vouched for yet" in gate.desk("confirm").output
+    assert "尚未为任何人确认" in gate.desk("confirm", "--lang", "zh").output
+    refused = gate.desk("refuse")
+    assert (refused.exit_code, refused.stderr) == (1, "nobody is being checked at the gate\n")
+    assert AttendantRefused() not in gate.posted
+
+
+def test_show_says_what_the_gate_waits_for(gate: Gate) -> None:
+    assert gate.desk("show").output == (
+        "The gate is serving.\n"
+        f"Visit {VISIT}: waiting for you.\n"
+        "Against a pass:\n"
+        "  no code shown\n"
+        "  registration incomplete\n"
+        "  still to take down: name, phone\n"
+    )
+    assert gate.desk("show", "--lang", "zh").output == (
+        "通道正常服务。\n"
+        f"来访 {VISIT}：等待您办理。\n"
+        "还不能放行，因为：\n"
+        "  未出示码\n"
+        "  登记不全\n"
+        "  还需登记：姓名、电话\n"
+    )
+    gate.status = DeskStatus(Mode.EVACUATING)
+    assert gate.desk("show").output == "Evacuation: the gate stands open.\nNobody is being checked.\n"
+    gate.status = DeskStatus(Mode.SERVING, VISIT, State.RETESTING)
+    assert gate.desk("show").output.endswith("Nothing stands against a pass.\n")
+    assert gate.posted == []
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_every_word_is_there_in_every_language(lang: str) -> None:
+    wanted = {f"mode.{mode}" for mode in Mode} | {f"state.{state}" for state in State}
+    wanted |= {f"field.{field}" for field in REGISTRATION_FIELDS}
+    wanted |= {f"done.{word}" for word in ("note", "mask", "confirm", "refuse")}
+    wanted |= {"began.note", "began.confirm", "against", "nothing", "to_take_down", "comma"}
+    assert WORDS[lang].keys() == wanted
+    assert done_line("note", {"visit": "v-1"}, lang).count("v-1") == 1
+
+
+def test_words_of_a_newer_gate_are_shown_as_they_are() -> None:
+    answer = {"mode": "resting", "state": "dreaming", "visit": "v-1", "findings": ["odd"], "fields": ["age"]}
+    lines = status_lines(answer, "en")
+    assert lines == ["resting", "dreaming v-1", "Against a pass:", "  odd", "  still to take down: age"]
+
+
+# Where the gate is
+
+
+def a_config(folder: Path, lang: str) -> Path:
+    path = folder / "gate.toml"
+    path.write_text(
+        f'[gate]\nsite = "hall"\nid = "north-1"\nlang = "{lang}"\nstate_dir = "{folder}"\n'
+        '[mqtt]\nhost = "broker"\n[camera]\nsource = "folder"\npath = "/pictures"\n',
+        "utf-8",
+    )
+    return path
+
+
+def test_the_configuration_says_where_and_in_which_language(gate: Gate, tmp_path: Path) -> None:
+    config = str(a_config(tmp_path, "zh"))
+    assert run("--config", config, "show").output.startswith("通道正常服务。\n")
+    assert run("--config", config, "show", "--lang", "en").output.startswith("The gate is serving.\n")
+
+
+def test_a_configuration_that_cannot_be_used_ends_with_78(tmp_path: Path) -> None:
+    result = run("--config", str(tmp_path / "none.toml"), "show")
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert "no such file" in result.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["show"], ["note"], ["confirm"], ["refuse"], ["mask"]])
+def test_help_needs_neither_gate_nor_configuration(words: list[str]) -> None:
+    result = run("--config", "/nowhere", *words, "--help")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: ")
+
+
+# Wrong use
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["note"], "at least one of person, registered, id_checked"),
+        (["note", "--registered", "Li Lei"], "which fields were taken down, never what they say"),
+        (["note", "--registered", ""], "registered"),
+        (["note", "--person", "king"], "visitor, staff, resident, supply"),
+        (["note", "--symptom", "hunger"], "fever, cough, cold"),
+        (["note", "--symptom", "cough", "--no-symptoms"], "contradict"),
+        (["note", "--travel", "unknown"], "clear, risk_area, declared"),
+        (["note", "--origin", "mars"], "key_area, elsewhere"),
+        (["note", "--test-at", TAKEN_AT], "both --test-at and --test-result"),
+        (["note", "--test-result", "negative"], "both --test-at and --test-result"),
+        (["note", "--test-at", "yesterday", "--test-result", "negative"], "an instant such as"),
+        (["note", "--test-at", "2022-04-10T10:00:00", "--test-result", "negative"], "offset"),
+        (["mask", "unknown"], "worn"),
+        (["show", "--lang", "fr"], "zh"),
+        (["dance"], "No such command"),
+    ],
+)
+def test_wrong_use_ends_with_2_before_the_gate_is_asked(gate: Gate, words: list[str], said: str) -> None:
+    result = gate.desk(*words)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+    assert "Li Lei" not in result.output
+    assert gate.posted == []
+
+
+# No gate, no permission
+
+
+@pytest.mark.parametrize("place", ["desk.sock", "no-folder/desk.sock", "file/desk.sock"])
+def test_without_a_gate_it_says_how_to_start_one(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    result = run("--socket", str(tmp_path / place), "confirm")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no gate is running here" in result.stderr
+    assert "start it with: gate run" in result.stderr
+
+
+def test_a_socket_that_was_left_behind_is_named(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead, address(tmp_path / SOCKET_NAME) as short:
+        dead.bind(short)
+    result = run("--socket", str(tmp_path / SOCKET_NAME), "show")
+    assert result.exit_code == 1
+    assert "is left from a gate that has ended; start it again" in result.stderr
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """Be a user without rights, where the tests run as root."""
+    uid = os.geteuid()
+    if uid == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(uid)
+
+
+@pytest.mark.parametrize("closed", ["socket", "folder"])
+def test_without_permission_the_group_is_named(closed: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        gate = Gate(folder)
+        (gate.path if closed == "socket" else folder).chmod(0)
+        with somebody_else():
+            result = gate.desk("show")
+        folder.chmod(0o700)
+        gate.server.stop(5)
+    assert result.exit_code == 1
+    assert f"be added to the group {grp.getgrgid(os.getegid()).gr_name} " in result.stderr
+
+
+# Something else at the other end
+
+
+@contextmanager
+def strange_gate(folder: Path, does: Callable[[socket.socket], object]) -> Iterator[Path]:
+    path = folder / SOCKET_NAME
+    with socket.socket(socket.AF_UNIX) as listener:
+        with address(path) as short:
+            listener.bind(short)
+        listener.listen(1)
+
+        def serve() -> None:
+            with listener.accept()[0] as channel:
+                does(channel)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield path
+        thread.join(5)
+
+
+def read_then(answer: bytes) -> Callable[[socket.socket], object]:
+    return lambda channel: (channel.recv(4096), channel.sendall(answer))
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        (read_then(b""), "has ended while it was asked"),
+        (read_then(b'{"ok": tr'), "has ended while it was asked"),
+        (read_then(b"\xff\xfe\n"), "has ended while it was asked"),
+        (read_then(b"[1]\n"), "is no gate"),
+        (read_then(b'{"hello": 1}\n'), "is no gate"),
+        (read_then(b"x" * 70_000), "has ended while it was asked"),
+    ],
+)
+def test_whatever_answers_the_command_ends_in_words(
+    tmp_path: Path, does: Callable[[socket.socket], object], said: str
+) -> None:
+    with strange_gate(tmp_path, does) as path, pytest.raises(DeskError, match=said):
+        ask(path, {"show": True})
+
+
+def test_a_gate_that_does_not_answer_is_not_waited_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gate.app.desk.ANSWER_S", 0.1)
+    done = threading.Event()
+    with strange_gate(tmp_path, lambda _: done.wait(5)) as path:
+        result = run("--socket", str(path), "show")
+        done.set()
+    assert result.exit_code == 1
+    assert "does not answer just now" in result.stderr
