@@ -1,4 +1,4 @@
-"""What judging a code costs: beside the bare check of its signature, and for the worst that strangers show."""
+"""What judging a code costs: beside the bare check of its signature, and for the worst of strangers."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, NamedTuple
@@ -45,6 +45,9 @@ from gate.core.codes.shc_keys import CardIssuer
 TIME_MS_MAX: Final = 50.0
 MEMORY_MB_MAX: Final = 32.0
 RULES: Final = 15
+ONE: Final = "--one"
+"""Says to a process of this module that it is to judge the one payload on its standard input."""
+
 LIST_LENGTH: Final = 2_000
 """About as many document signers were on the list of the EU, and issuers on that for SMART Health Cards."""
 
@@ -56,9 +59,9 @@ AT: Final = Circumstances(SITE, NOW_S * 1000)
 NOTE_VERIFY: Final = (
     "*Bare*: the check of one signature of the same kind by `cryptography`, with a key object at hand and "
     "nothing parsed; for `HG2:` two of them, of issuer and holder. The certificate with rules is a "
-    f"vaccination to which all {RULES} apply. The long lists have {LIST_LENGTH:,} signers and {LIST_LENGTH:,} "
-    "card issuers, the right one at the end; the others know one of each. All codes but the last two of the "
-    "table are accepted, by `judge_code` as the gate calls it."
+    f"vaccination to which all {RULES} apply. The long lists have {LIST_LENGTH:,} signers and as many card "
+    "issuers, the right one at the end; the others know one of each. All codes but the last two of the table "
+    "are accepted, by `judge_code` as the gate calls it."
 )
 NOTE_HOSTILE: Final = (
     "Time: wall clock, in one process. *Python*: the peak of what Python allocates (`tracemalloc`) in one "
@@ -108,23 +111,13 @@ def home_pass(holder: Ed25519PrivateKey | None = None) -> str:
     return home.issue(ISSUER_KEY, claims)
 
 
-CERTIFICATE: Final = {
-    "ver": "1.3.0",
-    "dob": "1964-08-12",
-    "nam": {
-        "fn": "Musterfrau-Gößinger",
-        "fnt": "MUSTERFRAU<GOESSINGER",
-        "gn": "Gabriele",
-        "gnt": "GABRIELE",
-    },
-    "v": [
-        {
-            **{"tg": "840539006", "vp": "1119349007", "mp": "EU/1/20/1528", "ma": "ORG-100030215"},
-            **{"dn": 2, "sd": 2, "dt": "2022-02-18", "co": "AT", "is": "Ministry of Health, Austria"},
-            "ci": "URN:UVCI:01:AT:10807843F94AEE0EE5093FBC254BD813#B",
-        }
-    ],
-}
+NAMES: Final = {"fn": "Musterfrau-Gößinger", "fnt": "MUSTERFRAU<GOESSINGER", "gn": "Gabi", "gnt": "GABI"}
+VACCINATION: Final = {
+    "tg": "840539006", "vp": "1119349007", "mp": "EU/1/20/1528", "ma": "ORG-100030215", "dn": 2, "sd": 2,
+    "dt": "2022-02-18", "co": "AT", "is": "Ministry of Health, Austria",
+    "ci": "URN:UVCI:01:AT:10807843F94AEE0EE5093FBC254BD813#B",
+}  # fmt: skip
+CERTIFICATE: Final = {"ver": "1.3.0", "dob": "1964-08-12", "nam": NAMES, "v": [VACCINATION]}
 
 
 def signed_es256(data: bytes) -> bytes:
@@ -181,7 +174,9 @@ def base64url(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def jws(text: bytes | None = None, sign: Callable[[bytes], bytes] = signed_es256, header: bytes = b"") -> bytes:
+def jws(
+    text: bytes | None = None, sign: Callable[[bytes], bytes] = signed_es256, header: bytes = b""
+) -> bytes:
     """Sign a card; as SMART Health Cards are in files."""
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     body = packer.compress(text or json.dumps(card_claims(), separators=(",", ":")).encode()) + packer.flush()
@@ -205,8 +200,8 @@ def rules() -> tuple[BusinessRule, ...]:
         {"in": [_entry("mp"), ["EU/1/20/1507", "EU/1/20/1525", "EU/1/20/1528", "EU/1/21/1529"]]},
         {">=": [_entry("dn"), _entry("sd")]},
         {"and": [{">": [_entry("dn"), 0]}, {"===": [_entry("tg"), "840539006"]}]},
-        {"not-before": [_clock(0), {"plusTime": [_entry("dt"), 14, "day"]}]},
-        {"not-after": [_clock(0), {"plusTime": [_entry("dt"), 270, "day"]}, _clock(1)]},
+        {"not-before": [_clock(), {"plusTime": [_entry("dt"), 14, "day"]}]},
+        {"not-after": [_clock(), {"plusTime": [_entry("dt"), 270, "day"]}]},
     ]
     conditions = [first[index % len(first)] for index in range(RULES)]
     return tuple(_rule(index, condition) for index, condition in enumerate(conditions))
@@ -216,20 +211,18 @@ def _entry(name: str) -> dict[str, str]:
     return {"var": f"payload.v.0.{name}"}
 
 
-def _clock(days: int) -> dict[str, Any]:
-    return {"plusTime": [{"var": "external.validationClock"}, days, "day"]}
+def _clock() -> dict[str, Any]:
+    return {"plusTime": [{"var": "external.validationClock"}, 0, "day"]}
 
 
 def _rule(index: int, condition: object) -> BusinessRule:
-    return read_rule(
-        {
-            **{"Identifier": f"VR-AT-{index:04}", "Type": "Acceptance", "Country": "AT", "Version": "1.0.0"},
-            **{"CertificateType": "Vaccination", "Engine": "CERTLOGIC", "EngineVersion": "1.3.3"},
-            **{"ValidFrom": "2021-07-01T00:00:00Z", "ValidTo": "2030-06-01T00:00:00Z"},
-            **{"Description": [{"lang": "en", "desc": "."}], "AffectedFields": ["v.0"]},
-            "Logic": {"if": [{"var": "payload.v.0"}, condition, True]},
-        }
-    )
+    published = {
+        "Identifier": f"VR-AT-{index:04}", "Type": "Acceptance", "Country": "AT", "Version": "1.0.0",
+        "CertificateType": "Vaccination", "Engine": "CERTLOGIC", "EngineVersion": "1.3.3",
+        "ValidFrom": "2021-07-01T00:00:00Z", "ValidTo": "2030-06-01T00:00:00Z",
+        "Logic": {"if": [{"var": "payload.v.0"}, condition, True]},
+    }  # fmt: skip
+    return read_rule(published)
 
 
 def trust(
@@ -238,7 +231,10 @@ def trust(
     """Return what a gate believes, with lists of a length of which the last entry is the one needed."""
     public = EC_KEY.public_key()
     key = TrustedKey(
-        "county-hall", "County hall", ISSUER_KEY.public_key().public_bytes_raw(), frozenset({Credential.VISITOR})
+        "county-hall",
+        "County hall",
+        ISSUER_KEY.public_key().public_bytes_raw(),
+        frozenset({Credential.VISITOR}),
     )
     others = range(length - 1)
     strangers = tuple(DocumentSigner("AT", b"%08d" % n, public, DCC_KINDS) for n in others)
@@ -298,9 +294,7 @@ def bare_checks(rsa_key: rsa.RSAPrivateKey) -> dict[str, Callable[[], object]]:
     }
 
 
-def verify_times(
-    rounds: int, each: int, warm_up: int
-) -> tuple[dict[str, Sample], dict[str, Measured]]:
+def verify_times(rounds: int, each: int, warm_up: int) -> tuple[dict[str, Sample], dict[str, Measured]]:
     """Judge each code and check each signature, in turns."""
     rsa_key = rsa.generate_private_key(65537, 2048)
     codes = samples(rsa_key)
@@ -353,14 +347,14 @@ def forged(_: bytes) -> bytes:
 def _hostile_certificates() -> dict[str, Attack]:
     malformed, large = Reason.MALFORMED, Reason.TOO_LARGE
     deep, half = INFLATED_BYTES_MAX - 1, INFLATED_BYTES_MAX // 2
-    many = ITEMS_MAX - 20
+    many = ITEMS_MAX - 60  # the rest is for what stands around them
     caps = certificate(
         {**CERTIFICATE, "x": [{}] * many},
         forged,
         {1: ES256, 4: KID_ES256} | dict.fromkeys(range(5, many // 2), 0),
         dict.fromkeys(range(5, many // 2), 0),
     )
-    long_names = {**CERTIFICATE, "v": [{**CERTIFICATE["v"][0], "co": "a" * 14_000}]}  # type: ignore[dict-item]
+    long_names = {**CERTIFICATE, "v": [{**VACCINATION, "co": "a" * 14_000}]}
     chunks = b"\xd2\x84\x5f" + b"\x41\x00" * many + b"\xff\xa0\x40\x40"
     return {
         "HC1, 2.8 MB of zeros": (hc1(bytes(2_750_000)), large),
@@ -371,7 +365,7 @@ def _hostile_certificates() -> dict[str, Attack]:
         "HC1, 16,000 empty maps": (hc1(b"\x99\x3e\x80" + b"\xa0" * 16_000), large),
         "HC1, a string in parts": (hc1(chunks), malformed),
         "HC1, a list of 2^64 items": (hc1(b"\x9b" + b"\xff" * 8), malformed),
-        "HC1, 4,000 keys": (hc1(cbor2.dumps(dict.fromkeys(range(4000), 0))), large),
+        "HC1, 1,000 keys": (hc1(cbor2.dumps(dict.fromkeys(range(1000), 0))), malformed),
         "HC1, every cap, forged": (caps, Reason.BAD_SIGNATURE),
         "HC1, every cap, well signed": (_all_caps_signed(many), malformed),
         "HC1, a country of 14,000 letters": (certificate(long_names, forged), Reason.BAD_SIGNATURE),
@@ -386,39 +380,43 @@ def _all_caps_signed(many: int) -> bytes:
 
 
 def _hostile_cards() -> dict[str, Attack]:
-    malformed, forgery = Reason.MALFORMED, Reason.BAD_SIGNATURE
-    room = JSON_BYTES_MAX - 1000
+    malformed, forgery, large = Reason.MALFORMED, Reason.BAD_SIGNATURE, Reason.TOO_LARGE
     levels = JSON_DEPTH_MAX - 2
-    block = b"[" * levels + b"]" * levels + b","
-    bomb = jws(bytes(3_000_000), forged)
+    observation = (
+        b'{"resource":{"resourceType":"Observation","status":"final","category":[{"coding":[{}]}]}},'
+    )
     return {
-        "shc:/, a bomb": (shc(jws(bytes(1_150_000), forged)), Reason.TOO_LARGE),
-        "JWS, 3 MB of zeros": (bomb, Reason.TOO_LARGE),
+        "shc:/, a bomb": (shc(jws(bytes(1_150_000), forged)), large),
+        "JWS, 3 MB of zeros": (jws(bytes(3_000_000), forged), large),
         "JWS, 64 KiB of brackets": (jws(b"[" * JSON_BYTES_MAX, forged), malformed),
-        "JWS, 64 KiB nested up to the cap": (_card_with(block * (room // len(block))), forgery),
-        "JWS, 64 KiB of empty maps": (_card_with(b"{}," * (room // 3)), forgery),
-        "JWS, 64 KiB of maps of one": (_card_with(b'{"":0},' * (room // 7)), forgery),
-        "JWS, 64 KiB of numbers": (_card_with(b"1e9," * (room // 4)), forgery),
-        "JWS, 64 KiB of long numbers": (_card_with((b"9" * 24 + b",") * (room // 25)), forgery),
-        "JWS, one number of 60,000 digits": (_card_with(b"9" * 60_000 + b","), malformed),
+        "JWS, 64 KiB nested up to the cap": (_filled(b"[" * levels + b"]" * levels + b","), forgery),
+        "JWS, 64 KiB of maps in maps": (_filled(b'{"":' * levels + b"0" + b"}" * levels + b","), forgery),
+        "JWS, 64 KiB of empty maps": (_filled(b"{},"), forgery),
+        "JWS, 64 KiB of maps of one": (_filled(b'{"":0},'), forgery),
+        "JWS, 64 KiB of numbers": (_filled(b"1e9,"), forgery),
+        "JWS, 64 KiB of long numbers": (_filled(b"9" * 24 + b","), forgery),
+        "JWS, 64 KiB of empty texts": (_filled(b'"",'), forgery),
+        "JWS, 64 KiB of escapes": (_filled(b'"' + rb"\u00e4" * 5000 + b'",'), forgery),
+        "JWS, 64 KiB of empty entries": (_filled(b'{"resource":{}},', b'"entry":['), forgery),
+        "JWS, 64 KiB of observations": (_filled(observation, b'"entry":['), forgery),
+        "JWS, 1,000 keys": (
+            _filled(b"{" + b",".join(b'"%d":0' % n for n in range(1000)) + b"},", most=1),
+            forgery,
+        ),
+        "JWS, one number of 60,000 digits": (_filled(b"9" * 60_000 + b","), malformed),
         "JWS, 64 KiB of quotation marks": (jws(b'"' * JSON_BYTES_MAX, forged), malformed),
         "JWS, 64 KiB of backslashes": (jws(b'"' + b"\\" * (JSON_BYTES_MAX - 1), forged), malformed),
-        "JWS, 64 KiB of escapes": (_card_with(b'"' + rb"\u00e4" * (room // 6) + b'",'), forgery),
-        "JWS, 5,000 keys": (_card_with(_keys(5000)), forgery),
-        "JWS, 3,000 bytes of header": (jws(None, forged, b"{" * 2200), malformed),
+        "JWS, a header of brackets": (jws(None, forged, b'{"a":' + b"[" * 2200), malformed),
         "JWS, random bytes": (b"eyJ" + base64url(_random(3000)) + b".AAAA." + b"A" * 86, malformed),
         "shc:/, 4,290 random digits": (b"shc:/" + _digits(4290), malformed),
     }
 
 
-def _card_with(items: bytes) -> bytes:
-    """Put items, each with its comma, into a forged card of an issuer whom the gate knows."""
-    text = json.dumps(card_claims(), separators=(",", ":")).encode()
-    return jws(text[:-1] + b',"x":[' + items + b"0]}", forged)
-
-
-def _keys(count: int) -> bytes:
-    return b"{" + b",".join(b'"%d":0' % n for n in range(count)) + b"},"
+def _filled(item: bytes, place: bytes = b'"x":[', *, most: int = JSON_BYTES_MAX) -> bytes:
+    """Forge a card of an issuer whom the gate knows, and fill a list in it with items, up to the cap."""
+    text = json.dumps({**card_claims(), "x": [0]}, separators=(",", ":")).encode()
+    count = min(most, (JSON_BYTES_MAX - len(text)) // len(item))
+    return jws(text.replace(place, place + item * count), forged)
 
 
 def _hostile_texts() -> dict[str, Attack]:
@@ -439,7 +437,7 @@ def _hostile_texts() -> dict[str, Attack]:
         "a token of Shanghai, far too long": (b"https://s.sh.gov.cn/".ljust(size, b"0"), malformed),
         "a token of DingTalk, very long": (b"https://h5.dingtalk.com/healthAct/".ljust(size, b"%"), unknown),
         "nearly a JWS": (b"eyJ".ljust(size, b"A"), unknown),
-        "a megabyte": (b"HC1:".ljust(1_000_000, b"0"), Reason.TOO_LARGE),
+        "a megabyte, which no QR code holds": (b"HC1:".ljust(1_000_000, b"0"), Reason.TOO_LARGE),
     }
 
 
@@ -483,7 +481,11 @@ def hostile_costs(times: int) -> dict[str, Cost]:
             took[name].append(timed(attack.judge)() / 1e6)
     return {
         name: Cost(
-            len(attack.payload), attack.judge(), took[name], traced_bytes(attack.judge), in_a_process(name)
+            len(attack.payload),
+            attack.judge(),
+            took[name],
+            traced_bytes(attack.judge),
+            in_a_process(attack.payload),
         )
         for name, attack in attacks.items()
     }
@@ -500,20 +502,19 @@ def traced_bytes(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def in_a_process(name: str) -> int:
+def in_a_process(payload: bytes) -> int:
     """Judge one hostile payload in a fresh process; return how far its resident memory rises."""
-    command = [sys.executable, "-m", "bench.bench_codes", name]
-    done = subprocess.run(command, cwd=ROOT.parent, stdout=subprocess.PIPE, check=True)
+    command = [sys.executable, "-m", "bench.bench_codes", ONE]
+    done = subprocess.run(command, input=payload, cwd=ROOT.parent, stdout=subprocess.PIPE, check=True)
     return int(done.stdout)
 
 
-def judge_once(name: str) -> int:
-    """Be the fresh process: judge good codes, then the hostile one."""
-    attack = hostile()[name]
-    good = (home_pass().encode(), certificate(), shc(jws()), shanghai(), b"text")
-    for payload in good * 3:
-        attack._replace(payload=payload).judge()
-    return grown_bytes(attack.judge)
+def judge_once(payload: bytes) -> int:
+    """Be the fresh process, and judge good codes before the hostile one: this is a gate that is idle."""
+    believed = trust(rules=rules())
+    for good in (home_pass().encode(), certificate(), shc(jws()), shanghai(), b"text") * 3:
+        Sample(good, believed, Reason.OK).judge()
+    return grown_bytes(Sample(payload, believed, Reason.MALFORMED).judge)
 
 
 def grown_bytes(work: Callable[[], object]) -> int:
@@ -539,7 +540,7 @@ def report_hostile(found: dict[str, Cost]) -> list[str]:
     return [
         "## Codes: the worst that strangers show",
         "",
-        f"{len(found)} payloads, each judged {len(ordered[0][1].times_ms)} times in turns; none was accepted.",
+        f"{len(found)} payloads, judged {len(ordered[0][1].times_ms)} times in turns; none was believed.",
         "",
         *table(["limit", "at most", "measured", "", "of"], limits),
         "",
@@ -577,8 +578,8 @@ def run(rounds: int = 11, each: int = 100, warm_up: int = 20, times: int = 15) -
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
-        print(judge_once(sys.argv[1]))
+    if sys.argv[1:] == [ONE]:
+        print(judge_once(sys.stdin.buffer.read()))
     else:
         print("\n".join(run()))
 

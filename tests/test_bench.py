@@ -2,17 +2,29 @@
 
 import os
 import re
+import zlib
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from pytest import approx, mark
 
 from bench import __main__ as everything
-from bench import bench_ledger, bench_relay, bench_service
+from bench import bench_codes, bench_ledger, bench_relay, bench_rules, bench_service
 from bench.floor import Disk, Floor, Measured, Round, Written, interleave, number, table, timed, verdict
 from bench.visit import decided_visit
+from gate.app.judging import read_evidence
+from gate.config import load_policy, policy_names
+from gate.core.codes import PAYLOAD_BYTES_MAX, Format, Reason
+from gate.core.codes.business_rules import BusinessRule
+from gate.core.codes.model import CodeResult
+from gate.core.codes.shc import JSON_BYTES_MAX
+from gate.core.codes.shc_keys import decode_base64url
 from gate.core.events import Kind
+from gate.core.policy import Verdict, policy_hash
+from gate.core.rules import decide
 from gate.shell.clock import SystemClock
 from gate.store.ledger import verify
 
@@ -160,12 +172,130 @@ def test_memories_add_up() -> None:
     assert (both.pss_mb, both.rss_mb) == approx((3.5, 5))
 
 
+def test_each_code_is_judged_beside_the_check_of_its_signature() -> None:
+    codes, found = bench_codes.verify_times(rounds=2, each=1, warm_up=0)
+    assert [len(one.rounds) for one in found.values()] == [2] * (len(codes) + 4)
+    formats = {sample.judge().format for sample in codes.values()}
+    assert formats == {Format.HOME, Format.DCC, Format.SHC, Format.CN_HEALTH, Format.TEXT}
+    rows = {
+        line.split("|")[1].strip(): line for line in bench_codes.report_verify(codes, found) if "|" in line
+    }
+    assert set(codes) <= set(rows)
+    for name, sample in codes.items():
+        assert (sample.reason is Reason.OK) == bool(sample.bare) == ("(" in rows[name])
+
+
+@mark.parametrize("rule", bench_codes.rules(), ids=lambda rule: rule.identifier)
+def test_each_rule_is_asked_about_the_certificate(rule: BusinessRule) -> None:
+    sample = bench_codes.Sample(
+        bench_codes.certificate(), bench_codes.trust(rules=bench_codes.rules()), Reason.OK
+    )
+    assert sample.judge().reason is Reason.OK
+    turned = replace(sample.trust, rules=(replace(rule, logic={"!": [rule.logic]}),))
+    assert sample._replace(trust=turned).judge().reason is Reason.RULES_NOT_MET
+
+
+HOSTILE = bench_codes.hostile()
+
+
+@mark.parametrize("name", HOSTILE)
+def test_a_hostile_payload_fits_a_code_and_gets_as_far_as_it_says(name: str) -> None:
+    attack = HOSTILE[name]
+    judged = attack.judge()
+    assert judged.reason is attack.reason
+    assert not judged.verified
+    assert (len(attack.payload) <= PAYLOAD_BYTES_MAX) == ("which no QR code holds" not in name)
+
+
+@mark.parametrize("name", [name for name in HOSTILE if name.startswith("JWS, 64 KiB")])
+def test_a_card_that_is_as_large_as_can_be_is_that(name: str) -> None:
+    body = decode_base64url(HOSTILE[name].payload.split(b".")[1])
+    size = len(zlib.decompress(body, wbits=-zlib.MAX_WBITS))
+    assert 0.4 * JSON_BYTES_MAX < size <= JSON_BYTES_MAX, size
+    assert size > 0.9 * JSON_BYTES_MAX or "escapes" in name
+
+
+def test_memory_that_is_taken_is_seen() -> None:
+    taken = 40_000_000  # above what the C library keeps at hand
+    for peak in (bench_codes.traced_bytes, bench_codes.grown_bytes):
+        assert peak(lambda: b"x" * taken) > 0.95 * taken
+        assert peak(lambda: None) < 0.05 * taken
+
+
+@mark.timeout(60)
+def test_the_memory_of_a_fresh_process_is_its_own_whatever_this_one_holds() -> None:
+    # `ru_maxrss` would begin with what this process holds, and show no rise at all.
+    ballast = b"x" * 100_000_000
+    grown = bench_codes.in_a_process(HOSTILE["JWS, 64 KiB of empty texts"].payload)
+    assert 500_000 < grown < 20_000_000 < len(ballast)
+
+
+def test_the_worst_payload_is_named_with_its_limit() -> None:
+    judged = CodeResult(Format.UNKNOWN, Reason.MALFORMED)
+    found = {
+        "slow": bench_codes.Cost(1, judged, [1.0, 51.0], 1_000_000, 0),
+        "large": bench_codes.Cost(2, judged, [2.0, 2.0], 2_000_000, 33_000_000),
+    }
+    rows = [line.strip("| ").split(" | ") for line in bench_codes.report_hostile(found) if "|" in line]
+    assert rows[2] == ["ms, longest", "50", "51.00", "**missed**", "slow"]
+    assert rows[3] == ["MB, Python", "32", "2.00", "kept", "large"]
+    assert rows[4] == ["MB, process", "32", "33.00", "**missed**", "large"]
+    assert [row[0] for row in rows[7:]] == ["slow", "large"], "the slowest first, by its median"
+
+
+def test_mixed_evidence_is_the_same_each_time_and_leads_to_every_verdict() -> None:
+    evidence = bench_rules.mixed(300)
+    assert evidence == bench_rules.mixed(300)
+    for name in policy_names():
+        plan = load_policy(name)
+        verdicts = {decide(plan, policy_hash(plan), read_evidence(form)).verdict for form in evidence}
+        assert verdicts >= {Verdict.ADMIT, Verdict.REFER, Verdict.REFUSE}, name
+
+
+def test_every_plan_decides_all_the_evidence(tmp_path: Path) -> None:
+    found = bench_rules.decisions(rounds=2, each=100)
+    assert sorted(found) == sorted(policy_names())
+    assert len(found) == 11
+    for rate in found.values():
+        assert len(rate.per_s) == 2
+        assert rate.verdicts.total() == 200
+    lines = bench_rules.report_decisions(found, [1.0], bench_rules.replays(tmp_path, rounds=1, each=5))
+    assert first_cells(lines)[2:13] == list(found)
+
+
+@mark.timeout(60)
+def test_the_judge_command_answers_each_line(tmp_path: Path) -> None:
+    assert len(bench_rules.judge_lines(tmp_path, rounds=1, each=300)) == 1  # it counts the answers itself
+
+
+def test_the_slowest_plan_is_held_to_the_limit() -> None:
+    found = {
+        "quick": bench_rules.Rate([50_000.0], Counter({Verdict.ADMIT: 1})),
+        "slow": bench_rules.Rate([9_999.0], Counter({Verdict.REFER: 1})),
+    }
+    text = "\n".join(bench_rules.report_decisions(found, [1.0], {}))
+    assert "| decisions/s, slowest plan (slow) | 10,000 | 9,999 | **missed** |" in text
+
+
+def test_a_record_with_a_use_is_measured_beside_one_without(tmp_path: Path) -> None:
+    found = bench_rules.uses(tmp_path, rounds=2, each=3, warm_up=1)
+    counts = {}
+    for name in ("without", "with"):
+        assert verify(tmp_path / f"{name}.db").records >= 1 + 2 * 3
+        ledger = bench_ledger.a_ledger(tmp_path / f"{name}.db")
+        counts[name] = len(ledger.uses())
+        ledger.close()
+    assert counts == {"without": 0, "with": 1 + 2 * 3}
+    assert first_cells(bench_rules.report_uses(found))[2:] == list(found)
+
+
 def test_a_table_has_its_rule_and_its_rows() -> None:
     assert table(["a", "b"], [["1", "2"]]) == ["| a | b |", "| --- | ---: |", "| 1 | 2 |"]
 
 
 def test_every_benchmark_is_found_and_can_be_run() -> None:
-    assert {"bench_ledger", "bench_relay", "bench_service"} <= set(everything.names())
+    wanted = {"bench_codes", "bench_ledger", "bench_relay", "bench_rules", "bench_service"}
+    assert wanted <= set(everything.names())
 
 
 def test_the_heading_names_versions_and_neither_host_nor_path() -> None:

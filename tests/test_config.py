@@ -16,11 +16,11 @@ from gate.config import (
     PinsSection,
     load_config,
     load_policy,
-    load_trust,
     parse_config,
     policy_names,
 )
 from gate.core.policy import Disposition, FeverBand, Policy, Task
+from gate.trust_files import load_trust
 
 SMALLEST = {
     "gate": {"site": "hall", "id": "g1"},

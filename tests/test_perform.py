@@ -4,16 +4,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gate.config import load_policy
 from gate.core.actor import GateActor
-from gate.core.codes import Trust
-from gate.core.effects import Effect, HoldOpen, LightSignal, Lock, Record, Show, TakeReading, Unlock
+from gate.core.codes import Trust, TrustedKey
+from gate.core.codes.trust import DOCUMENTS
+from gate.core.documents import Document, Suspension, sign_document
+from gate.core.effects import (
+    AskService,
+    Effect,
+    HoldOpen,
+    KeepDocument,
+    LightSignal,
+    Lock,
+    Record,
+    Show,
+    TakeReading,
+    Unlock,
+)
 from gate.core.events import Event, Kind, gate_stopped
-from gate.core.evidence import MaskStatus, Reading
+from gate.core.evidence import Direction, MaskStatus, Reading
 from gate.core.inputs import (
     ArmTurned,
     AttendantConfirmed,
+    DocumentReceived,
     FireAlarmChanged,
     Input,
     MaskSeen,
@@ -68,6 +83,12 @@ class World:
     def request(self, visit: str) -> None:
         self.did.append(("request", visit))
 
+    def ask_service(self, *question: object) -> None:
+        self.did.append(("ask", *question))
+
+    def keep_document(self, *document: object) -> None:
+        self.did.append(("keep", *document))
+
 
 class Screen:
     def __init__(self, did: list[object]) -> None:
@@ -99,7 +120,16 @@ def make_actor(kind: type[GateActor] = GateActor) -> GateActor:
 
 def make_brain(world: World, actor: GateActor, observe: object = None) -> Brain:
     screen = Screen(world.did)
-    outputs = Outputs(world, screen, screen, world, world, world.recorded)  # type: ignore[arg-type]  # all in one
+    outputs = Outputs(
+        world,
+        screen,  # type: ignore[arg-type]  # lamps and display in one
+        screen,
+        world,
+        world,
+        world.recorded,
+        world.ask_service,
+        world.keep_document,
+    )
     return Brain(actor, outputs, observe)  # type: ignore[arg-type]  # a function
 
 
@@ -137,6 +167,8 @@ def test_every_effect_reaches_its_place_in_order(world: World) -> None:
         Unlock(400),
         Show(Key.PLEASE_WAIT_RETEST, LightSignal.WAIT, (("wait_s", "3"),)),
         TakeReading("visit"),
+        AskService("visit", b"token", "CN-31"),
+        KeepDocument("occupancy-centre", b"HGD1:"),
     ]
     make_brain(world, actor).step(TimePassed(), NOW)
     assert world.did == [
@@ -148,7 +180,45 @@ def test_every_effect_reaches_its_place_in_order(world: World) -> None:
         ("show", Key.PLEASE_WAIT_RETEST, (("wait_s", "3"),)),
         ("show", LightSignal.WAIT),
         ("request", "visit"),
+        ("ask", "visit", b"token", "CN-31"),
+        ("keep", "occupancy-centre", b"HGD1:"),
     ]
+
+
+def test_a_gate_without_services_and_documents_does_nothing_about_them(world: World) -> None:
+    actor = make_actor(Scripted)
+    assert isinstance(actor, Scripted)
+    actor.effects = [AskService("visit", b"token", "CN-31"), KeepDocument("x", b""), Lock()]
+    screen = Screen(world.did)
+    outputs = Outputs(world, screen, screen, world, world, world.recorded)  # type: ignore[arg-type]  # all in one
+    Brain(actor, outputs).step(TimePassed(), NOW)
+    assert world.did == ["lock"]
+
+
+def test_the_use_of_a_pass_is_on_disk_with_its_record(world: World) -> None:
+    use = Use("county/cafe0001", Direction.IN, NOW.wall_ms)
+    actor = make_actor(Scripted)
+    assert isinstance(actor, Scripted)
+    actor.effects = [Record(gate_stopped(), use), Lock()]
+    world.fails_from = 1
+    make_brain(world, actor).step(TimePassed(), NOW)
+    assert world.ledger.uses() == ()
+    world.fails_from = None
+    make_brain(world, actor).step(TimePassed(), NOW)
+    assert world.ledger.uses() == (use,)
+    assert verify(world.path).records == 1
+
+
+def test_a_document_is_kept_although_the_ledger_takes_no_record_of_it(world: World) -> None:
+    """It holds from now on; after the next start it must not be missing."""
+    key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    trusted = TrustedKey("centre", "Centre", key.public_key().public_bytes_raw(), frozenset({DOCUMENTS}))
+    actor = GateActor(load_policy("county-hall"), Trust((trusted,)), "hall", "0a1b2c3d")
+    document = Document("hall", "centre", 1, 1_600_000_000, 1_800_000_000, Suspension(suspended=True))
+    text = sign_document(key, document).encode()
+    world.fails_from = 1
+    make_brain(world, actor).step(DocumentReceived(text), NOW)
+    assert world.did[:2] == [("keep", "suspension-centre", text), ("failed", Kind.DOCUMENT)]
 
 
 def test_nothing_behind_a_failed_record_is_done_and_the_actor_is_told_at_once(world: World) -> None:
@@ -230,7 +300,7 @@ def test_the_observer_hears_of_a_failed_record_by_its_consequence(world: World) 
 
 
 def test_an_error_of_the_program_is_not_swallowed(world: World) -> None:
-    def broken(_event: Event, _now: Moment) -> Entry:
+    def broken(_event: Event, _now: Moment, _use: Use | None = None) -> Entry:
         raise ZeroDivisionError
 
     world.append = broken  # type: ignore[method-assign]  # on purpose

@@ -85,7 +85,7 @@ class Application:
         )
         self._documents = DocumentFolder(config.gate.state_dir / "documents")
         self._outbox = OwnOutbox(self._ledger, config.gate.state_dir / LEDGER_NAME)
-        self.sink = MqttSink(broker, self._outbox, state=self._state)
+        self.sink = MqttSink(broker, self._outbox, state=self._state, on_document=self._document_came)
         self._opened: Opened = open_pins(config, self._inbox.post, world.pin_factory)
         outputs = Outputs(
             turnstile=self._opened.turnstile,
@@ -142,6 +142,9 @@ class Application:
 
     def _tell_desk(self) -> None:
         self._desk_status = status_of(self.actor, self._policy)
+
+    def _document_came(self, text: bytes) -> None:
+        self._inbox.post(DocumentReceived(text.strip()))
 
     def _answered(self, visit: str, payload: bytes, answer: ServiceAnswer) -> None:
         self._inbox.post(ServiceAnswered(visit, payload, answer))

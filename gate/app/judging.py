@@ -40,7 +40,7 @@ from gate.core.rules import MEASUREMENTS_MAX, decide
 
 Celsius = Annotated[float, Ge(-50), Le(150)]
 Instant = Annotated[str, MaxLen(40)]
-From = Annotated[Instant, Field(alias="from")]  # one of Python's own words
+From = Annotated[Instant | None, Field(alias="from")]  # one of Python's own words
 
 NUMBER_DIGITS_MAX: Final = 40
 PROBLEMS_MAX: Final = 20
@@ -51,8 +51,8 @@ PROBLEM_CHARS_MAX: Final = 200
 class AppointmentForm:
     """A booked slot; instants are ISO 8601 with an offset."""
 
-    from_: From
-    until: Instant
+    from_: From = None
+    until: Instant | None = None
     booked_at: Instant | None = None
     used: bool = False
 
@@ -69,8 +69,8 @@ class LabTestForm:
 class PassForm:
     """A household's or a supplier's pass."""
 
-    from_: From
-    until: Instant
+    from_: From = None
+    until: Instant | None = None
     uses_left: Annotated[int, Ge(0), Le(1_000_000)] | None = None
 
 
@@ -272,9 +272,7 @@ def _evidence(form: EvidenceForm, problems: list[str]) -> Evidence:
         household_pass=_household_pass(form.household_pass, problems),
         occupancy=form.occupancy,
         suspended=form.suspended or False,
-        last_measured_s=None
-        if form.last_measured_at is None
-        else _unix_s("last_measured_at", form.last_measured_at, problems),
+        last_measured_s=_given_unix_s("last_measured_at", form.last_measured_at, problems),
     )
 
 
@@ -282,11 +280,9 @@ def _appointment(slot: AppointmentForm | None, problems: list[str]) -> Appointme
     if slot is None:
         return None
     return Appointment(
-        from_s=_unix_s("appointment.from", slot.from_, problems),
-        until_s=_unix_s("appointment.until", slot.until, problems),
-        booked_s=None
-        if slot.booked_at is None
-        else _unix_s("appointment.booked_at", slot.booked_at, problems),
+        from_s=_given_unix_s("appointment.from", slot.from_, problems),
+        until_s=_given_unix_s("appointment.until", slot.until, problems),
+        booked_s=_given_unix_s("appointment.booked_at", slot.booked_at, problems),
         used=slot.used,
     )
 
@@ -295,8 +291,8 @@ def _household_pass(held: PassForm | None, problems: list[str]) -> HouseholdPass
     if held is None:
         return None
     return HouseholdPass(
-        from_s=_unix_s("household_pass.from", held.from_, problems),
-        until_s=_unix_s("household_pass.until", held.until, problems),
+        from_s=_given_unix_s("household_pass.from", held.from_, problems),
+        until_s=_given_unix_s("household_pass.until", held.until, problems),
         uses_left=held.uses_left,
     )
 
@@ -309,6 +305,10 @@ def _test(taken: LabTestForm | None, problems: list[str]) -> LabTest | None:
         inf if taken.taken_at is None else _unix_s("nucleic_acid_test.taken_at", taken.taken_at, problems)
     )
     return None if taken.result == "unknown" else LabTest(taken_s, taken.result == "negative")
+
+
+def _given_unix_s(where: str, text: str | None, problems: list[str]) -> float | None:
+    return None if text is None else _unix_s(where, text, problems)
 
 
 def _unix_s(where: str, text: str, problems: list[str]) -> float:

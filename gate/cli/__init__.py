@@ -20,6 +20,7 @@ from gate.cli import passes, policies
 from gate.cli.certlogic import certlogic
 from gate.cli.check_code import check_code
 from gate.cli.desk import desk
+from gate.cli.document import document
 from gate.cli.ending import EX_CONFIG, refuse
 from gate.cli.replay import replay
 from gate.config import ConfigError, load_config, load_policy
@@ -324,5 +325,5 @@ def _entries(file: Path, after: int = 0) -> Any:
         refuse(str(error), 1)
 
 
-for command in (certlogic, check_code, desk, passes.pass_, policies.judge, policies.policy, replay):
+for command in (certlogic, check_code, desk, document, passes.pass_, policies.judge, policies.policy, replay):
     main.add_command(command)

@@ -73,7 +73,7 @@ def _judge_lines(judged: "Judge", evidence: BinaryIO) -> int:
         if not line.strip():
             continue
         try:
-            answer = judged.answer(line)
+            answer = judged.answer(line.strip())
         except EvidenceError as error:
             answer, status = {"error": str(error)}, 1
         click.echo(json.dumps(answer, ensure_ascii=False))

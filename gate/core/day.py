@@ -68,9 +68,10 @@ class Day:
         taken = self.documents.take(document)
         if taken is Taken.SAME:
             return
+        if taken is Taken.ACCEPTED:  # kept first: what follows a record that fails is not done
+            yield KeepDocument(f"{document.kind}-{document.issuer}", text)
         yield Record(events.document(document.kind, document.issuer, document.version, str(taken)))
         if taken is Taken.ACCEPTED:
-            yield KeepDocument(f"{document.kind}-{document.issuer}", text)
             self.trust = replace(self._given_trust, revoked=self.documents.revoked())
             self._look_ns = 0
             yield from self.look(now)

@@ -94,10 +94,13 @@ class HandCheck(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """A booked slot, both ends included, in unix seconds; `booked_s` is when it was made (AH-1)."""
+    """A booked slot, both ends included, in unix seconds; `booked_s` is when it was made (AH-1).
 
-    from_s: float
-    until_s: float
+    What nobody has said is None.
+    """
+
+    from_s: float | None
+    until_s: float | None
     booked_s: float | None = None
     used: bool = False
 
@@ -106,11 +109,11 @@ class Appointment:
 class HouseholdPass:
     """A household's or a supplier's pass: its hours, both ends included, in unix seconds (SA-5).
 
-    `uses_left` is None where the pass may be used any number of times.
+    `uses_left` is None where the pass may be used any number of times, an end where nobody has said it.
     """
 
-    from_s: float
-    until_s: float
+    from_s: float | None
+    until_s: float | None
     uses_left: int | None = None
 
 

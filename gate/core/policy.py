@@ -83,10 +83,14 @@ class TravelRequirement:
 
 @dataclass(frozen=True, slots=True)
 class RiskAreaRequirement:
-    """Who comes from a risk area enters with a negative test no older than this (TR-3), or never (AH-6)."""
+    """Who comes from a risk area enters with a negative test no older than this (TR-3), or never (AH-6).
+
+    Who is known to come from elsewhere is free to enter by `elsewhere_rule`.
+    """
 
     rule: RuleId
     enters_tested: bool = True
+    elsewhere_rule: RuleId = "TR-4"
     test_age_max_h: Annotated[int, Ge(1), Le(24 * 21)] = 168
 
 

@@ -11,10 +11,12 @@ from typing import Final
 
 from gate.core.codes.model import Authenticity, CodeResult, Format, Reason, Status, Travel
 from gate.core.evidence import (
+    Appointment,
     AttendantWord,
     Direction,
     Evidence,
     HandCheck,
+    HouseholdPass,
     MaskStatus,
     Origin,
     Person,
@@ -26,6 +28,7 @@ from gate.core.policy import (
     GRAVITY,
     GUESTS,
     STRICTNESS,
+    AppointmentRequirement,
     Decision,
     Disposition,
     FeverBand,
@@ -84,7 +87,7 @@ def residents(policy: Policy, evidence: Evidence) -> Finding | None:
     verified = evidence.code is not None and _is_green(evidence.code)
     if known and verified and evidence.travel in {Travel.CLEAR, Travel.DECLARED}:
         return Finding(requirement.rule, Verdict.ADMIT, "exception_granted")
-    return Finding(requirement.rule, Verdict.REFUSE, "exception_incomplete")
+    return Finding(requirement.rule, Verdict.REFUSE, "exception_incomplete", curable=True)
 
 
 def appointment(policy: Policy, evidence: Evidence) -> Finding | None:
@@ -97,17 +100,10 @@ def appointment(policy: Policy, evidence: Evidence) -> Finding | None:
         return _or_vouched(policy, evidence, rule, "appointment_unverified", "appointment_by_attendant")
     if booked is None:
         return Finding(rule, Verdict.REFUSE, "appointment_missing")
-    if booked.used:
-        return Finding(rule, Verdict.REFUSE, "appointment_used")
-    if at_s is None or booked.booked_s is None:
+    if fault := _appointment_fault(policy, requirement, booked, at_s):
+        return Finding(rule, Verdict.REFUSE, fault)
+    if None in {at_s, booked.from_s, booked.until_s, booked.booked_s}:
         return _or_vouched(policy, evidence, rule, "appointment_unverified", "appointment_by_attendant")
-    local_midnight_s = booked.from_s - (booked.from_s + policy.utc_offset_min * 60) % DAY_S
-    if booked.booked_s > local_midnight_s - DAY_S + requirement.booked_by_min * 60:
-        return Finding(rule, Verdict.REFUSE, "appointment_booked_late")
-    if at_s < booked.from_s:
-        return Finding(rule, Verdict.REFUSE, "appointment_early")
-    if at_s > booked.until_s:
-        return Finding(rule, Verdict.REFUSE, "appointment_late")
     return Finding(rule, Verdict.ADMIT, "appointment_kept")
 
 
@@ -125,14 +121,14 @@ def household_pass(policy: Policy, evidence: Evidence) -> Finding | None:
         if entering and evidence.person is Person.SUPPLY:
             return Finding(requirement.rule, Verdict.REFUSE, "pass_missing")
         return None
-    if evidence.at_s is None:
+    fault = _pass_fault(held, evidence.at_s)
+    if fault is not None and entering and evidence.person is Person.RESIDENT:
+        return _or_vouched(policy, evidence, requirement.rule, fault, "pass_by_attendant")
+    if fault is not None:
+        return Finding(requirement.rule, Verdict.REFUSE, fault)
+    if None in {evidence.at_s, held.from_s, held.until_s}:
         return _or_vouched(policy, evidence, requirement.rule, "pass_unverified", "pass_by_attendant")
-    reason = _pass_fault(held.from_s, held.until_s, held.uses_left, evidence.at_s)
-    if reason is None:
-        return Finding(requirement.rule, Verdict.ADMIT, "pass_kept")
-    if entering and evidence.person is Person.RESIDENT:
-        return _or_vouched(policy, evidence, requirement.rule, reason, "pass_by_attendant")
-    return Finding(requirement.rule, Verdict.REFUSE, reason)
+    return Finding(requirement.rule, Verdict.ADMIT, "pass_kept")
 
 
 def occupancy(policy: Policy, evidence: Evidence) -> Finding | None:
@@ -198,11 +194,14 @@ def travel(policy: Policy, evidence: Evidence) -> Finding | None:
 
 
 def risk_area(policy: Policy, evidence: Evidence) -> Finding | None:
-    """TR-3, AH-6: who has been in a risk area enters with a fresh negative test, or not at all."""
+    """TR-3, AH-6: who has been in a risk area enters with a fresh negative test, or not at all; TR-4."""
     requirement = policy.risk_area
     exposed = evidence.travel is Travel.RISK_AREA or evidence.origin is Origin.KEY_AREA
-    if not exposed or evidence.direction is Direction.OUT:
+    if evidence.direction is Direction.OUT:
         return None
+    if not exposed:
+        known = evidence.origin is Origin.ELSEWHERE
+        return Finding(requirement.elsewhere_rule, Verdict.ADMIT, "from_elsewhere") if known else None
     if not requirement.enters_tested:
         return Finding(requirement.rule, Verdict.REFUSE, "risk_area")
     return _tested(policy, evidence, requirement.rule, requirement.test_age_max_h)
@@ -383,10 +382,31 @@ def _or_measured_by_hand(policy: Policy, evidence: Evidence, rule: str, reason: 
     return Finding(rule, Verdict.REFER, reason)
 
 
-def _pass_fault(from_s: float, until_s: float, uses_left: int | None, at_s: float) -> str | None:
-    if at_s < from_s or at_s > until_s:
-        return "pass_outside_hours"
-    return "pass_used_up" if uses_left is not None and uses_left < 1 else None
+# What is known to be wrong counts before what is not known: nobody vouches for a pass that is used up.
+
+
+def _appointment_fault(
+    policy: Policy, requirement: AppointmentRequirement, booked: Appointment, at_s: float | None
+) -> str | None:
+    if booked.used:
+        return "appointment_used"
+    if booked.from_s is not None and booked.booked_s is not None:
+        local_midnight_s = booked.from_s - (booked.from_s + policy.utc_offset_min * 60) % DAY_S
+        if booked.booked_s > local_midnight_s - DAY_S + requirement.booked_by_min * 60:
+            return "appointment_booked_late"
+    if at_s is not None and booked.from_s is not None and at_s < booked.from_s:
+        return "appointment_early"
+    if at_s is not None and booked.until_s is not None and at_s > booked.until_s:
+        return "appointment_late"
+    return None
+
+
+def _pass_fault(held: HouseholdPass, at_s: float | None) -> str | None:
+    if held.uses_left is not None and held.uses_left < 1:
+        return "pass_used_up"
+    early = at_s is not None and held.from_s is not None and at_s < held.from_s
+    late = at_s is not None and held.until_s is not None and at_s > held.until_s
+    return "pass_outside_hours" if early or late else None
 
 
 def _tested(policy: Policy, evidence: Evidence, rule: str, age_max_h: int) -> Finding:

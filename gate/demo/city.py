@@ -64,4 +64,3 @@ def settings(service: StandInHealthService) -> ServiceSettings:
     """Return the settings with which the demo's gate asks the city's service."""
     usual = service.settings(REGION)
     return replace(usual, timeout_s=TIMEOUT_S, connect_timeout_s=CONNECT_TIMEOUT_S)
-

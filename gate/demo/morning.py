@@ -1,8 +1,13 @@
-"""Runs the demo: the real application on simulated hardware, a broker, a witness, and the script."""
+"""Runs the demo: the real application on simulated hardware, and the world around it.
+
+That world is a broker, a witness, a city's verify service, and the script.
+"""
 
 import json
 import random
+import secrets
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import count as count_from
@@ -15,17 +20,19 @@ from rich.text import Text
 from gate.app.application import Application, StateFolderError, claim
 from gate.app.records import LEDGER_NAME
 from gate.app.simulated import SCENE_NAME, SimulatedGate, without_hardware
-from gate.config import CameraSection, Config, GateSection, MqttSection, load_policy
+from gate.config import CameraSection, CodesSection, Config, GateSection, MqttSection, load_policy
 from gate.core.effects import Effect
 from gate.core.inputs import Input
 from gate.core.moment import Moment
 from gate.demo.broker import HOST, BrokerAddress, DemoBroker
+from gate.demo.city import City, settings
+from gate.demo.health_service import StandInHealthService
 from gate.demo.narrator import Narrator
 from gate.demo.passes import Issuer
 from gate.demo.script import Play, visitors
 from gate.demo.stage import Stage
-from gate.demo.witness import Witness, visits_complete
-from gate.demo.words import SUMMARY
+from gate.demo.witness import Witness, results, visits_complete
+from gate.demo.words import SUMMARY, WORDS
 from gate.shell.clock import SystemClock
 from gate.store.ledger import LedgerError, Verification, owner, verify
 
@@ -36,11 +43,13 @@ DELIVERY_S: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a demo went."""
+    """How a demo went: `results` how many visits ended how, `asked` how often the verify service was."""
 
     visits: int
     witnessed: int
     events: int
+    results: Mapping[str, int]
+    asked: int
     problems: tuple[str, ...]
     ledger: Path
     verification: Verification
@@ -72,16 +81,17 @@ def run_morning(
     if events_file is not None:
         events_file.write_bytes(b"")  # better now than after the morning
     console = Console(quiet=headless, highlight=False)
-    rng = random.Random(seed)  # noqa: S311 - a draw of visitors, not a secret
     config = _config(state, lang)
     witness = Witness(f"hg/1/{config.gate.site}/{config.gate.id}/ev")
     with ExitStack() as stack:
         address = address or stack.enter_context(DemoBroker(state)).address
         witness.start(address)
         stack.callback(witness.stop)
-        config = replace(config, mqtt=_mqtt(state, address))
+        service = stack.enter_context(_health_service(state))
+        codes = CodesSection(services=(settings(service),))
+        config = replace(config, mqtt=_mqtt(state, address), codes=codes)
         try:
-            _play(config, count, seed, rng, Narrator(lang, console))
+            _play(config, service, count, seed, console)
             checked = verify(state / LEDGER_NAME)
             witness.wait_for(checked.records, DELIVERY_S)
         finally:
@@ -91,6 +101,8 @@ def run_morning(
         visits=count,
         witnessed=len(visits_complete(witness.events())),
         events=len(witness.bodies),
+        results=results(witness.events()),
+        asked=service.asked,
         problems=tuple(witness.problems),
         ledger=state / LEDGER_NAME,
         verification=checked,
@@ -101,31 +113,39 @@ def run_morning(
     return outcome.ok
 
 
-def _play(config: Config, count: int, seed: int, rng: random.Random, narrator: Narrator) -> None:
+def _play(config: Config, service: StandInHealthService, count: int, seed: int, console: Console) -> None:
+    rng = random.Random(seed)  # noqa: S311 - a draw of visitors, not a secret
     stage = Stage()
     clock = SystemClock(lambda: True)
     gate = SimulatedGate(config, seed)
     issuer = Issuer(config.gate.site, rng, clock.now().wall_s)
+    policy = load_policy(config.gate.policy)
+    narrator = Narrator(config.gate.lang, console, policy)
 
     def observe(happened: Input, effect: Effect | None, now: Moment) -> None:
         narrator.observe(happened, effect, now)
         stage.observe(happened, effect, now)
 
-    policy = load_policy(config.gate.policy)
     app = Application(config, policy, issuer.trust(), gate.world(observe, clock))
     brain = threading.Thread(target=app.run, name="brain")
     narrator.start()
-    narrator.open(f"{policy.title_zh if config.gate.lang == 'zh' else policy.title_en} ({policy.name})")
     brain.start()
     try:
-        play = Play(gate, stage, issuer, rng)
-        for number, scene in enumerate(visitors(count, rng), 1):
+        play = Play(gate, stage, issuer, City(service, rng, clock), rng)
+        for number, scene in enumerate(visitors(count, seed), 1):
             narrator.announce(number, scene.zh if config.gate.lang == "zh" else scene.en)
             play.perform(scene)
+        narrator.close()
     finally:
         app.stop()
         brain.join()
         narrator.stop()
+
+
+def _health_service(state: Path) -> StandInHealthService:
+    folder = state / "health-service"
+    folder.mkdir(exist_ok=True)
+    return StandInHealthService(folder, secrets.token_hex(16), {})
 
 
 def _config(state: Path, lang: str) -> Config:
@@ -193,6 +213,7 @@ def print_outcome(outcome: Outcome, lang: str, console: Console) -> None:
     console.print(Text(f"\n{words['title']}", style="bold"))
     facts = {"visits": outcome.visits, "witnessed": outcome.witnessed, "events": outcome.events}
     console.print(f"  {words['visits'].format(**facts)}")
+    console.print(f"  {words['results'].format(results=_ended(outcome, lang), asked=outcome.asked)}")
     for problem in outcome.problems:
         console.print(Text(f"  {problem}", style="red"))
     console.print(
@@ -202,3 +223,9 @@ def print_outcome(outcome: Outcome, lang: str, console: Console) -> None:
     console.print(f"  {words['check']}  gate ledger verify {outcome.ledger}", soft_wrap=True)
     verdict, style = (words["good"], "bold green") if outcome.ok else (words["bad"], "bold red")
     console.print(Text(f"  {verdict}", style=style))
+
+
+def _ended(outcome: Outcome, lang: str) -> str:
+    one, told = SUMMARY[lang]["result"], WORDS[lang]
+    words = (one.format(word=told.get(word, word), number=number) for word, number in outcome.results.items())
+    return told["comma"].join(words)

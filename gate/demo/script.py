@@ -3,11 +3,14 @@
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from gate.app.simulated import SimulatedGate
-from gate.core.codes import Status
+from gate.core.codes import Credential
 from gate.core.texts import Key
+from gate.demo.city import GREEN, RED, YELLOW, City
+from gate.demo.health_service import Mood
 from gate.demo.passes import Issuer
 from gate.demo.stage import Stage
 from gate.shell.clock import sleep
@@ -16,6 +19,7 @@ from gate.shell.clock import sleep
 NORMAL_CC: Final = (3600, 3630)
 BETWEEN_S: Final = 0.5  # nobody follows so closely that the light barrier would not notice
 BUS_TICKET: Final = "https://tickets.example/r/8F2C"
+DAY_S: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +32,15 @@ class Scene:
 
 
 class Play:
-    """The props: the place before the gate, what the gate does, passes, and a seeded draw."""
+    """The props: the place before the gate, what the gate does, passes and tokens, and a seeded draw."""
 
-    def __init__(self, gate: SimulatedGate, stage: Stage, issuer: Issuer, rng: random.Random) -> None:
+    def __init__(
+        self, gate: SimulatedGate, stage: Stage, issuer: Issuer, city: City, rng: random.Random
+    ) -> None:
         self.gate = gate
         self.stage = stage
         self.issuer = issuer
+        self.city = city
         self.rng = rng
 
     def perform(self, scene: Scene) -> None:
@@ -57,6 +64,12 @@ class Play:
         self.stage.until_shown(Key.PASS_PLEASE)
         self.gate.step_away()
         self.gate.push()
+
+    def pass_by_staff(self, key: Key) -> None:
+        """Read this text, turn to the person on duty, who confirms, and go through."""
+        self.stage.until_shown(key)
+        self.gate.press("confirm")
+        self.walk_through()
 
     def leave(self, *keys: Key) -> None:
         """Read one of these texts and go."""
@@ -136,7 +149,7 @@ def does_not_walk(play: Play) -> None:
 
 def pushes_through(play: Play) -> None:
     """Is turned away and pushes through the locked arm."""
-    play.come(play.issuer.issue(Status.RED))
+    play.come(play.city.token(YELLOW))
     play.stage.until_shown(Key.REFUSED_STATUS)
     play.gate.force()
 
@@ -163,28 +176,99 @@ def fire(play: Play) -> None:
     play.stage.until_shown(Key.WELCOME)
 
 
-GREEN: Final = Scene("一切正常", "Everything in order", green)
+def staff(play: Play) -> None:
+    """Somebody who works here."""
+    play.come(play.issuer.issue(Credential.STAFF))
+    play.walk_through()
+
+
+def city_green(play: Play) -> None:
+    """The city's service says green; it tells no phone number, so the person on duty takes it down."""
+    play.come(play.city.token(GREEN))
+    play.pass_by_staff(Key.REGISTRATION_MISSING)
+
+
+def city_red(play: Play) -> None:
+    """The city's service says red."""
+    play.come(play.city.token(RED))
+    play.leave(Key.REFUSED_STATUS)
+
+
+def city_screenshot(play: Play) -> None:
+    """A picture of yesterday's code, then the code itself."""
+    play.come(play.city.token(GREEN, age_s=DAY_S))
+    play.stage.until_shown(Key.REFUSED_CODE_EXPIRED)
+    play.gate.show(play.city.token(GREEN))
+    play.pass_by_staff(Key.REGISTRATION_MISSING)
+
+
+def city_tested(play: Play) -> None:
+    """From a risk area: the city's service knows of a negative test."""
+    play.come(play.city.token(play.city.tested(hours_ago=20)))
+    play.pass_by_staff(Key.REGISTRATION_MISSING)
+
+
+def city_silent(play: Play, mood: Mood) -> None:
+    """The code cannot be looked up: the person on duty looks at the ID card instead."""
+    with play.city.in_mood(mood):
+        play.come(play.city.token(GREEN))
+        play.stage.until_shown(Key.SERVICE_UNAVAILABLE)
+    play.pass_by_staff(Key.SERVICE_UNAVAILABLE)
+
+
+ORDINARY: Final = Scene("一切正常", "Everything in order", green)
+RESTED: Final = Scene("赶路来的：首测偏高，复测正常", "Came running: raised, then normal", retest_then_normal)
+MASK: Final = Scene("忘戴口罩，当场戴上", "Forgot the mask, puts it on", mask_put_on)
+EXPIRED: Final = Scene("昨天的通行码", "Yesterday's pass", expired)
+TWO_PHONES: Final = Scene("两部手机同时出示", "Two phones at once", two_codes)
+STAFF: Final = Scene("本单位工作人员", "A member of staff", staff)
+CITY_GREEN: Final = Scene("上海随申码，绿码", "A Shanghai health code, green", city_green)
+CITY_RED: Final = Scene("上海随申码，红码", "A Shanghai health code, red", city_red)
+SCREENSHOT: Final = Scene(
+    "先出示昨天的随申码截图，再出示现在的码",
+    "Yesterday's screenshot of a Shanghai code, then a fresh one",
+    city_screenshot,
+)
+# Whoever looks in for a minute sees every kind of thing that can happen among the first fourteen.
 MORNING: Final = (
-    GREEN,
-    Scene("赶路来的：首测偏高，复测正常", "Came running: raised, then normal", retest_then_normal),
-    Scene("忘戴口罩，当场戴上", "Forgot the mask, puts it on", mask_put_on),
+    ORDINARY,
+    CITY_GREEN,
+    RESTED,
+    MASK,
+    CITY_RED,
     Scene("复测仍高", "Raised twice", retest_then_fever),
-    Scene("昨天的码", "Yesterday's pass", expired),
-    Scene("伪造的码", "A forged pass", forged),
+    Scene("伪造的通行码", "A forged pass", forged),
+    Scene(
+        "上海随申码，核验服务连不上",
+        "A Shanghai health code while the city's service cannot be reached",
+        partial(city_silent, mood=Mood.AWAY),
+    ),
+    Scene("黄码，被拒后强行通过", "Yellow, turned away, and pushes through", pushes_through),
     Scene("没有手机的老人", "No phone, registered by the person on duty", no_phone),
-    Scene("两部手机同时出示", "Two phones at once", two_codes),
-    Scene("先出示车票，再出示健康码", "A bus ticket first, then the pass", wrong_code_first),
     Scene("放行后没有通过", "Gets the light and does not walk", does_not_walk),
-    Scene("被拒后强行通过", "Turned away and pushes through", pushes_through),
     Scene("测温故障", "The thermometer stops answering", sensor_fault),
     Scene("火警", "Fire alarm", fire),
-    Scene("火警解除后恢复", "Back to normal after the alarm", green),
+    Scene("火警解除，工作人员回岗", "The alarm is over, a member of staff returns", staff),
+    SCREENSHOT,
+    EXPIRED,
+    TWO_PHONES,
+    Scene("先出示车票，再出示通行码", "A bus ticket first, then the pass", wrong_code_first),
+    Scene(
+        "上海随申码，核验服务迟迟不答",
+        "A Shanghai health code while the city's service is too slow",
+        partial(city_silent, mood=Mood.SLOW),
+    ),
+    Scene("来自风险地区，核酸阴性", "From a risk area, with a negative test", city_tested),
 )
 # Who comes after the scripted morning, mostly ordinary people.
-_LATER: Final = (GREEN, GREEN, GREEN, GREEN, MORNING[1], MORNING[2], MORNING[4], MORNING[7])
+_LATER: Final = (
+    *(ORDINARY, ORDINARY, ORDINARY, CITY_GREEN, CITY_GREEN, STAFF),
+    *(RESTED, MASK, EXPIRED, TWO_PHONES, SCREENSHOT, CITY_RED),
+)
 
 
-def visitors(count: int, rng: random.Random) -> Iterator[Scene]:
-    """Yield `count` scenes: the morning in order, then a seeded draw."""
+def visitors(count: int, seed: int) -> Iterator[Scene]:
+    """Yield `count` scenes: the morning in order, then a draw; who comes follows from the seed alone."""
+    rng = random.Random(f"{seed}/visitors")  # noqa: S311 - a draw of visitors, not a secret
     for number in range(count):
         yield MORNING[number] if number < len(MORNING) else rng.choice(_LATER)

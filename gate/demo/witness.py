@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -102,3 +103,9 @@ def visits_complete(events: Sequence[Mapping[str, Any]]) -> set[str]:
     decided = {event["data"]["visit"] for event in events if event["type"] == "hg.visit.decided.v1"}
     closed = {event["data"]["visit"] for event in events if event["type"] == "hg.visit.closed.v1"}
     return decided & closed
+
+
+def results(events: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """Return how many visits ended how, the most frequent first."""
+    closed = (event["data"]["result"] for event in events if event["type"] == "hg.visit.closed.v1")
+    return Counter(dict(Counter(closed).most_common()))

@@ -234,6 +234,19 @@ class _LastWords(logging.Handler):
         self.words = record.getMessage()
 
 
+class _FrugalClient(Client):
+    """A client that reads no packet of more than 1 MiB, where paho would take 256 MiB into memory.
+
+    MQTT 3.1.1 has no way to tell the broker of a limit, and with MQTT 5 it may ignore ours.
+    """
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # paho (2.1 and 2.2 alike) asks here for all that is missing of a packet.
+        if bufsize > PACKET_BYTES_MAX:
+            raise LinkDown(f"the broker sends a packet of {bufsize} bytes; {PACKET_BYTES_MAX} are the limit")
+        return super()._sock_recv(bufsize)
+
+
 class Link:
     """One connection from CONNECT to its end, driven by one thread through `pump`.
 
@@ -265,7 +278,7 @@ class Link:
         self._client = self._build(version)
 
     def _build(self, version: ProtocolVersion) -> Client:
-        client = Client(
+        client = _FrugalClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._settings.client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if version == "5" else MQTTProtocolVersion.MQTTv311,
@@ -329,12 +342,8 @@ class Link:
         self._sock()
 
     def _refuse_excess(self) -> None:
-        """Keep a broker from filling the memory: paho limits neither one packet nor what waits with QoS 2."""
-        # There is no public way to see them. Both versions in the field, 2.1 and 2.2, have them.
-        packet, waiting = self._client._in_packet, self._client._in_messages  # noqa: SLF001 - as just said
-        if (length := packet["remaining_length"]) > PACKET_BYTES_MAX:
-            raise LinkDown(f"the broker sends a packet of {length} bytes; {PACKET_BYTES_MAX} are the limit")
-        if waiting:
+        """Keep a broker from filling the memory with messages of QoS 2, of which paho keeps any number."""
+        if self._client._in_messages:  # noqa: SLF001 - there is no public way to see them
             raise LinkDown("the broker sends with QoS 2, which was not asked for")
 
     def _sock(self) -> Any:  # paho's own type for it is private

@@ -16,8 +16,8 @@ mark. Whatever fails ends this one connection and leads to the next.
 - MQTT 5 is spoken first, 3.1.1 to brokers that refuse 5, hang up on it or never answer it.
 - Documents are subscribed to anew on every connection, which brings the retained ones each time. So they can
   be left out whenever they get in the way: for a minute when more than 100 come in 10 s (unsubscribing stops
-  a flood where it starts), for ten minutes when the broker refuses the subscription, when connections break
-  as soon as they are asked for, or when they keep coming while acknowledgements do not.
+  a flood where it starts), when the broker refuses the subscription, or when connections break as soon as
+  they are asked for; for ten minutes when they keep coming while acknowledgements do not.
 
 Topics under the prefix `hg/1/<site>/<gate>`: `ev` carries records (QoS 1, the exact bytes of the ledger, not
 retained); `state` is retained and says ready, disconnected or lost (the last will). A PUBACK is only a hint
@@ -76,8 +76,8 @@ _STABLE_AFTER_S = 10.0
 _FAREWELL_S = 0.5
 _REPEAT_LOG_S = 600.0
 _DOCUMENT_BYTES_MAX = 512 * 1024
-_FLOOD_PAUSE_S = 60.0
-_DOCUMENTS_PAUSE_S = 600.0
+_PAUSE_S = 60.0
+_LONG_PAUSE_S = 600.0
 _BUSY_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -333,7 +333,7 @@ class MqttSink:
         """Handle the SUBACK."""
         if reason.is_failure:
             self._pause_documents(
-                refusal("the broker refused the subscription to documents", reason).words, _DOCUMENTS_PAUSE_S
+                refusal("the broker refused the subscription to documents", reason).words, _PAUSE_S
             )
 
     def _arrived(self, topic: str, payload: bytes) -> None:
@@ -359,7 +359,7 @@ class MqttSink:
         if self._link:
             self._link.unsubscribe(f"{self._settings.document_prefix}#")
         words = f"more than {DOCUMENTS_MAX} documents within {DOCUMENTS_WITHIN_S:.0f} s; the rest is dropped"
-        self._pause_documents(words, _FLOOD_PAUSE_S)
+        self._pause_documents(words, _PAUSE_S)
 
     def _pause_documents(self, words: str, pause_s: float) -> None:
         self._intake.pause(self._monotonic() + pause_s)
@@ -422,7 +422,7 @@ class MqttSink:
         oldest = self._window.oldest_at()
         if oldest is not None and now - oldest > self._settings.keepalive_s:
             if self._intake.open and link.silent_s() < _BUSY_S:
-                self._pause_documents("documents may be holding up acknowledgements", _DOCUMENTS_PAUSE_S)
+                self._pause_documents("documents may be holding up acknowledgements", _LONG_PAUSE_S)
             raise LinkDown(f"no acknowledgement for {now - oldest:.0f} s; the connection is given up")
         if link.silent_s() > link.silence_allowed_s():
             raise LinkDown(f"the broker is silent for {link.silent_s():.0f} s; the connection is given up")
@@ -467,7 +467,7 @@ class MqttSink:
             self._dialect.refused(self._version, now)
         self._complain(fault.words)
         if self._intake.ended(now):
-            self._pause_documents("connections break when documents are asked for", _DOCUMENTS_PAUSE_S)
+            self._pause_documents("connections break when documents are asked for", _PAUSE_S)
         until = now + retry_delay_s(self._failures, lasting=fault.lasting, uniform=self._uniform)
         self._failures += 1
         while self._stop_at is None and (left_s := until - self._monotonic()) > 0:

@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import astuple, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -116,7 +116,8 @@ class Ledger:
     def uses(self) -> tuple[Use, ...]:
         """Return the uses of passes, without those of passes that ended a day before the newest."""
         newest = "(SELECT max(at_ms) FROM uses)"
-        with self._db:
+        # A disk that takes no more must not keep the gate from starting: the next record tells of it.
+        with suppress(sqlite3.OperationalError), self._db:
             self._db.execute(
                 f"DELETE FROM uses WHERE coalesce(until_s * 1000, at_ms) < {newest} - ?",  # noqa: S608 - constant
                 (USES_KEPT_MS,),

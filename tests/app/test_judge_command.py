@@ -117,7 +117,7 @@ BAD = [
     (b'{"at": "2022-04-11T10:00:00"}', "at: '2022-04-11T10:00:00' lacks its offset from UTC, such as +08:00"),
     (b'{"at": "2022-04-11"}', "at: '2022-04-11' lacks its offset from UTC"),
     (b'{"at": "' + b"2" * 41 + b'"}', "at: String should have at most 40 characters"),
-    (b'{"appointment": {"until": "x"}}', "appointment.from: is required and missing"),
+    (b'{"appointment": {"until": "x"}}', "appointment.until: 'x' is no instant"),
     (b'{"appointment": {"from_": "x", "until": "x", "from": "x"}}', "appointment.from_: unknown key"),
     (b'{"appointment": {"form": "x", "until": "x"}}', "appointment.form: unknown key; did you mean 'from'?"),
     (b'{"nucleic_acid_test": {"result": "bad"}}', "nucleic_acid_test.result: Input should be 'negative'"),
@@ -150,7 +150,8 @@ def test_bad_lines_have_their_error_in_place() -> None:
     assert len(answers) == len(lines) + 2
     assert all(list(answer) == ["error"] for answer in answers[1:-1])
     expected = [said for data, said in BAD if data.strip()]
-    assert all(said in answer["error"] for said, answer in zip(expected, answers[1:-1], strict=True))
+    for said, answer in zip(expected, answers[1:-1], strict=True):
+        assert said in answer["error"]
 
 
 def test_good_lines() -> None:

@@ -93,7 +93,8 @@ def test_plans_with_something_wrong(tmp_path: Path) -> None:
 def test_a_task_that_would_never_be_called_for(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     file.write_text(
-        'extends = "grid"\n[[tasks]]\nrule = "X-1"\nzh = "做"\nen = "Do"\nafter = ["temperature_fver", "full"]\n'
+        'extends = "grid"\n[[tasks]]\nrule = "X-1"\nzh = "做"\nen = "Do"\n'
+        'after = ["temperature_fver", "full"]\n'
     )
     result = run("check", str(file))
     assert result.exit_code == 78

@@ -1,17 +1,26 @@
 """A gate in a box: the real actor and the real `Brain` in virtual time, and a language for scenarios.
 
 A scenario is a table of two columns, read from the top: what happens | what the gate does, in order and
-complete; an empty right column says that it does nothing. Time moves with `wait` alone.
+complete; an empty right column says that it does nothing. A line that begins with the bar goes on with the
+one above. Time moves with `wait` alone, and the wall clock also when it is set (`clock moves 3600`).
 
     arrives      | welcome; measure
     36.50        |
     shows green  | authorised; UNLOCK; pass_please
     turns        | passed; LOCK; idle
 
+Passes are shown by name (`PASSES`; `TOKENS` for codes that a service is asked about; `PHONES` for passes that
+rotate: `holds up bound`, or a copy of it, `holds up bound of 30 s ago`). The person on duty writes down what
+stands in `_NOTES`: `desk notes name, phone, ID checked`. A verify service answers its newest question:
+`service says green`, `service timeout`. A signed document comes as `document 2: residents resident` (version
+and content), perhaps `for 60` (until 60 s from the box's first instant), `by office`, `elsewhere` (for
+another site) or `forged`.
+
 Effects are written as the screen's key (`idle`, `out of order` … for the screens without a visit), `measure`,
-`LOCK`, `UNLOCK`, `OPEN`, or what is recorded: a stage with the rule and reason of each deciding finding
-(`refused TR-1:expired`), a result (`passed`), or another event (`mode degraded`). A record that fails is
-followed by `!`; one that comes late is preceded by `late`.
+`LOCK`, `UNLOCK`, `OPEN`, `ask` and a region, `keep` and a document, or what is recorded: a stage with the
+rule and reason of each deciding finding (`refused TR-1:expired`), a result (`passed`), or another event
+(`mode degraded`, `document residents 2 accepted`). A record that fails is followed by `!`; one that comes
+late is preceded by `late`.
 """
 
 import json
@@ -28,19 +37,49 @@ from jsonschema import Draft202012Validator
 
 from gate.config import load_policy
 from gate.core.actor import GateActor
-from gate.core.codes import Credential, Status, Travel, Trust, TrustedKey, base45
-from gate.core.codes.home import PassClaims, issue
-from gate.core.effects import Effect, HoldOpen, LightSignal, Lock, Record, Show, TakeReading, Unlock
+from gate.core.codes import Credential, LabTest, Status, Travel, Trust, TrustedKey, base45, rotating
+from gate.core.codes.home import PassClaims, issue, read_pass
+from gate.core.codes.model import REGISTRATION_FIELDS
+from gate.core.codes.service import Outcome, ServiceAnswer
+from gate.core.codes.trust import DOCUMENTS
+from gate.core.codes.trust import PASSES as PASS_KINDS
+from gate.core.documents import (
+    Appointment,
+    Appointments,
+    Content,
+    Document,
+    Occupancy,
+    Residents,
+    Revocations,
+    RiskAreas,
+    Suspension,
+    sign_document,
+)
+from gate.core.effects import (
+    AskService,
+    Effect,
+    HoldOpen,
+    KeepDocument,
+    LightSignal,
+    Lock,
+    Record,
+    Show,
+    TakeReading,
+    Unlock,
+)
 from gate.core.events import BODY_BYTES_MAX, Event, Kind, Origin, encode
-from gate.core.evidence import MaskStatus, Reading, Unmeasured
+from gate.core.evidence import Direction, MaskStatus, Person, Reading, Symptom, Unmeasured
+from gate.core.evidence import Origin as ComesFrom
 from gate.core.inputs import (
     ArmTurned,
     AttendantConfirmed,
+    AttendantNoted,
     AttendantRefused,
     CodesRead,
     Device,
     DeviceFailed,
     DeviceRecovered,
+    DocumentReceived,
     FireAlarmChanged,
     InboxOverflowed,
     Input,
@@ -48,6 +87,7 @@ from gate.core.inputs import (
     PersonArrived,
     PersonLeft,
     ReadingTaken,
+    ServiceAnswered,
     Started,
     Stopped,
     TimePassed,
@@ -67,14 +107,28 @@ WALL_0_S: Final = 1_700_000_000
 WAKEUPS_AT_ONE_INSTANT_MAX: Final = 2_000
 
 KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+OFFICE: Final = Ed25519PrivateKey.from_private_bytes(b"\x04" * 32)
 STRANGER: Final = Ed25519PrivateKey.from_private_bytes(b"\x05" * 32)
+HOLDER: Final = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
+ISSUERS: Final = {KEY: "county", OFFICE: "office", STRANGER: "county"}
+COUNTY_PASSES: Final = (Credential.VISITOR, Credential.APPOINTMENT)
+SERVICES: Final = frozenset({"CN-31", "CN-32"})
+BOOKED_S: Final = -60_000
+"""When appointments are made, unless said otherwise: the day before at 13:33, as the box begins at 06:13."""
+
 TRUST: Final = Trust(
     (
         TrustedKey(
             "county",
             "County",
             KEY.public_key().public_bytes_raw(),
-            frozenset({Credential.VISITOR, Credential.APPOINTMENT}),
+            frozenset({DOCUMENTS, *COUNTY_PASSES}),
+        ),
+        TrustedKey(
+            "office",
+            "Office",
+            OFFICE.public_key().public_bytes_raw(),
+            frozenset({DOCUMENTS, *(kind for kind in PASS_KINDS if kind not in COUNTY_PASSES)}),
         ),
     )
 )
@@ -86,28 +140,51 @@ def make_pass(
     key: Ed25519PrivateKey = KEY,
     starts_s: int = -3600,
     ends_s: int = 86_400,
+    issued_s: int | None = None,
     number: int = 1,
     site: str = SITE,
     status: Status = Status.GREEN,
     credential: Credential = Credential.VISITOR,
     registered: tuple[str, ...] = ("name", "phone"),
+    travel: Travel = Travel.CLEAR,
+    uses_max: int | None = None,
+    holder_key: Ed25519PrivateKey | None = None,
 ) -> bytes:
     """Issue a pass for one person; times are seconds from the box's first instant."""
-    start = WALL_0_S + starts_s
     claims = PassClaims(
-        issuer="county",
+        issuer=ISSUERS[key],
         subject=person.to_bytes(8, "big"),
         site=site,
-        valid_from=start,
+        valid_from=WALL_0_S + starts_s,
         valid_until=WALL_0_S + ends_s,
-        issued_at=start,
-        pass_id=number.to_bytes(4, "big"),
+        issued_at=WALL_0_S + (starts_s if issued_s is None else issued_s),
+        pass_id=(person * 256 + number).to_bytes(4, "big"),
         credential=credential,
         status=status,
         registered=frozenset(registered),
-        travel=Travel.CLEAR,
+        travel=travel,
+        uses_max=uses_max,
+        holder_key=None if holder_key is None else holder_key.public_key().public_bytes_raw(),
     )
     return issue(key, claims).encode()
+
+
+def slot(person: int, from_s: int, until_s: int, *, booked_s: int = BOOKED_S) -> bytes:
+    """Issue an appointment, on paper."""
+    return make_pass(
+        person,
+        credential=Credential.APPOINTMENT,
+        starts_s=from_s,
+        ends_s=until_s,
+        issued_s=booked_s,
+        registered=("name", "phone", "id_number"),
+    )
+
+
+def office_pass(person: int, credential: Credential, **more: Any) -> bytes:
+    """Issue what an office gives to its own people and to households."""
+    registered = ("name", "phone", "id_number")
+    return make_pass(person, key=OFFICE, credential=credential, registered=registered, **more)
 
 
 def forged(payload: bytes) -> bytes:
@@ -133,7 +210,34 @@ PASSES: Final = {
     "unregistered": make_pass(1, registered=("name",)),
     "foreign": b"https://health.example/0123456789abcdef",
     "noise": bytes(range(64)),
+    "known": make_pass(1, number=3, registered=("name", "phone", "id_number")),
+    "exposed": make_pass(1, number=4, travel=Travel.RISK_AREA),
+    "untravelled": make_pass(1, number=5, travel=Travel.UNKNOWN),
+    "slot": slot(11, 600, 1200),
+    "late_booked": slot(11, 600, 1200, booked_s=-49_399),
+    "just_booked": slot(11, 600, 1200, booked_s=-49_400),
+    "staff": office_pass(12, Credential.STAFF),
+    "colleague": office_pass(13, Credential.STAFF),
+    "resident": office_pass(14, Credential.RESIDENT),
+    "neighbour": office_pass(15, Credential.RESIDENT),
+    "household": office_pass(14, Credential.HOUSEHOLD, number=2, ends_s=3600, uses_max=2),
+    "household_soon": office_pass(14, Credential.HOUSEHOLD, number=3, starts_s=200, issued_s=-60),
+    "supplier": office_pass(16, Credential.SUPPLY, ends_s=3600),
+    "copy": make_pass(17, holder_key=HOLDER),
 }
+# Passes that rotate on the phone of their holder.
+PHONES: Final = {
+    "bound": (HOLDER, make_pass(17, holder_key=HOLDER)),
+    "bound_staff": (HOLDER, office_pass(18, Credential.STAFF, holder_key=HOLDER)),
+}
+# Codes of which only a verify service knows the colour; each with the region that is asked.
+TOKENS: Final = {
+    "token": b"https://jsstm.jszwfw.gov.cn/jkmIndex.html?token=0123456789abcdef",
+    "other_token": b"https://jsstm.jszwfw.gov.cn/jkmIndex.html?token=fedcba9876543210",
+    "dated_token": b"https://s.sh.gov.cn/%032x%d" % (0xC0DE, WALL_0_S * 1000),
+    "unserved_token": b"https://h5.dingtalk.com/healthAct/index.html?token=0123456789abcdef",
+}
+TOKEN_HOLDER: Final = "00000000000000c1"
 
 
 @cache
@@ -167,17 +271,27 @@ class Box:
     """One gate with everything around it: feed it inputs, move its clock, look at what came out."""
 
     def __init__(
-        self, policy: str | Policy = "county-hall", *, clock_trusted: bool = True, wall_0_s: int = WALL_0_S
+        self,
+        policy: str | Policy = "county-hall",
+        *,
+        clock_trusted: bool = True,
+        wall_0_s: int = WALL_0_S,
+        direction: Direction = Direction.IN,
+        services: frozenset[str] = SERVICES,
     ) -> None:
         self.policy = load_policy(policy) if isinstance(policy, str) else policy
-        self.actor = ScribedActor(self.policy, TRUST, SITE, RUN)
+        self.actor = ScribedActor(self.policy, TRUST, SITE, RUN, direction, services)
         self.actor.answers = []
         self.now = Moment(MONO_0_NS, wall_0_s * 1000, clock_trusted)
         self.ledger_works = True
         self.recorded: list[Event] = []
+        self.uses_recorded: list[Use] = []
         self.requests: list[str] = []
+        self.questions: list[tuple[str, bytes, str]] = []
+        self.kept: dict[str, bytes] = {}
         self.performed: list[str] = []
-        outputs = Outputs(self, self, self, self, self, lambda _entry: None)  # type: ignore[arg-type]  # all in one
+        ledger: Any = self  # and every other role too
+        outputs = Outputs(ledger, ledger, ledger, ledger, ledger, lambda _entry: None, self.ask, self.keep)
         self.brain = Brain(self.actor, outputs)
 
     # --- the roles
@@ -189,6 +303,8 @@ class Box:
             raise RecordFailure("disk full")
         self.recorded.append(event)
         self.performed.append(word)
+        if use is not None:
+            self.uses_recorded.append(use)
         return Entry(len(self.recorded), checked_body(event, len(self.recorded), now))
 
     def open_visits(self) -> tuple[str, ...]:
@@ -218,6 +334,14 @@ class Box:
         self.requests.append(visit)
         self.performed.append("measure")
 
+    def ask(self, visit: str, token: bytes, region: str) -> None:
+        self.questions.append((visit, token, region))
+        self.performed.append(f"ask {region}")
+
+    def keep(self, name: str, text: bytes) -> None:
+        self.kept[name] = text
+        self.performed.append(f"keep {name}")
+
     # --- the world
 
     def feed(self, happened: Input) -> list[str]:
@@ -244,12 +368,25 @@ class Box:
         wall_ms = self.now.wall_ms + (mono_ns - self.now.mono_ns) // NS_PER_MS
         self.now = replace(self.now, mono_ns=mono_ns, wall_ms=wall_ms)
 
+    def set_clock(self, seconds: float) -> None:
+        """Move the wall clock alone."""
+        self.now = replace(self.now, wall_ms=self.now.wall_ms + int(seconds * 1000))
+
     def read(self, *names: str, fragment: bool = False) -> list[str]:
         """Show passes by name."""
-        payloads = (PASSES[name] for name in names)
+        payloads = (PASSES[name] if name in PASSES else TOKENS[name] for name in names)
         return self.feed(
             CodesRead(tuple(payload[:60] if fragment else payload for payload in payloads), fragment)
         )
+
+    def hold_up(self, name: str, age_s: int = 0) -> list[str]:
+        """Show a rotating pass as a phone shows it now, or showed it some seconds ago."""
+        return self.feed(CodesRead((rotated(name, self.now.wall_s - age_s),)))
+
+    def say(self, answer: ServiceAnswer) -> list[str]:
+        """Let a verify service answer the newest question."""
+        visit, token, _region = self.questions[-1]
+        return self.feed(ServiceAnswered(visit, token, answer))
 
     def answer(self, value: str) -> list[str]:
         """Let the thermometer answer its newest request: "36.50", "37.40 +-0.10" or a word for why not."""
@@ -260,6 +397,12 @@ class Box:
     def data(self, kind: Kind) -> list[dict[str, Any]]:
         """Return the data of all durable events of one kind."""
         return [event.data for event in self.recorded if event.kind is kind]
+
+    @property
+    def reasons(self) -> set[str]:
+        """Name what the newest decision on record rests on."""
+        verdict = self.decided["verdict"]
+        return {found["reason"] for found in self.decided["findings"] if found["verdict"] == verdict}
 
     @property
     def decided(self) -> dict[str, Any]:
@@ -276,7 +419,65 @@ def measurement(value: str) -> Reading | Unmeasured:
     return Reading(value_cc, value_cc - half_cc, value_cc + half_cc, (value_cc,), 0, 2500, (("offset", 0),))
 
 
+def rotated(name: str, at_s: int) -> bytes:
+    """Return what a phone shows of a rotating pass at an instant (unix seconds)."""
+    holder, text = PHONES[name]
+    return rotating.present(holder, text.decode(), at_s).encode()
+
+
+def pass_id(name: str) -> str:
+    """Return the id of a pass, in hexadecimal digits."""
+    return read_pass(PASSES[name])[1].pass_id.hex()
+
+
+def subject(name: str) -> str:
+    """Return the pseudonym of a pass's holder."""
+    return TOKEN_HOLDER if name in TOKENS else read_pass(PASSES[name])[1].subject.hex()
+
+
+def make_document(
+    version: int,
+    content: Content,
+    *,
+    ends_s: int = 604_800,
+    key: Ed25519PrivateKey = KEY,
+    site: str = SITE,
+) -> bytes:
+    """Sign a document; its time begins with the box's and ends after some seconds."""
+    document = Document(site, ISSUERS[key], version, WALL_0_S, WALL_0_S + ends_s, content)
+    return sign_document(key, document).encode()
+
+
+def content(words: str) -> Content:
+    """Read what a document is to say: `suspended`, `revokes green friend`, `counts 99` …"""
+    what, *names = words.split()
+    match what:
+        case "suspended" | "resumed":
+            return Suspension(what == "suspended")
+        case "revokes":
+            return Revocations(frozenset(map(pass_id, names)))
+        case "residents":
+            return Residents(frozenset(map(subject, names)))
+        case "areas":
+            return RiskAreas(frozenset(names))
+        case "counts":
+            return Occupancy(int(names[0]), WALL_0_S)
+        case "books":
+            return Appointments(frozenset(map(_booking, " ".join(names).split(", "))))
+    raise ValueError(f"nothing that a document says: {words!r}")
+
+
+def _booking(words: str) -> Appointment:
+    """Read `green 600-1200`: a slot for the holder of a pass."""
+    name, times = words.split()
+    start_s, _, end_s = times.partition("-")
+    from_s, until_s = WALL_0_S + int(start_s), WALL_0_S + int(end_s)
+    return Appointment(subject(name), from_s, until_s, WALL_0_S + BOOKED_S, "b00c0001")
+
+
 _SCREENS: Final = {
+    ("suspended", LightSignal.OFF): "idle, suspended",
+    ("closed_hours", LightSignal.OFF): "idle, closed",
     ("welcome", LightSignal.OFF): "idle",
     ("see_staff", LightSignal.OFF): "idle, see staff",
     ("gate_fault", LightSignal.STOP): "out of order",
@@ -303,6 +504,8 @@ def _word(event: Event) -> str:
             return f"{late}fire {data['passages'] if not data['active'] else 'on'}"
         case Kind.ANOMALY:
             return f"{late}{data['what']}: {data['detail']}"
+        case Kind.DOCUMENT:
+            return f"{late}document {data['document']} {data['version']} {data['outcome']}"
         case Kind.GATE_STARTED | Kind.GATE_STOPPED:
             return late + event.kind.rpartition(".")[2]
 
@@ -323,7 +526,81 @@ _FIXED: Final[dict[str, Input]] = {
     "starts": Started("1.0"),
     "stops": Stopped(),
 }
+# What the person on duty may write down; the words of registration stand for themselves.
+_NOTES: Final[dict[str, dict[str, Any]]] = {
+    **{field: {"registered": frozenset({field})} for field in REGISTRATION_FIELDS},
+    **{str(person): {"person": person} for person in Person},
+    **{str(symptom).replace("_", " "): {"symptoms": frozenset({symptom})} for symptom in Symptom},
+    **{f"travel {travel}": {"travel": travel} for travel in Travel},
+    **{f"from {origin}": {"origin": origin} for origin in ComesFrom},
+    "ID checked": {"id_checked": True},
+    "no ID": {"id_checked": False},
+    "no symptoms": {"symptoms": frozenset()},
+}
+
+
+def notes(words: str, now: Moment) -> AttendantNoted:
+    """Read `name, ID checked, test negative 48 h old`."""
+    noted = AttendantNoted()
+    for word in words.split(", "):
+        if found := re.fullmatch(r"test (negative|positive) (-?[\d.]+) h old", word):
+            taken_s = now.wall_ms / 1000 - float(found[2]) * 3600
+            noted = replace(noted, test=LabTest(taken_s, found[1] == "negative"))
+        for name, value in _NOTES.get(word, {}).items():
+            several = isinstance(value, frozenset)
+            noted = replace(
+                noted, **{name: (getattr(noted, name) or frozenset()) | value if several else value}
+            )
+        assert found or word in _NOTES, f"nobody writes down {word!r}"
+    return noted
+
+
+def service_answer(words: str) -> ServiceAnswer:
+    """Read `green`, `green of nobody`, `green, travel risk_area`: what a service states of a token."""
+    status, _, travel = words.removesuffix(" of nobody").partition(", travel ")
+    holder = None if words.endswith(" of nobody") else TOKEN_HOLDER
+    return ServiceAnswer(Outcome.ANSWERED, Status(status), Travel(travel or "clear"), holder)
+
+
+def signed(box: Box, forged_: str, elsewhere: str, version: str, issuer: str, ends: str, words: str) -> bytes:
+    key = {"county": KEY, "office": OFFICE, "stranger": STRANGER}[issuer or "county"]
+    text = make_document(
+        int(version),
+        content(words),
+        ends_s=int(ends or 604_800),
+        key=key,
+        site="hall-west" if elsewhere else SITE,
+    )
+    if not forged_:
+        return text
+    last = len(text) // 2
+    return text[:last] + (b"A" if text[last:][:1] != b"A" else b"B") + text[last + 1 :]
+
+
+def _toggle(box: Box, *, trusted: bool) -> list[str]:
+    box.now = replace(box.now, clock_trusted=trusted)
+    return []
+
+
+def _set_clock(box: Box, seconds: str) -> list[str]:
+    box.set_clock(float(seconds))
+    return []
+
+
 _PATTERNS: Final[dict[str, Callable[..., list[str]]]] = {
+    r"holds up (\w+)": lambda box, name: box.hold_up(name),
+    r"holds up (\w+) of (-?\d+) s ago": lambda box, name, age_s: box.hold_up(name, int(age_s)),
+    r"desk notes (.+)": lambda box, words: box.feed(notes(words, box.now)),
+    r"service says (.+)": lambda box, words: box.say(service_answer(words)),
+    r"service (\w+)": lambda box, word: box.say(ServiceAnswer(Outcome(word))),
+    r"service (\w+), complaining of (.+)": lambda box, word, problem: box.say(
+        ServiceAnswer(Outcome(word), problems=(problem,))
+    ),
+    r"(forged )?document( elsewhere)? (\d+)(?: by (\w+))?(?: for (\d+))?: (.+)": lambda box, *words: box.feed(
+        DocumentReceived(signed(box, *words))
+    ),
+    r"clock moves (-?\d+)": _set_clock,
+    r"clock (un)?sure": lambda box, un: _toggle(box, trusted=not un),
     r"shows (\w+)": lambda box, name: box.read(name),
     r"shows (\w+) and (\w+)": lambda box, one, two: box.read(one, two),
     r"shows a piece of (\w+)": lambda box, name: box.read(name, fragment=True),
@@ -350,6 +627,11 @@ def act(box: Box, phrase: str) -> list[str]:
     raise ValueError(f"not a phrase of the language: {phrase!r}")
 
 
+def do(box: Box, *phrases: str) -> list[str]:
+    """Do what phrases of the language say, one after the other, and return all that was performed."""
+    return [word for phrase in phrases for word in act(box, phrase)]
+
+
 def play(scenario: str, box: Box | None = None) -> Box:
     """Play a scenario against a gate and fail at the first line where the gate does something else."""
     box = box or Box()
@@ -361,15 +643,16 @@ def play(scenario: str, box: Box | None = None) -> Box:
 
 def _lines(scenario: str) -> list[tuple[str, list[str]]]:
     """Split a scenario into its lines; one that begins with the bar goes on with the column above."""
-    lines: list[tuple[str, list[str]]] = []
+    columns: list[tuple[str, list[str]]] = []
     for line in scenario.strip().splitlines():
         phrase, _, column = (part.strip() for part in line.partition("|"))
-        words = [word.strip() for word in column.split(";") if word.strip()]
         if phrase:
-            lines.append((phrase, words))
-        else:
-            lines[-1][1].extend(words)
-    return lines
+            columns.append((phrase, []))
+        columns[-1][1].append(column)
+    return [
+        (phrase, [word.strip() for word in " ".join(parts).split(";") if word.strip()])
+        for phrase, parts in columns
+    ]
 
 
 def scenarios(table: dict[str, str]) -> pytest.MarkDecorator:
@@ -384,4 +667,4 @@ def effects_of(box: Box, kind: type[Effect]) -> list[Effect]:
     return [effect for _, effects in box.actor.answers for effect in effects if isinstance(effect, kind)]
 
 
-EFFECTS: Final = (Record, Unlock, Lock, HoldOpen, Show, TakeReading)
+EFFECTS: Final = (Record, Unlock, Lock, HoldOpen, Show, TakeReading, AskService, KeepDocument)

@@ -204,7 +204,8 @@ CLOCK = {
         arrives        | welcome; measure
         mask on        |
         36.50          |
-        shows green    | referred TR-1:clock_untrusted TR-1:travel_unknown TR-1:registration_missing; clock_untrusted
+        shows green    | referred TR-1:clock_untrusted TR-1:travel_unknown TR-1:registration_missing;
+                       | clock_untrusted
         staff confirms | authorised; UNLOCK; pass_please
         turns          | passed; LOCK; idle
     """,

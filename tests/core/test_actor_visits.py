@@ -480,7 +480,7 @@ def test_each_visit_has_its_own_name_and_its_own_evidence() -> None:
     box = Box()
     for _ in range(2):
         play(TEMPERATURE["TR-4 everything in order"].replace("green", "friend"), box)
-        play("wait 3 |", box)
+        play("wait 60 |", box)
     play("arrives | welcome; measure", box)
     play("leaves |", box)
     play("wait 1 | idle", box)

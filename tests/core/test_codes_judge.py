@@ -21,6 +21,7 @@ from gate.core.codes import (
     base45,
     judge_code,
 )
+from gate.core.codes.china import TokenFamily
 from gate.core.codes.home import PassClaims, issue
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -63,7 +64,7 @@ def test_nothing_above_the_size_of_a_qr_code_is_read(start: bytes) -> None:
 @pytest.mark.parametrize(
     ("payload", "recognised"),
     [
-        (b"https://s.sh.gov.cn/0123456789abcdef", Format.URL),
+        (b"https://example.org/0123456789abcdef", Format.URL),
         (b"HTTP://EXAMPLE.ORG/", Format.URL),
         (b"https://s.sh.gov.cn@evil.example/", Format.URL),
         (b"ftp://example.org/", Format.TEXT),
@@ -76,8 +77,9 @@ def test_nothing_above_the_size_of_a_qr_code_is_read(start: bytes) -> None:
         (b"\x1b[2J", Format.BINARY),
         (bytes(range(256)), Format.BINARY),
         (b"\xff\xff", Format.BINARY),
-        (b"HC1:6BF", Format.TEXT),
-        (b"HG2:6BF", Format.TEXT),
+        (b"HL0:6BF", Format.TEXT),
+        (b"HG3:6BF", Format.TEXT),
+        (b"eyJhbGciOiJFUzI1NiJ9", Format.TEXT),
         (b"HG1", Format.TEXT),
         (b"hg1:" + PASS[4:], Format.TEXT),
         (b" " + PASS, Format.TEXT),
@@ -87,6 +89,31 @@ def test_nothing_above_the_size_of_a_qr_code_is_read(start: bytes) -> None:
 )
 def test_strangers_are_recognised_and_cannot_be_verified(payload: bytes, recognised: Format) -> None:
     assert judge(payload) == CodeResult(recognised, Reason.NOT_CHECKABLE)
+
+
+@pytest.mark.parametrize(
+    ("payload", "recognised", "reason"),
+    [
+        (b"HG1:6BF", Format.HOME, Reason.MALFORMED),
+        (b"HG2:6BF", Format.HOME, Reason.MALFORMED),
+        (b"HC1:6BF", Format.DCC, Reason.MALFORMED),
+        (b"shc:/56", Format.SHC, Reason.MALFORMED),
+        (b"eyJhbGciOiJFUzI1NiJ9.AAAA.AAAA", Format.SHC, Reason.MALFORMED),
+        (b"https://s.sh.gov.cn/0123456789abcdef", Format.CN_HEALTH, Reason.MALFORMED),
+        (b"https://xc.caict.ac.cn/", Format.CN_TRAVEL, Reason.UNSUPPORTED),
+    ],
+)
+def test_each_family_goes_to_its_reader(payload: bytes, recognised: Format, reason: Reason) -> None:
+    result = judge(payload)
+    assert (result.format, result.reason) == (recognised, reason)
+
+
+def test_a_family_may_be_configured() -> None:
+    payload = b"https://codes.example/x?t=0123"
+    at = Circumstances("east", 150_000)
+    trust = Trust(token_families=(TokenFamily("CN-42", "hubei", ("codes.example",)),))
+    assert judge_code(payload, fragment=False, trust=TRUST, at=at).format is Format.URL
+    assert judge_code(payload, fragment=False, trust=trust, at=at).region == "CN-42"
 
 
 @settings(deadline=None)  # a busy machine is no fault

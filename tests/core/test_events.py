@@ -1,35 +1,54 @@
 """The wire event: every kind fits the schema and the size, says what happened, and nothing personal."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from evidences import PLANS, WALL_MS, evidences
 from gatebox import ORIGIN, checked_body, schema
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from gate.config import load_policy
 from gate.core import events
 from gate.core.codes.model import (
+    NAME,
     REGISTRATION_FIELDS,
     Authenticity,
     CodeResult,
     Credential,
     Format,
     Freshness,
+    LabTest,
     Reason,
     Status,
+    Travel,
 )
+from gate.core.documents import Kind as DocumentKind
+from gate.core.documents import Taken
 from gate.core.events import BODY_BYTES_MAX, Event, Kind, Result, Stage, encode
-from gate.core.evidence import AttendantWord, Evidence, MaskStatus, Reading, Unmeasured
+from gate.core.evidence import (
+    Appointment,
+    AttendantWord,
+    Direction,
+    Evidence,
+    HandCheck,
+    HouseholdPass,
+    MaskStatus,
+    Origin,
+    Person,
+    Reading,
+    Symptom,
+    Unmeasured,
+)
 from gate.core.inputs import Device
 from gate.core.mode import Mode
 from gate.core.moment import Moment
-from gate.core.policy import Decision, Disposition, Finding, Verdict
-from gate.core.rules import decide
+from gate.core.policy import Decision, Disposition, Finding, Policy, Verdict
+from gate.core.rules import RULES, decide
 
 NOW = Moment(123_456_789, 1_700_000_000_001, clock_trusted=True)
 VISIT = "0a1b2c3d-000001"
@@ -72,6 +91,7 @@ SAMPLES = {
     Kind.DEVICE_FAILED: events.device_failed(Device.CAMERA, "no answer"),
     Kind.DEVICE_RECOVERED: events.device_recovered(Device.CAMERA),
     Kind.FIRE_ALARM: events.fire_alarm(active=True, passages=0),
+    Kind.DOCUMENT: events.document("occupancy", "centre", 7, "stale"),
     Kind.ANOMALY: events.anomaly("inbox_overflowed", "3 inputs lost"),
 }
 
@@ -95,7 +115,7 @@ def test_every_kind_fits_the_schema_early_and_late(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_the_schema_allows_nothing_more_and_nothing_less(kind: Kind) -> None:
     body = json.loads(encode(SAMPLES[kind], ORIGIN, 1, NOW))
-    for key in list(body["data"]):
+    for key in body["data"].keys() - {"tasks"}:
         lacking = {**body, "data": {name: value for name, value in body["data"].items() if name != key}}
         assert not schema().is_valid(lacking), key
     assert not schema().is_valid({**body, "data": {**body["data"], "phone": "13800000000"}})
@@ -159,6 +179,8 @@ def test_time_is_exact_to_the_millisecond_up_to_the_year_9999(wall_ms: int) -> N
         (events.device_recovered(Device.CAMERA), False),
         (events.fire_alarm(active=True, passages=0), True),
         (events.fire_alarm(active=False, passages=1), False),
+        (events.document("occupancy", "centre", 7, "accepted"), False),
+        *((events.document("occupancy", "centre", 7, word), True) for word in ("older", "conflict", "stale")),
         (events.anomaly("x", "y"), True),
     ],
 )
@@ -185,6 +207,7 @@ def test_a_decision() -> None:
     assert data["duration_ms"] == 1500
     assert data["findings"] == [
         {"rule": "TR-1", "verdict": "admit", "reason": "code_ok"},
+        {"rule": "TR-1", "verdict": "refer", "reason": "travel_unknown"},
         {
             "rule": "CH-2",
             "verdict": "refuse",
@@ -195,7 +218,7 @@ def test_a_decision() -> None:
         {"rule": "TR-1", "verdict": "refer", "reason": "registration_missing"},
     ]
     assert [step["verdict"] for step in data["steps"]] == ["refer"]
-    assert len(data["steps"][0]["findings"]) == 4
+    assert len(data["steps"][0]["findings"]) == 5
 
 
 def test_evidence() -> None:
@@ -241,8 +264,165 @@ def test_evidence() -> None:
 
 
 def test_no_evidence() -> None:
-    evidence = data_of(decided(Stage.UNDECIDED, Evidence()))["evidence"]
-    assert (evidence["temperature"], evidence["code"], evidence["registered"]) == ([], None, [])
+    """What most visits have nothing of is not said."""
+    assert data_of(decided(Stage.UNDECIDED, Evidence()))["evidence"] == {
+        "temperature": [],
+        "code": None,
+        "several_codes": False,
+        "mask": "unknown",
+        "registered": [],
+        "attendant": "none",
+    }
+
+
+FULL = Evidence(
+    code=replace(CODE, region="CN-31", pass_id="cafe0001", step=56_666_666),
+    by_hand=frozenset({HandCheck.TEMPERATURE, HandCheck.IDENTITY}),
+    person=Person.SUPPLY,
+    direction=Direction.OUT,
+    at_s=1_700_000_000.001,
+    travel=Travel.DECLARED,
+    symptoms=frozenset({Symptom.FEVER, Symptom.COUGH}),
+    id_checked=False,
+    appointment=Appointment(1, 2, None, used=True),
+    test=LabTest(3, negative=False),
+    origin=Origin.ELSEWHERE,
+    household_pass=HouseholdPass(4, 5, 0),
+    occupancy=0,
+    suspended=True,
+    last_measured_s=0.5,
+    stale=frozenset({"residents", "occupancy"}),
+)
+
+
+def test_all_evidence() -> None:
+    """Nothing that is a fact is left out because it is nought or false."""
+    evidence = data_of(decided(Stage.UNDECIDED, FULL))["evidence"]
+    code = evidence.pop("code")
+    assert (code["region"], code["pass_id"], code["step"]) == ("CN-31", "cafe0001", 56_666_666)
+    assert evidence == {
+        "temperature": [],
+        "several_codes": False,
+        "mask": "unknown",
+        "registered": [],
+        "attendant": "none",
+        "by_hand": ["identity", "temperature"],
+        "person": "supply",
+        "direction": "out",
+        "at_s": 1_700_000_000.001,
+        "travel": "declared",
+        "symptoms": ["cough", "fever"],
+        "id_checked": False,
+        "appointment": {"from_s": 1, "until_s": 2, "booked_s": None, "used": True},
+        "test": {"taken_s": 3, "negative": False},
+        "origin": "elsewhere",
+        "household_pass": {"from_s": 4, "until_s": 5, "uses_left": 0},
+        "occupancy": 0,
+        "suspended": True,
+        "last_measured_s": 0.5,
+        "stale": ["occupancy", "residents"],
+    }
+
+
+def test_every_field_of_the_evidence_is_on_record() -> None:
+    """A field that is added to the evidence has to be stored, or a past visit cannot be judged again."""
+    evidence = data_of(decided(Stage.UNDECIDED, FULL))["evidence"]
+    renamed = {"measurements": "temperature"}
+    assert {renamed.get(f.name, f.name) for f in fields(Evidence)} == set(evidence)
+
+
+def test_the_schema_knows_each_part_and_nothing_beside_it() -> None:
+    """What is optional may be absent; what has parts has all of them and no other."""
+    body = json.loads(encode(decided(Stage.UNDECIDED, FULL), ORIGIN, 1, NOW))
+    assert schema().is_valid(body)
+    evidence = body["data"]["evidence"]
+    for name in ("appointment", "test", "household_pass"):
+        for changed in (
+            *({k: v for k, v in evidence[name].items() if k != lacking} for lacking in evidence[name]),
+            {**evidence[name], "name": "Li"},
+        ):
+            wrong = {**evidence, name: changed}
+            assert not schema().is_valid({**body, "data": {**body["data"], "evidence": wrong}}), changed
+    for name, value in (("name", "Li"), ("person", "guest"), ("suspended", False), ("occupancy", -1)):
+        wrong = {**evidence, name: value}
+        assert not schema().is_valid({**body, "data": {**body["data"], "evidence": wrong}}), name
+
+
+def test_tasks_are_named_where_findings_call_for_them() -> None:
+    plan = next(plan for plan in PLANS if any(task.after for task in plan.tasks))
+    decision = replace(decide(plan, SHA, Evidence()), tasks=("TR-2", "TR-3"))
+    with_tasks = events.visit_decided(VISIT, Stage.REFUSED, decision, Evidence(), (), 1)
+    assert data_of(with_tasks)["tasks"] == ["TR-2", "TR-3"]
+    without = events.visit_decided(VISIT, Stage.REFUSED, replace(decision, tasks=()), Evidence(), (), 1)
+    assert "tasks" not in data_of(without)
+
+
+@settings(max_examples=60)
+@given(
+    evidences(),
+    st.lists(evidences(), max_size=4),
+    st.sampled_from(list(PLANS)),
+    st.sampled_from(Stage),
+    st.integers(0, 10**9),
+    WALL_MS,
+    st.booleans(),
+    st.booleans(),
+)
+def test_every_decision_of_every_plan_on_any_evidence_fits_the_schema_and_the_size(
+    evidence: Evidence,
+    before: list[Evidence],
+    plan: Policy,
+    stage: Stage,
+    duration_ms: int,
+    wall_ms: int,
+    trusted: bool,
+    late: bool,
+) -> None:
+    sha256 = PLANS[plan]
+    steps = tuple(decide(plan, sha256, earlier) for earlier in before)
+    event = events.visit_decided(VISIT, stage, decide(plan, sha256, evidence), evidence, steps, duration_ms)
+    if late:
+        event = replace(event, data={**event.data, "late": True})
+    checked_body(event, 2**53, Moment(2**62, wall_ms, trusted))
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("previous", Mode)
+def test_every_change_of_mode_fits_the_schema(mode: Mode, previous: Mode) -> None:
+    data_of(events.gate_mode(mode, previous))
+
+
+@pytest.mark.parametrize("device", Device)
+def test_every_part_fits_the_schema(device: Device) -> None:
+    data_of(events.device_failed(device, "x"))
+    data_of(events.device_recovered(device))
+
+
+@given(
+    st.sampled_from(DocumentKind),
+    st.from_regex(NAME, fullmatch=True),
+    st.integers(1, 2**32 - 1),
+    st.sampled_from([*(str(word) for word in Taken if word is not Taken.SAME), "stale"]),
+)
+def test_every_document_fits_the_schema(kind: DocumentKind, issuer: str, version: int, outcome: str) -> None:
+    data = data_of(events.document(kind, issuer, version, outcome))
+    assert (data["document"], data["issuer"], data["version"], data["outcome"]) == (
+        kind,
+        issuer,
+        version,
+        outcome,
+    )
+
+
+def test_the_document_that_comes_twice_is_no_event() -> None:
+    with pytest.raises(AssertionError, match="outcome"):
+        data_of(events.document("occupancy", "centre", 1, Taken.SAME))
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+def test_the_tasks_of_a_plan_fit_the_schema(plan: Policy) -> None:
+    limit = schema().schema["$defs"]["visit.decided"]["properties"]["tasks"]["maxItems"]
+    assert len([task for task in plan.tasks if task.after]) <= limit
 
 
 # --- size and text
@@ -262,16 +442,34 @@ def test_the_largest_decision_fits() -> None:
     measurement = Reading(
         -7000, -7000, 40000, (-7000,) * 32, 47000, -7000, tuple((worst[:8] + str(n), -7000) for n in range(8))
     )
+    seconds = 1_700_000_000.123
+    code = replace(CODE, issuer="i" * 200, kid="k" * 64, subject_ref="s" * 64, region="CN-310")
     evidence = Evidence(
         (measurement, Unmeasured("x" * 64, worst)),
-        replace(CODE, issuer="i" * 32, kid="k" * 64, subject_ref="s" * 64),
+        replace(code, pass_id="p" * 64, step=2**32 - 1, valid_until=2**32 - 1),
         registered=frozenset(REGISTRATION_FIELDS),
+        by_hand=frozenset(HandCheck),
+        at_s=seconds,
+        symptoms=frozenset(Symptom),
+        id_checked=False,
+        appointment=Appointment(seconds, seconds, seconds, used=True),
+        test=LabTest(seconds, negative=False),
+        origin=Origin.ELSEWHERE,
+        household_pass=HouseholdPass(seconds, seconds, 255),
+        occupancy=1_000_000,
+        suspended=True,
+        last_measured_s=seconds,
+        stale=frozenset(str(kind) for kind in DocumentKind),
+        person=Person.RESIDENT,
+        travel=Travel.RISK_AREA,
     )
     finding = Finding("R" * 16, Verdict.REFUSE, "r" * 32, Disposition.ISOLATE_AND_CALL_120)
-    worst_decision = Decision(Verdict.REFUSE, Disposition.ISOLATE_AND_CALL_120, (finding,) * 5, "p" * 40, SHA)
-    event = events.visit_decided(
-        VISIT, Stage.REFUSED, worst_decision, evidence, (worst_decision,) * 8, 10_000_000
+    findings, tasks = (finding,) * len(RULES), ("T" * 16,) * 32
+    worst_decision = Decision(
+        Verdict.REFUSE, Disposition.ISOLATE_AND_CALL_120, findings, "p" * 40, SHA, tasks
     )
+    steps = (replace(worst_decision, findings=findings[:10]),) * 4
+    event = events.visit_decided(VISIT, Stage.REFUSED, worst_decision, evidence, steps, 10_000_000)
     assert len(checked_body(event, 2**53, NOW)) <= BODY_BYTES_MAX
 
 

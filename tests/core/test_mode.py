@@ -1,9 +1,10 @@
 """The mode follows from the conditions: all of them, in the order of what counts most."""
 
-from itertools import chain, combinations
+from itertools import chain, combinations, product
 
 import pytest
 
+from gate.core.documents import Kind
 from gate.core.inputs import Device
 from gate.core.mode import SERVES, Conditions, Mode, mode_of
 from gate.core.moment import NS_PER_MS, NS_PER_S, Moment
@@ -11,21 +12,36 @@ from gate.core.moment import NS_PER_MS, NS_PER_S, Moment
 FAILED = [set(some) for some in chain.from_iterable(combinations(Device, n) for n in range(len(Device) + 1))]
 
 
-@pytest.mark.parametrize("failed", FAILED, ids=lambda failed: "+".join(sorted(failed)) or "none")
-@pytest.mark.parametrize("ledger_failed", [False, True])
-@pytest.mark.parametrize("fire", [False, True])
-def test_every_combination_of_conditions(fire: bool, ledger_failed: bool, failed: set[Device]) -> None:
-    mode = mode_of(Conditions(fire, ledger_failed, failed))
-    assert (mode is Mode.EVACUATING) == fire
-    assert (mode is Mode.FAULT) == (not fire and (ledger_failed or Device.TURNSTILE in failed))
-    assert (mode is Mode.SERVING) == (not fire and not ledger_failed and not failed)
-    assert (mode is Mode.DEGRADED) == (
-        not fire and not ledger_failed and bool(failed) and Device.TURNSTILE not in failed
-    )
+@pytest.mark.parametrize("facts", list(product([False, True], repeat=5)))
+def test_every_combination_of_conditions(facts: tuple[bool, ...]) -> None:
+    fire, ledger_failed, suspended, closed, stale = facts
+    kinds = frozenset({Kind.REVOCATIONS}) if stale else frozenset()
+    for failed in FAILED:
+        holds = {
+            Mode.EVACUATING: fire,
+            Mode.FAULT: ledger_failed or Device.TURNSTILE in failed,
+            Mode.SUSPENDED: suspended,
+            Mode.CLOSED_HOURS: closed,
+            Mode.DEGRADED: bool(failed or stale),
+            Mode.SERVING: True,
+        }
+        mode = mode_of(Conditions(fire, ledger_failed, failed, suspended, closed, kinds))
+        assert mode is next(mode for mode in holds if holds[mode]), failed
 
 
-def test_a_gate_serves_while_a_person_on_duty_can_stand_in_for_what_fails() -> None:
-    assert set(SERVES) == {Mode.SERVING, Mode.DEGRADED}
+def test_the_modes_stand_in_the_order_of_what_counts_most() -> None:
+    assert list(Mode) == [
+        Mode.EVACUATING,
+        Mode.FAULT,
+        Mode.SUSPENDED,
+        Mode.CLOSED_HOURS,
+        Mode.DEGRADED,
+        Mode.SERVING,
+    ]
+
+
+def test_a_gate_serves_while_anybody_may_still_pass() -> None:
+    assert set(SERVES) == {Mode.SERVING, Mode.DEGRADED, Mode.SUSPENDED, Mode.CLOSED_HOURS}
 
 
 def test_conditions_start_out_well_and_are_nobody_elses() -> None:

@@ -4,21 +4,27 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gate.app.application import StateFolderError, claim
+from gate.demo import morning as morning_module
+from gate.demo import script
 from gate.demo.broker import BrokerAddress, BrokerError
+from gate.demo.health_service import StandInHealthService
 from gate.demo.morning import run_morning
-from gate.demo.script import MORNING
+from gate.demo.script import MORNING, Scene, visitors
 from gate.demo.witness import event_validator, visits_complete
+from gate.demo.words import SUMMARY, WORDS
 from gate.store.ledger import Ledger, entries, verify
 from tests.brokers import HOST, Mosquitto, free_port, password_file
 
 GATE_COMMAND = Path(sys.executable).with_name("gate")
 PASSWORD = "p@ss:w/rd"
+DEFAULT_VISITORS = 14
 
 
 def gate(*arguments: object) -> subprocess.CompletedProcess[bytes]:
@@ -60,9 +66,9 @@ def demo(folder: Path, visitors: int, *more: object) -> tuple[dict[str, Any], li
 
 @pytest.fixture(scope="module", autouse=True)
 def morning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Start the whole morning; it takes 40 s, most of them waiting, and the other tests run meanwhile."""
+    """Start the morning as it is by default; it takes 40 s of waiting, and the other tests run meanwhile."""
     folder = tmp_path_factory.mktemp("morning")
-    with start_demo(folder, len(MORNING)) as running:
+    with start_demo(folder, DEFAULT_VISITORS) as running:
         try:
             yield running, folder
         finally:
@@ -113,11 +119,43 @@ def test_broker_urls(url: str, address: BrokerAddress) -> None:
     assert BrokerAddress.parse(url) == address
 
 
-def run_here(state: Path, events: Path | None = None) -> bool:
-    address = BrokerAddress(HOST, free_port())
+def run_here(
+    state: Path,
+    events: Path | None = None,
+    *,
+    count: int = 1,
+    lang: str = "en",
+    headless: bool = True,
+    port: int | None = None,
+) -> bool:
+    address = BrokerAddress(HOST, port or free_port())
     return run_morning(
-        count=1, seed=1, lang="en", headless=True, state=state, events_file=events, address=address
+        count=count, seed=1, lang=lang, headless=headless, state=state, events_file=events, address=address
     )
+
+
+Visits = list[tuple[list[dict[str, Any]], str]]
+
+
+def visits_with_tokens(lines: list[bytes]) -> Visits:
+    """Return the decisions and the end of every visit in which a national code counted, in order."""
+    events = [json.loads(line) for line in lines]
+    told = [event["data"] for event in events if event["type"].startswith("hg.visit.")]
+    visits = [list(records) for _, records in groupby(told, key=lambda data: data["visit"])]
+    return [
+        (records[:-1], records[-1]["result"])
+        for records in visits
+        if (records[0]["evidence"]["code"] or {}).get("format") == "cn_health"
+    ]
+
+
+def ends(visits: Visits, **code: str) -> list[tuple[list[str], str]]:
+    """Return stages and end of those visits whose code was worth this."""
+    return [
+        ([decided["stage"] for decided in decisions], end)
+        for decisions, end in visits
+        if code.items() <= decisions[-1]["evidence"]["code"].items()
+    ]
 
 
 def test_the_ledger_of_a_running_gate_is_not_put_aside(tmp_path: Path) -> None:
@@ -143,10 +181,82 @@ def test_an_events_file_that_cannot_be_written_is_known_before_the_morning(tmp_p
         run_here(tmp_path / "state", tmp_path / "no-folder" / "events")
 
 
-def test_the_whole_morning(morning: tuple[subprocess.Popen[bytes], Path]) -> None:
+class Watched(StandInHealthService):
+    """A stand-in that says what came of it."""
+
+    last: StandInHealthService
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        type(self).last = self
+
+
+REST = MORNING[DEFAULT_VISITORS:]
+
+
+def play_here(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, scenes: tuple[Scene, ...], *, lang: str = "en"
+) -> list[bytes]:
+    """Play these scenes in this process, told aloud, and return the events."""
+    monkeypatch.setattr(morning_module, "StandInHealthService", Watched)
+    monkeypatch.setattr(morning_module, "visitors", lambda count, _seed: iter(scenes[:count]))
+    events = folder / "events.jsonl"
+    with Mosquitto(folder / "broker") as broker:
+        done = run_here(
+            folder / "state", events, count=len(scenes), lang=lang, headless=False, port=broker.port
+        )
+    assert done
+    return events.read_bytes().splitlines()
+
+
+def test_the_rest_of_the_script_in_english(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = play_here(monkeypatch, tmp_path, REST)
+    told = capsys.readouterr().out
+    visits = visits_with_tokens(lines)
+    assert len(visits) == Watched.last.asked == 3, "the old picture is not even asked about"
+    assert (
+        ends(visits, status="green", authenticity="verified") == [(["referred", "authorised"], "passed")] * 2
+    )
+    assert ends(visits, reason="service_timeout") == [(["referred", "authorised"], "passed")]
+    assert "made 24 h ago" in told
+    assert "the city's service says green, been in a risk area, tested negative 20 h ago" in told
+    assert "hears  nothing: the city's service does not answer in time" in told
+    assert "the verify service was asked 3 times" in told
+
+
+def test_green_and_red_in_chinese(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play_here(monkeypatch, tmp_path, (script.CITY_GREEN, script.CITY_RED), lang="zh")
+    told = capsys.readouterr().out
+    assert Watched.last.asked == 2
+    assert "答复  市里的核验服务：绿码" in told
+    assert "答复  市里的核验服务：红码" in told
+    assert "待办  TR-2  立即上报防控工作组" in told
+    assert "核验服务被查询 2 次" in told
+    story, _, _ = told.partition("总结")  # which names the folder of the test
+    assert not [word for word in ("green", "red", "CN-31", "code") if word in story]
+
+
+def test_who_comes_follows_from_the_seed_alone() -> None:
+    assert tuple(visitors(20, 1)) == MORNING
+    assert [*visitors(60, 7)][:40] == [*visitors(40, 7)]
+    assert [*visitors(60, 7)] != [*visitors(60, 8)]
+
+
+def test_the_words_of_both_languages_are_the_same_ones() -> None:
+    asked_for = {key for key in WORDS["en"] if key not in WORDS["zh"]}
+    assert not asked_for
+    assert SUMMARY["en"].keys() == SUMMARY["zh"].keys()
+
+
+def test_the_morning_by_default(morning: tuple[subprocess.Popen[bytes], Path]) -> None:
     running, folder = morning
-    summary, lines = finish(running, folder, len(MORNING))
-    assert summary["visits"] == summary["witnessed"] == len(MORNING) >= 12
+    summary, lines = finish(running, folder, DEFAULT_VISITORS)
+    assert set(summary) == {"visits", "witnessed", "events", "records", "ok", "problems", "ledger"}
+    assert summary["visits"] == summary["witnessed"] == DEFAULT_VISITORS
     assert summary["ok"]
     assert summary["problems"] == []
     assert summary["events"] == summary["records"] == len(lines)
@@ -157,6 +267,14 @@ def test_the_whole_morning(morning: tuple[subprocess.Popen[bytes], Path]) -> Non
     assert {"authorised", "referred", "refused"} <= set(stages)
     kinds = {event["type"] for event in events}
     assert {"hg.fire.alarm.v1", "hg.device.failed.v1", "hg.device.recovered.v1"} <= kinds
+    visits = visits_with_tokens(lines)
+    by_staff, turned_away = ["referred", "authorised"], ["refused"]
+    assert ends(visits, status="green", authenticity="verified") == [(by_staff, "passed")]
+    assert ends(visits, status="red") == [(turned_away, "left")]
+    assert ends(visits, status="yellow") == [(turned_away, "forced")]
+    assert ends(visits, authenticity="service_unreachable") == [(by_staff, "passed")]
+    persons = [event["data"]["evidence"].get("person") for event in events if "evidence" in event["data"]]
+    assert "staff" in persons
     checked = gate("ledger", "verify", folder / "state" / "ledger.db")
     assert checked.returncode == 0
     assert checked.stdout.startswith(b"ok\nrecords %d\n" % len(lines))

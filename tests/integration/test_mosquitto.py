@@ -3,8 +3,10 @@
 import ipaddress
 import json
 import random
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from pytest import mark
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from pytest import LogCaptureFixture, mark, skip
 
 from gate.sinks.mqtt import MqttSettings, MqttSink, TlsSettings, topic_prefix
 from tests.brokers import (
@@ -22,6 +26,7 @@ from tests.brokers import (
     MemoryOutbox,
     Mosquitto,
     Subscriber,
+    free_port,
     password_file,
     running,
     wait_for,
@@ -34,10 +39,13 @@ def a_sink(
     port: int,
     outbox: MemoryOutbox,
     uniform: Callable[[float, float], float] = lambda _, high: min(high, 0.05),
+    on_document: Callable[[bytes], None] | None = None,
     **given: Any,
 ) -> MqttSink:
     settings = {"host": HOST, "topic_prefix": PREFIX, "client_id": "north-1", **given}
-    return MqttSink(MqttSettings(port=port, **settings), outbox, state=dict, uniform=uniform)
+    return MqttSink(
+        MqttSettings(port=port, **settings), outbox, state=dict, on_document=on_document, uniform=uniform
+    )
 
 
 def the_error(sink: MqttSink) -> str:
@@ -300,3 +308,153 @@ def test_a_broker_that_comes_late_gets_everything(tmp_path: Path) -> None:
         with broker:
             wait_for(drained(sink, outbox), 5, f"110 records to be acknowledged (seed {seed})")
             sink.stop(2)
+
+
+RISK, RESIDENTS = "hg/1/county/doc/risk_areas/centre", "hg/1/county/doc/residents/centre"
+LARGEST = bytes(range(256)) * 2048
+
+
+def _connects(client: Client, port: int) -> bool:
+    try:
+        client.connect(HOST, port)
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@contextmanager
+def a_centre(port: int) -> Iterator[Callable[..., Any]]:
+    """Yield what publishes as the centre does; documents are retained unless told otherwise."""
+    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client.max_inflight_messages = 1000
+    wait_for(lambda: _connects(client, port), 5, "the broker to listen")
+    client.loop_start()
+    try:
+        yield lambda topic, body, retain=True, qos=1: client.publish(topic, body, qos=qos, retain=retain)
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+@mark.parametrize("protocol", ["5", "3.1.1"])
+def test_documents_arrive_when_connecting_live_and_after_the_broker_was_killed(
+    tmp_path: Path, protocol: str
+) -> None:
+    outbox, documents, broker = MemoryOutbox(50), [], Mosquitto(tmp_path)
+    with broker, a_centre(broker.port) as publish:
+        for topic, body in ((RISK, b"risk 1"), ("hg/1/other/doc/risk_areas", b"x"), (f"{PREFIX}/doc", b"x")):
+            publish(topic, body).wait_for_publish(5)
+        sink = a_sink(broker.port, outbox, on_document=documents.append, protocol=protocol)
+        with running(sink):
+            wait_for(lambda: documents == [b"risk 1"], 5, "what is retained")
+            publish(RESIDENTS, LARGEST)
+            wait_for(lambda: documents[1:] == [LARGEST], 5, "what is new, to the byte")
+            broker.kill()
+            broker.start()
+            wait_for(lambda: sink.status().reconnects == 1, 5, "the next connection")
+            publish(RISK, b"risk 2")  # the broker keeps nothing over its death; the centre publishes again
+            wait_for(lambda: documents[2:] == [b"risk 2"], 5, "a document on the second connection")
+            wait_for(drained(sink, outbox), 5, "50 records to be acknowledged")
+
+
+@mark.parametrize("protocol", ["5", "3.1.1"])
+def test_what_is_retained_comes_again_on_the_next_connection(tmp_path: Path, protocol: str) -> None:
+    documents: list[bytes] = []
+    with Mosquitto(tmp_path) as broker, a_centre(broker.port) as publish:
+        publish(RISK, b"risk").wait_for_publish(5)
+        sink = a_sink(broker.port, MemoryOutbox(), on_document=documents.append, protocol=protocol)
+        with running(sink):
+            wait_for(lambda: documents == [b"risk"], 5, "what is retained")
+            sink._link._client.socket().shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]  # the network breaks
+            wait_for(lambda: documents == [b"risk"] * 2, 5, "what is retained, once more")
+            assert sink.status().reconnects == 1
+
+
+@mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_document_that_is_too_large_is_dropped_and_the_next_arrives(
+    tmp_path: Path, protocol: str, caplog: LogCaptureFixture
+) -> None:
+    outbox, documents = MemoryOutbox(50), []
+    with Mosquitto(tmp_path) as broker, a_centre(broker.port) as publish:
+        publish(RESIDENTS, LARGEST + b"x").wait_for_publish(5)
+        publish(RISK, b"risk").wait_for_publish(5)
+        with running(a_sink(broker.port, outbox, on_document=documents.append, protocol=protocol)) as sink:
+            wait_for(lambda: documents == [b"risk"], 5, "the other document")
+            wait_for(lambda: "is larger than 524288 bytes" in caplog.text, 5, "a word on the large one")
+            wait_for(drained(sink, outbox), 5, "50 records to be acknowledged")
+            assert sink.status().reconnects == 0
+    assert caplog.text.count("is larger than 524288 bytes") == 1
+
+
+@mark.parametrize(("protocol", "reconnects"), [("5", 0), ("3.1.1", 2)])
+def test_a_monster_stays_at_the_broker_or_costs_two_connections(
+    tmp_path: Path, protocol: str, reconnects: int
+) -> None:
+    outbox, documents = MemoryOutbox(300), []
+    with Mosquitto(tmp_path) as broker, a_centre(broker.port) as publish:
+        publish(RESIDENTS, bytes(100 << 20)).wait_for_publish(10)
+        publish(RISK, b"risk").wait_for_publish(5)
+        with running(a_sink(broker.port, outbox, on_document=documents.append, protocol=protocol)) as sink:
+            wait_for(lambda: sink.status().reconnects == reconnects, 5, "that many connections")
+            wait_for(drained(sink, outbox), 8, "300 records to be acknowledged")
+            if protocol == "5":
+                wait_for(lambda: documents == [b"risk"], 5, "the other document")
+            assert sink.status().reconnects == reconnects
+
+
+@mark.parametrize("protocol", ["5", "3.1.1"])
+@mark.parametrize("qos", [0, 1])
+def test_records_go_on_through_a_flood_of_documents(tmp_path: Path, protocol: str, qos: int) -> None:
+    outbox, documents = MemoryOutbox(), []
+    with Mosquitto(tmp_path) as broker, a_centre(broker.port) as publish:
+        with running(a_sink(broker.port, outbox, on_document=documents.append, protocol=protocol)) as sink:
+            publish(RISK, b"risk").wait_for_publish(5)
+            wait_for(lambda: documents, 5, "the subscription")
+            for n in range(1, 301):
+                publish(f"{RISK}/{n}", bytes(50_000), retain=False, qos=qos)
+                outbox.add()
+                sink.notify()
+            wait_for(drained(sink, outbox), 8, "300 records to be acknowledged")
+            wait_for(lambda: "more than 100 documents" in str(sink.status().last_error), 5, "the limit")
+            assert sink.status().reconnects == 0
+        assert len(documents) == 100
+
+
+@mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_subscription_that_mosquitto_refuses_leaves_the_records(tmp_path: Path, protocol: str) -> None:
+    plugin = next(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"), None)
+    if plugin is None:
+        skip("mosquitto_dynamic_security.so is missing")
+    access = {
+        "publishClientSend": True,
+        "publishClientReceive": True,
+        "subscribe": False,
+        "unsubscribe": True,
+    }
+    (tmp_path / "rights.json").write_text(json.dumps({"defaultACLAccess": access}))
+    outbox, documents = MemoryOutbox(50), []
+    lines = f"plugin {plugin}", f"plugin_opt_config_file {tmp_path / 'rights.json'}"
+    with (
+        Mosquitto(tmp_path, *lines) as broker,
+        running(a_sink(broker.port, outbox, on_document=documents.append, protocol=protocol)) as sink,
+    ):
+        words = "the broker refused the subscription to documents"
+        wait_for(lambda: words in str(sink.status().last_error), 5, "the refusal")
+        wait_for(drained(sink, outbox), 5, "50 records to be acknowledged")
+        assert sink.status().reconnects == 0
+
+
+@mark.parametrize("protocol", ["5", "3.1.1"])
+def test_the_largest_document_arrives_over_tls(tmp_path: Path, protocol: str) -> None:
+    authority, outbox, documents = Authority(tmp_path / "ca"), MemoryOutbox(200), []
+    own = authority.issue("north-1")
+    plain = free_port()
+    broker = a_tls_broker(tmp_path, authority, authority.issue("broker"), f"listener {plain} {HOST}")
+    with broker, a_centre(plain) as publish:
+        for topic in (RISK, RESIDENTS):
+            publish(topic, LARGEST).wait_for_publish(5)
+        tls = TlsSettings(authority.ca_file, *own)
+        sink = a_sink(broker.port, outbox, on_document=documents.append, tls=tls, protocol=protocol)
+        with running(sink):
+            wait_for(lambda: documents == [LARGEST] * 2, 5, "the documents")
+            wait_for(drained(sink, outbox), 8, "200 records to be acknowledged")

@@ -429,6 +429,15 @@ def test_topic_ids_are_plain(name: str) -> None:
     assert topic_prefix("a" * 32, "Z_-9") == "hg/1/" + "a" * 32 + "/Z_-9"
 
 
+def test_documents_have_a_name_beside_the_gates() -> None:
+    assert MqttSettings("h", PREFIX, "c").document_prefix == "hg/1/county/doc/"
+    assert topic_prefix("doc", "docs") == "hg/1/doc/docs"
+    with raises(ValueError, match="a gate cannot be called 'doc'"):
+        topic_prefix("county", "doc")
+    with raises(ValueError, match="a gate cannot be called 'doc'"):
+        MqttSettings("h", "hg/1/county/doc", "c")
+
+
 @mark.parametrize(
     "wrong",
     [

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest import approx, mark, raises
 
-from gate.sinks.window import Backlog, Window, retry_delay_s
+from gate.sinks.window import Backlog, Intake, Window, retry_delay_s
 
 # One step: send a record (perhaps after a gap in the numbers), send a state, or acknowledge one under way.
 STEPS = st.lists(
@@ -125,3 +125,57 @@ def test_pauses_grow_to_a_minute_and_are_spread_over_their_whole_length(
 def test_a_fault_that_waits_for_a_person_is_tried_at_the_long_interval_at_once() -> None:
     assert retry_delay_s(0, lasting=True, uniform=lambda low, _: low) == 30.0
     assert retry_delay_s(0, lasting=True, uniform=lambda _, high: high) == 60.0
+
+
+def test_documents_are_asked_for_once_per_connection() -> None:
+    intake = Intake()
+    assert intake.due(0.0)
+    assert not intake.open
+    intake.asked(0.0)
+    assert intake.open
+    assert not intake.due(1000.0)
+    assert not intake.ended(1000.0)
+    assert not intake.open
+    assert intake.due(1000.0)
+
+
+def test_documents_that_are_paused_are_asked_for_again_at_that_moment_also_on_another_connection() -> None:
+    intake = Intake()
+    intake.asked(0.0)
+    intake.pause(60.0)
+    assert not intake.open
+    assert not intake.ended(1.0)
+    assert not intake.due(59.9)
+    assert intake.due(60.0)
+
+
+def test_a_hundred_documents_are_taken_in_ten_seconds() -> None:
+    intake = Intake()
+    assert [intake.takes(5.0 + n / 20) for n in range(101)] == [True] * 100 + [False]
+    assert not intake.takes(14.9)
+    assert [intake.takes(15.0) for _ in range(101)] == [True] * 100 + [False]
+
+
+@mark.parametrize(
+    ("lasted_s", "suspected"),
+    [
+        ([4.9, 4.9], [False, True]),
+        ([5.0, 5.0], [False, False]),
+        ([4.9, 5.0, 4.9, 4.9], [False, False, False, True]),
+        ([0.0, 0.0, 0.0], [False, True, True]),
+    ],
+)
+def test_documents_are_suspected_at_the_second_connection_in_a_row_that_ends_early(
+    lasted_s: list[float], suspected: list[bool]
+) -> None:
+    intake, now, found = Intake(), 100.0, []
+    for length_s in lasted_s:
+        intake.asked(now)
+        now += length_s
+        found.append(intake.ended(now))
+    assert found == suspected
+
+
+def test_a_connection_that_ends_before_documents_are_asked_for_says_nothing_about_them() -> None:
+    intake = Intake()
+    assert [intake.ended(float(n)) for n in range(5)] == [False] * 5

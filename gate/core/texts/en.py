@@ -102,6 +102,7 @@ REASONS: Final = {
     "status_yellow": "status yellow",
     "status_red": "status red",
     "code_ok": "code in order",
+    "from_elsewhere": "not from a risk area",
     "code_missing": "no code shown",
     "temperature_normal": "temperature normal",
     "temperature_raised": "temperature raised, measure again",

@@ -87,6 +87,7 @@ REASONS: Final = {
     "status_yellow": "黄码",
     "status_red": "红码",
     "code_ok": "码正常",
+    "from_elsewhere": "非重点地区来人",
     "code_missing": "未出示码",
     "temperature_normal": "体温正常",
     "temperature_raised": "体温偏高，待复测",

@@ -1,0 +1,588 @@
+"""What becomes of a code at the gate: asked of a service, rotating, handed back, used up, shown too often."""
+
+from dataclasses import replace
+
+import pytest
+from gatebox import TOKENS, WALL_0_S, Box, do, effects_of, play, scenarios
+
+from gate.config import load_policy
+from gate.core import actor
+from gate.core.effects import AskService, Record
+from gate.core.evidence import Direction
+from gate.core.inputs import CodesRead, Started
+from gate.core.uses import Use
+
+SERVICE = {
+    "green": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone |
+        shows token            | ask CN-32; checking_code
+        shows token            |
+        wait 5                 |
+        shows token            |
+        service says green     | authorised; UNLOCK; pass_please
+        turns                  | passed; LOCK; idle
+    """,
+    "green before anything else is known": """
+        shows token            | welcome; measure; ask CN-32; checking_code
+        service says green     |
+        desk notes name, phone |
+        mask on                |
+        36.50                  | authorised; UNLOCK; pass_please
+    """,
+    "yellow": """
+        arrives                | welcome; measure
+        shows token            | ask CN-32; checking_code
+        service says yellow    | refused TR-1:status_yellow; refused_status
+    """,
+    "red": """
+        arrives                | welcome; measure
+        shows token            | ask CN-32; checking_code
+        service says red       | refused TR-1:status_red; refused_status
+    """,
+    "no colour is no green": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone |
+        shows token            | ask CN-32; checking_code
+        service says unknown   | referred TR-1:status_unknown; status_unknown
+    """,
+    "green, and the way is not known": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone |
+        shows token            | ask CN-32; checking_code
+        service says green, travel unknown | referred TR-1:travel_unknown; travel_unknown
+        desk notes travel clear            | authorised; UNLOCK; pass_please
+    """,
+    "green, and the way led through a risk area": """
+        arrives                | welcome; measure
+        shows token            | ask CN-32; checking_code
+        service says green, travel risk_area | refused TR-3:test_missing; test_missing
+    """,
+    "not found": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone, travel clear |
+        shows token            | ask CN-32; checking_code
+        service not_found      | referred TR-1:not_found; code_not_found
+    """,
+    "expired": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone, travel clear |
+        shows token            | ask CN-32; checking_code
+        service expired        | refused_code_expired
+        shows green            | authorised; UNLOCK; pass_please
+    """,
+    "too slow: a person known by name stands in, and the service works again": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone |
+        shows token            | ask CN-32; checking_code
+        service timeout        | health_service failed; mode degraded;
+                               | referred TR-1:service_timeout TR-1:travel_unknown; service_unavailable
+        desk notes id_number, ID checked |
+        staff confirms         | authorised; UNLOCK; pass_please
+        turns                  | passed; LOCK; idle, see staff
+        leaves                 |
+        arrives                | welcome; measure
+        shows other_token      | ask CN-32; checking_code
+        service says red       | health_service recovered; mode serving; refused TR-1:status_red;
+                               | refused_status
+    """,
+    "unreachable": """
+        arrives                | welcome; measure
+        shows token            | ask CN-32; checking_code
+        service unreachable    | health_service failed; mode degraded
+        mask on                |
+        desk notes name, phone, travel clear |
+        36.50                  | referred TR-1:service_error; service_unavailable
+    """,
+    "never answers": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone |
+        shows token            | ask CN-32; checking_code
+        wait 12                | referred TR-1:not_checkable TR-1:travel_unknown; code_cannot_verify
+    """,
+    "the visitor has gone": """
+        arrives                | welcome; measure
+        shows token            | ask CN-32; checking_code
+        leaves                 |
+        wait 1                 | undecided TR-1:not_checkable TR-1:travel_unknown CH-1:temperature_missing
+                               | TR-1:mask_unknown TR-1:registration_missing; left; idle
+        service says green     |
+        arrives                | welcome; measure
+        mask on                |
+        service says red       |
+        36.50                  |
+    """,
+    "red while the person on duty looks": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone |
+        shows token            | ask CN-32; checking_code
+        wait 12                | referred TR-1:not_checkable TR-1:travel_unknown; code_cannot_verify
+        service says red       |
+        staff confirms         | refused TR-1:status_red; refused_status
+    """,
+    "green while the person on duty looks": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone |
+        shows token            | ask CN-32; checking_code
+        wait 12                | referred TR-1:not_checkable TR-1:travel_unknown; code_cannot_verify
+        service says green     |
+        staff confirms         | authorised; UNLOCK; pass_please
+    """,
+    "too late for whoever is let in or sent away": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows token            | ask CN-32; checking_code
+        staff confirms         | authorised; UNLOCK; pass_please
+        service says red       |
+        turns                  | passed; LOCK; idle
+        service says red       |
+    """,
+    "another code has taken the place of the token": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows token            | ask CN-32; checking_code
+        shows expired          | refused_code_expired
+        service says red       |
+        shows green            | authorised; UNLOCK; pass_please
+    """,
+    "what the service says wrongly is told once": """
+        arrives                | welcome; measure
+        shows token            | ask CN-32; checking_code
+        service error, complaining of no field named colour  | health_service: no field named colour;
+                                                             | health_service failed; mode degraded
+        leaves                 |
+        wait 1                 | undecided TR-1:service_error TR-1:travel_unknown CH-1:temperature_missing
+                               | TR-1:mask_unknown TR-1:registration_missing; left; idle, see staff
+        service error, complaining of no field named colour  |
+        service error, complaining of a page instead of JSON | health_service: a page instead of JSON
+    """,
+    "a region that nobody can be asked about": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone, travel clear |
+        shows unserved_token   |
+        wait 12                | referred TR-1:not_checkable; code_cannot_verify
+        staff confirms         | authorised; UNLOCK; pass_please
+    """,
+    "a token with a time on it": """
+        wait 300               |
+        arrives                | welcome; measure
+        shows dated_token      | ask CN-31; checking_code
+    """,
+    "yesterday's picture of one is not even asked about": """
+        wait 300.001           |
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone, travel clear |
+        shows dated_token      | refused_code_expired
+    """,
+    "a picture of unknown age: green is for the person on duty": """
+        clock unsure           |
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone, travel clear |
+        shows dated_token      | ask CN-31; checking_code; referred TR-1:clock_untrusted; clock_untrusted
+        service says green     |
+        staff confirms         | authorised; UNLOCK; pass_please
+    """,
+    "a picture of unknown age: red is red": """
+        clock unsure           |
+        arrives                | welcome; measure
+        shows dated_token      | ask CN-31; checking_code
+        service says red       | refused TR-1:status_red; refused_status
+    """,
+    "two tokens in view are not asked about": """
+        arrives                      | welcome; measure
+        shows token and other_token  | one_code_only
+    """,
+}
+
+
+@scenarios(SERVICE)
+def test_verify_service(scenario: str) -> None:
+    play(scenario)
+
+
+def test_the_service_is_asked_about_a_visit_and_the_whole_token() -> None:
+    box = play("shows token | welcome; measure; ask CN-32; checking_code")
+    assert effects_of(box, AskService) == [AskService("0a1b2c3d-000001", TOKENS["token"], "CN-32")]
+
+
+def test_a_gate_without_services_asks_nobody() -> None:
+    play("shows token | welcome; measure", Box(services=frozenset()))
+
+
+def test_the_real_name_stands_on_the_record() -> None:
+    box = Box()
+    comes = ("arrives", "mask on", "36.50", "desk notes phone", "shows token", "service timeout")
+    do(box, *comes, "desk notes name, id_number", "staff confirms", "turns", "leaves")
+    assert "code_by_real_name" in {found["reason"] for found in box.decided["findings"]}
+    do(box, *comes, "desk notes name", "staff confirms")
+    assert "code_by_attendant" in {found["reason"] for found in box.decided["findings"]}
+
+
+def test_a_token_is_asked_about_once_in_a_visit_whatever_is_shown_between() -> None:
+    box = Box()
+    do(box, "arrives", "shows token", "shows foreign", "shows token", "shows foreign", "shows token")
+    assert len(box.questions) == 1
+
+
+def test_the_problems_that_are_told_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actor, "PROBLEMS_TOLD_MAX", 1)
+    box = Box()
+    do(box, "shows token", "service error, complaining of one", "service error, complaining of two")
+    assert [word for word in box.performed if word.startswith("health_service:")] == ["health_service: one"]
+
+
+# --- handed back over the arm
+
+THROUGH = """
+    arrives      | welcome; measure
+    mask on      |
+    36.50        |
+    shows green  | authorised; UNLOCK; pass_please
+    turns        | passed; LOCK; idle
+    leaves       |
+"""
+PASSBACK = {
+    "within a minute somebody else must have it": """
+        wait 59.9      |
+        arrives        | welcome; measure
+        mask on        |
+        36.50          |
+        desk notes name, phone, travel clear |
+        shows green    | referred TR-1:replay; replay
+        staff confirms | authorised; UNLOCK; pass_please
+    """,
+    "and nobody comes to vouch": """
+        wait 10        |
+        arrives        | welcome; measure
+        mask on        |
+        36.50          |
+        desk notes name, phone, travel clear |
+        shows green    | referred TR-1:replay; replay
+        staff refuses  | refused CH-6:refused_by_attendant; refused_by_attendant
+    """,
+    "after a minute it counts again": """
+        wait 60        |
+        arrives        | welcome; measure
+        mask on        |
+        36.50          |
+        shows green    | authorised; UNLOCK; pass_please
+    """,
+    "another pass of the same person is another pass": """
+        wait 10        |
+        arrives        | welcome; measure
+        mask on        |
+        36.50          |
+        shows renewed  | authorised; UNLOCK; pass_please
+    """,
+    "a clock that is set back proves nothing": """
+        wait 10           |
+        clock moves -3600 |
+        arrives           | welcome; measure
+        mask on           |
+        36.50             |
+        shows green       | authorised; UNLOCK; pass_please
+    """,
+}
+
+
+@scenarios(PASSBACK)
+def test_passback(scenario: str) -> None:
+    play(scenario, play(THROUGH))
+
+
+def test_who_did_not_walk_through_may_show_the_pass_again() -> None:
+    box = Box()
+    comes = ("arrives", "mask on", "36.50", "shows green")
+    do(box, *comes, "wait 6", "leaves", "wait 9", *comes)
+    assert box.performed.count("UNLOCK") == 2
+
+
+def test_an_appointment_is_handed_back_no_more_than_any_other_pass() -> None:
+    box = Box()
+    box.wait(600)
+    comes = ("arrives", "mask on", "36.50", "shows slot", "turns", "leaves", "wait 10")
+    do(box, *comes, *comes)
+    assert box.performed.count("UNLOCK") == 1
+
+
+def test_staff_who_come_back_at_once_are_still_staff() -> None:
+    box = Box("township-hall")
+    comes = ("arrives", "mask on", "36.50", "shows staff")
+    do(box, *comes, "turns", "leaves", "wait 30", *comes)
+    assert box.decided["stage"] == "referred"
+
+
+def used(seconds_ago: int, *, issuer: str = "county", direction: Direction = Direction.IN) -> Use:
+    """Say that the pass "green" was used."""
+    return Use(f"{issuer}/00000101", direction, (WALL_0_S - seconds_ago) * 1000)
+
+
+@pytest.mark.parametrize(
+    ("use", "stage"),
+    [
+        (used(59), "referred"),
+        (used(60), "authorised"),
+        (used(10, direction=Direction.OUT), "authorised"),
+        (used(10, issuer="office"), "authorised"),
+    ],
+)
+def test_uses_on_record_count_after_a_restart(use: Use, stage: str) -> None:
+    box = Box()
+    box.feed(Started("1.0", (), (use,)))
+    do(box, "arrives", "mask on", "36.50", "shows green")
+    assert box.decided["stage"] == stage
+
+
+def test_a_restart_remembers_how_often_a_household_pass_was_used() -> None:
+    first = Box("sealed-area", direction=Direction.OUT)
+    comes = ("arrives", "shows household", "mask on", "turns", "leaves", "wait 60")
+    do(first, *comes)
+    second = Box("sealed-area", direction=Direction.OUT)
+    second.feed(Started("1.0", (), tuple(first.uses_recorded)))
+    second.wait(60)
+    do(second, *comes, "arrives", "shows household")
+    assert second.reasons == {"pass_used_up"}
+    assert [use.count for use in (*first.uses_recorded, *second.uses_recorded)] == [1, 2]
+
+
+def test_the_use_is_recorded_with_the_passage_and_with_nothing_else() -> None:
+    box = play(THROUGH)
+    records = [effect for effect in effects_of(box, Record) if isinstance(effect, Record)]
+    assert [(record.event.data.get("result"), record.use) for record in records] == [
+        (None, None),
+        ("passed", Use("county/00000101", Direction.IN, WALL_0_S * 1000, WALL_0_S + 86_400)),
+    ]
+
+
+def test_who_shows_no_pass_uses_none() -> None:
+    box = Box()
+    do(box, "arrives", "mask on", "36.50", "staff confirms", "turns")
+    do(box, "leaves", "arrives", "mask on", "36.50", "shows foreign", "staff confirms", "turns")
+    assert box.performed.count("passed") == 2
+    assert box.uses_recorded == []
+
+
+def test_a_use_whose_record_fails_is_written_with_it_later() -> None:
+    box = Box()
+    do(box, "arrives", "mask on", "36.50", "shows green", "disk fills up", "turns", "wait 30")
+    assert box.uses_recorded == []
+    do(box, "disk has room", "wait 10")
+    assert "late passed" in box.performed
+    assert [use.key for use in box.uses_recorded] == ["county/00000101"]
+    do(box, "leaves", "arrives", "mask on", "36.50", "shows green")
+    assert "replay" in box.reasons
+
+
+def test_an_authorisation_that_was_never_on_record_uses_no_pass() -> None:
+    box = Box()
+    do(box, "arrives", "mask on", "36.50", "disk fills up", "shows green", "disk has room", "wait 20")
+    assert box.uses_recorded == []
+    do(box, "leaves", "wait 5", "arrives", "mask on", "36.50", "shows green")
+    assert box.decided["stage"] == "authorised"
+
+
+def test_with_a_failing_ledger_that_stops_nobody_a_pass_is_used_once_all_the_same() -> None:
+    box = Box(replace(load_policy("county-hall"), on_ledger_failure="open"))
+    comes = ("arrives", "mask on", "36.50", "shows green")
+    do(box, "disk fills up", *comes, "turns", "leaves", "wait 5", *comes)
+    assert box.performed.count("UNLOCK") == 1
+    do(box, "disk has room", "wait 200")
+    assert len(box.uses_recorded) == 1
+
+
+# --- passes that rotate
+
+ROTATING = {
+    "shown now": """
+        arrives                      | welcome; measure
+        mask on                      |
+        36.50                        |
+        holds up bound               | authorised; UNLOCK; pass_please
+        turns                        | passed; LOCK; idle
+    """,
+    "the next step in the same visit keeps it fresh": """
+        arrives                      | welcome; measure
+        holds up bound               |
+        mask off                     | mask_please
+        36.50                        |
+        wait 9.9                     |
+        holds up bound               |
+        wait 4                       |
+        mask on                      | authorised; UNLOCK; pass_please
+    """,
+    "a picture taken a minute ago, then the phone itself": """
+        arrives                      | welcome; measure
+        mask on                      |
+        36.50                        |
+        holds up bound of 60 s ago   | refused_code_expired
+        holds up bound               | authorised; UNLOCK; pass_please
+    """,
+    "a phone that is half a minute off": """
+        arrives                      | welcome; measure
+        mask on                      |
+        36.50                        |
+        holds up bound of -30 s ago  | authorised; UNLOCK; pass_please
+    """,
+    "the next step, while its owner walks through, is nobody": """
+        arrives                      | welcome; measure
+        mask on                      |
+        36.50                        |
+        wait 8                       |
+        holds up bound               | authorised; UNLOCK; pass_please
+        turns                        | passed; LOCK; idle
+        wait 2.9                     |
+        holds up bound               |
+    """,
+    "nor is it the next person": """
+        arrives                      | welcome; measure
+        mask on                      |
+        36.50                        |
+        wait 8                       |
+        holds up bound               | authorised; UNLOCK; pass_please
+        leaves                       |
+        arrives                      |
+        turns                        | passed; LOCK; welcome; measure
+        wait 2.9                     |
+        mask on                      |
+        36.50                        |
+        holds up bound               |
+        shows friend                 | authorised; UNLOCK; pass_please
+    """,
+    "somebody else's phone at that moment is somebody": """
+        arrives                      | welcome; measure
+        mask on                      |
+        36.50                        |
+        holds up bound               | authorised; UNLOCK; pass_please
+        turns                        | passed; LOCK; idle
+        holds up bound_staff         | welcome; measure
+    """,
+    "and beside another code too": """
+        arrives                      | welcome; measure
+        mask on                      |
+        36.50                        |
+        holds up bound               | authorised; UNLOCK; pass_please
+        turns                        | passed; LOCK; idle
+        shows green and friend       | welcome; measure; one_code_only
+    """,
+}
+
+
+@scenarios(ROTATING)
+def test_rotating(scenario: str) -> None:
+    play(scenario)
+
+
+def test_a_step_counts_once_however_late() -> None:
+    timing = replace(load_policy("county-hall").timing, passback_s=1)
+    box = Box(replace(load_policy("county-hall"), timing=timing))
+    comes = ("arrives", "mask on", "36.50", "desk notes name, phone, travel clear")
+    do(box, *comes, "holds up bound", "turns", "leaves", "wait 25", *comes, "holds up bound of 25 s ago")
+    assert box.reasons == {"replay"}
+    do(box, "staff refuses", "leaves", "wait 6", *comes, "holds up bound")
+    assert box.decided["stage"] == "authorised"
+
+
+def test_a_use_on_record_holds_its_step() -> None:
+    box = Box()
+    step = WALL_0_S // 30
+    use = Use("county/00001101", Direction.IN, (WALL_0_S - 61) * 1000, WALL_0_S + 86_400, step)
+    box.feed(Started("1.0", (), (use,)))
+    comes = ("arrives", "mask on", "36.50", "desk notes name, phone, travel clear")
+    do(box, *comes, "holds up bound")
+    assert box.reasons == {"replay"}
+    box = Box()
+    box.feed(Started("1.0", (), (replace(use, step=step - 1),)))
+    do(box, *comes, "holds up bound")
+    assert box.decided["stage"] == "authorised"
+
+
+def test_the_step_that_was_used_is_on_record() -> None:
+    box = play(ROTATING["shown now"])
+    assert [use.step for use in box.uses_recorded] == [WALL_0_S // 30]
+    assert box.decided["evidence"]["code"]["step"] == WALL_0_S // 30
+
+
+def test_a_copy_of_a_bound_pass_is_worth_nothing() -> None:
+    box = Box()
+    do(box, "arrives", "mask on", "36.50", "desk notes name, phone, travel clear", "shows copy")
+    assert box.decided["stage"] != "authorised"
+    assert box.reasons == {"replay"}
+
+
+def test_a_phone_that_stays_before_the_camera_is_nobody_however_often_it_turns() -> None:
+    box = Box()
+    do(box, "arrives", "mask on", "36.50", "holds up bound", "turns")
+    visits = box.requests.copy()
+    for _ in range(50):
+        do(box, "wait 0.9", "holds up bound")
+    assert box.requests == visits
+
+
+def test_of_two_phones_the_first_stays() -> None:
+    box = Box()
+    do(box, "arrives", "holds up bound", "holds up bound_staff", "mask on", "36.50")
+    assert box.performed[-1] == "one_code_only"
+    assert do(box, "holds up bound") == ["authorised", "UNLOCK", "pass_please"]
+
+
+# --- too many codes
+
+
+def test_the_twenty_first_code_of_a_visit_is_not_looked_at() -> None:
+    box = Box()
+    do(box, "arrives", "mask on", "36.50", "desk notes name, phone, travel clear")
+    for number in range(actor.CODES_MAX):
+        assert box.feed(CodesRead((b"https://health.example/%d" % number,))) == []
+    assert do(box, "shows green") == ["referred TR-1:rate_limited", "rate_limited"]
+    assert do(box, "staff confirms") == ["authorised", "UNLOCK", "pass_please"]
+
+
+def test_the_twentieth_is() -> None:
+    box = Box()
+    do(box, "arrives", "mask on", "36.50")
+    for number in range(actor.CODES_MAX - 1):
+        box.feed(CodesRead((b"https://health.example/%d" % number,)))
+    assert do(box, "shows green") == ["authorised", "UNLOCK", "pass_please"]
+
+
+def test_the_next_visitor_is_not_counted_with_the_last() -> None:
+    box = Box()
+    do(box, "arrives")
+    for number in range(actor.CODES_MAX):
+        box.feed(CodesRead((b"https://health.example/%d" % number,)))
+    do(box, "leaves", "wait 5", "arrives", "mask on", "36.50")
+    assert do(box, "shows green") == ["authorised", "UNLOCK", "pass_please"]
+
+
+def test_twenty_different_codes_are_not_two_that_take_turns() -> None:
+    box = Box()
+    do(box, "arrives", "mask on", "36.50")
+    for _ in range(actor.CODES_MAX):
+        do(box, "shows foreign", "shows noise")
+    assert do(box, "shows green") == ["authorised", "UNLOCK", "pass_please"]

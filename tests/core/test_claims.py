@@ -1,0 +1,311 @@
+"""What a verified code and the documents of the day add to the evidence, each on both sides of its edge."""
+
+from dataclasses import replace
+
+import pytest
+from evidences import evidences
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gate.core.claims import Knowledge, completed
+from gate.core.codes.model import (
+    Authenticity,
+    Circumstances,
+    CodeResult,
+    Credential,
+    Format,
+    Freshness,
+    LabTest,
+    Reason,
+    Travel,
+)
+from gate.core.documents import (
+    Appointment as Row,
+)
+from gate.core.documents import (
+    Appointments,
+    Content,
+    Document,
+    Documents,
+    Kind,
+    Occupancy,
+    Residents,
+    RiskAreas,
+)
+from gate.core.evidence import Appointment, Direction, Evidence, HouseholdPass, Origin, Person
+from gate.core.uses import Use, Uses
+
+NOW_S = 1_709_164_800
+AT = Circumstances("hall-east", NOW_S * 1000 + 1)
+ALICE, BOB = "0123456789abcdef", "fedcba9876543210"
+CODE = CodeResult(
+    Format.HOME,
+    Reason.OK,
+    authenticity=Authenticity.VERIFIED,
+    freshness=Freshness.CURRENT,
+    credential=Credential.VISITOR,
+    issuer="county",
+    subject_ref=ALICE,
+    valid_from=NOW_S - 100,
+    valid_until=NOW_S + 100,
+    issued_at=NOW_S - 1000,
+    pass_id="cafe0001",
+)
+REFUSED = replace(CODE, reason=Reason.REVOKED)
+
+
+def known(
+    *contents: Content,
+    uses: Uses | None = None,
+    stale: frozenset[Kind] = frozenset(),
+    measured_s: dict[str, float] | None = None,
+    direction: Direction = Direction.IN,
+) -> Knowledge:
+    documents = Documents()
+    for content in contents:
+        documents.take(Document("hall-east", "centre", 1, 1, 2, content))
+    return Knowledge(direction, 60, uses or Uses(), documents, stale, measured_s or {})
+
+
+def of(code: CodeResult | None, knowledge: Knowledge | None = None, **said: object) -> Evidence:
+    return completed(replace(Evidence(code=code), **said), knowledge or known(), AT)  # type: ignore[arg-type]  # any field
+
+
+def used(at_ms: int, count: int = 1, direction: Direction = Direction.IN) -> Uses:
+    return Uses([Use("county/cafe0001", direction, at_ms, count=count)])
+
+
+# --- what holds of every visit
+
+
+@given(evidences(), st.booleans())
+def test_without_a_verified_code_only_the_gate_and_the_day_add_something(
+    evidence: Evidence, trusted: bool
+) -> None:
+    code = evidence.code
+    if code is not None and code.verified:
+        code = replace(code, reason=Reason.EXPIRED)
+    evidence = replace(evidence, code=code)
+    at = replace(AT, clock_trusted=trusted)
+    assert completed(evidence, known(stale=frozenset({Kind.RESIDENTS})), at) == replace(
+        evidence,
+        direction=Direction.IN,
+        at_s=NOW_S + 0.001 if trusted else None,
+        occupancy=None,
+        stale=frozenset({"residents"}),
+    )
+
+
+def test_the_direction_is_that_of_the_gate() -> None:
+    assert of(None, known(direction=Direction.OUT)).direction is Direction.OUT
+
+
+@pytest.mark.parametrize(("stale", "count"), [(frozenset(), 42), (frozenset({Kind.OCCUPANCY}), None)])
+def test_how_many_are_inside_counts_while_the_count_is_current(
+    stale: frozenset[Kind], count: int | None
+) -> None:
+    assert of(None, known(Occupancy(42, 1), stale=stale)).occupancy == count
+
+
+def test_what_was_said_before_is_not_lost() -> None:
+    said = of(
+        replace(CODE, registered=frozenset({"name"})),
+        person=Person.STAFF,
+        registered=frozenset({"phone"}),
+        travel=Travel.CLEAR,
+        origin=Origin.ELSEWHERE,
+        suspended=True,
+    )
+    assert (said.person, said.registered, said.travel, said.origin, said.suspended) == (
+        Person.STAFF,
+        {"name", "phone"},
+        Travel.CLEAR,
+        Origin.ELSEWHERE,
+        True,
+    )
+
+
+# --- replay
+
+
+@pytest.mark.parametrize(("ago_ms", "replayed"), [(59_999, True), (60_000, False)])
+def test_a_pass_that_was_just_used_gives_nothing_any_more(ago_ms: int, replayed: bool) -> None:
+    staff = replace(CODE, credential=Credential.STAFF, travel=Travel.CLEAR)
+    said = of(staff, known(uses=used(AT.now_ms - ago_ms)))
+    if replayed:
+        assert said.code == replace(staff, reason=Reason.REPLAY, freshness=Freshness.REPLAYED)
+        assert not said.code.verified
+    else:
+        assert said.code == staff
+    wanted = (Person.VISITOR, Travel.UNKNOWN) if replayed else (Person.STAFF, Travel.CLEAR)
+    assert (said.person, said.travel) == wanted
+
+
+def test_a_use_in_the_other_direction_is_none() -> None:
+    assert of(CODE, known(uses=used(AT.now_ms), direction=Direction.OUT)).code == CODE
+
+
+def test_an_appointment_and_a_code_with_something_against_it_keep_their_own_reasons() -> None:
+    booked = replace(CODE, credential=Credential.APPOINTMENT)
+    for code in (booked, REFUSED):
+        assert of(code, known(uses=used(AT.now_ms))).code == code
+
+
+# --- who it is
+
+
+@pytest.mark.parametrize(
+    ("credential", "person"),
+    [
+        (Credential.STAFF, Person.STAFF),
+        (Credential.RESIDENT, Person.RESIDENT),
+        (Credential.HOUSEHOLD, Person.RESIDENT),
+        (Credential.SUPPLY, Person.SUPPLY),
+        *(
+            (word, Person.VISITOR)
+            for word in Credential
+            if word not in {"staff", "resident", "household", "supply"}
+        ),
+    ],
+)
+def test_the_kind_of_pass_says_who_it_is(credential: Credential, person: Person) -> None:
+    assert of(replace(CODE, credential=credential)).person is person
+    assert of(replace(REFUSED, credential=credential)).person is Person.VISITOR
+
+
+@pytest.mark.parametrize(
+    ("subject", "stale", "person"),
+    [
+        (ALICE, frozenset(), Person.RESIDENT),
+        (BOB, frozenset(), Person.VISITOR),
+        (None, frozenset(), Person.VISITOR),
+        (ALICE, frozenset({Kind.RESIDENTS}), Person.VISITOR),
+    ],
+)
+def test_who_stands_in_the_list_lives_here(
+    subject: str | None, stale: frozenset[Kind], person: Person
+) -> None:
+    listed = known(Residents(frozenset({ALICE})), stale=stale)
+    assert of(replace(CODE, subject_ref=subject), listed).person is person
+    assert of(replace(CODE, credential=Credential.STAFF), listed).person is Person.STAFF
+
+
+# --- where somebody has been
+
+
+@pytest.mark.parametrize("said", Travel)
+@pytest.mark.parametrize("coded", Travel)
+def test_of_two_travel_statuses_a_risk_area_counts_then_the_code(said: Travel, coded: Travel) -> None:
+    if Travel.RISK_AREA in {said, coded}:
+        expected = Travel.RISK_AREA
+    else:
+        expected = said if coded is Travel.UNKNOWN else coded
+    assert of(replace(CODE, travel=coded), travel=said).travel is expected
+
+
+@pytest.mark.parametrize(
+    ("region", "stale", "origin"),
+    [
+        ("CN-22", frozenset(), Origin.KEY_AREA),
+        ("CN-31", frozenset(), Origin.UNKNOWN),
+        (None, frozenset(), Origin.UNKNOWN),
+        ("CN-22", frozenset({Kind.RISK_AREAS}), Origin.UNKNOWN),
+    ],
+)
+def test_a_code_from_a_key_area_says_so(region: str | None, stale: frozenset[Kind], origin: Origin) -> None:
+    listed = known(RiskAreas(frozenset({"CN-22"})), stale=stale)
+    assert of(replace(CODE, region=region), listed).origin is origin
+
+
+def test_a_test_that_was_noted_by_hand_comes_before_that_of_the_code() -> None:
+    noted, coded = LabTest(1, negative=False), LabTest(2, negative=True)
+    assert of(replace(CODE, test=coded)).test == coded
+    assert of(replace(CODE, test=coded), test=noted).test == noted
+
+
+@pytest.mark.parametrize(("subject", "measured"), [(ALICE, 7.5), (BOB, None), (None, None)])
+def test_when_staff_were_measured(subject: str | None, measured: float | None) -> None:
+    assert of(replace(CODE, subject_ref=subject), known(measured_s={ALICE: 7.5})).last_measured_s == measured
+
+
+# --- appointments
+
+
+def test_an_appointment_on_the_pass_itself() -> None:
+    booked = replace(CODE, credential=Credential.APPOINTMENT)
+    slot = Appointment(NOW_S - 100, NOW_S + 100, NOW_S - 1000)
+    assert of(booked).appointment == slot
+    assert of(booked, known(uses=used(1))).appointment == replace(slot, used=True)
+    assert of(booked, known(uses=used(1, direction=Direction.OUT))).appointment == slot
+    assert of(replace(booked, issued_at=None)).appointment == replace(slot, booked_s=None)
+    for lacking in (replace(booked, valid_from=None), replace(booked, valid_until=None)):
+        assert of(lacking).appointment is None
+
+
+def row(start_s: int, end_s: int, number: int = 1, subject: str = ALICE) -> Row:
+    return Row(subject, NOW_S + start_s, NOW_S + end_s, NOW_S - 90_000, f"{number:08x}")
+
+
+def slot(start_s: int, end_s: int, *, used: bool = False) -> Appointment:
+    return Appointment(NOW_S + start_s, NOW_S + end_s, NOW_S - 90_000, used)
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ([], None),
+        ([row(0, 9, subject=BOB)], None),
+        ([row(-9, 9)], slot(-9, 9)),
+        ([row(-9, 0)], slot(-9, 0)),  # over, by a millisecond: the only one all the same
+        ([row(-9, 0, 1), row(50, 60, 2)], slot(50, 60)),
+        ([row(-9, 1, 1), row(50, 60, 2)], slot(-9, 1)),
+        ([row(-90, -80, 1), row(-50, -40, 2)], slot(-50, -40)),
+        ([row(70, 80, 1), row(50, 60, 2)], slot(50, 60)),
+    ],
+)
+def test_the_next_appointment_in_the_list_counts_else_the_last(
+    rows: list[Row], found: Appointment | None
+) -> None:
+    listed = known(Appointments(frozenset(rows)))
+    assert of(CODE, listed).appointment == found
+    assert of(replace(CODE, subject_ref=None), listed).appointment is None
+    outdated = replace(listed, stale=frozenset({Kind.APPOINTMENTS}))
+    assert of(CODE, outdated).appointment is None
+
+
+def test_an_appointment_that_ends_this_very_millisecond_is_the_next_one() -> None:
+    listed = known(Appointments(frozenset({row(-9, 0, 1), row(50, 60, 2)})))
+    at = replace(AT, now_ms=NOW_S * 1000)
+    assert completed(Evidence(code=CODE), listed, at).appointment == slot(-9, 0)
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "is_used"), [((NOW_S - 9) * 1000 - 1, False), ((NOW_S - 9) * 1000, True), (NOW_S * 1000, True)]
+)
+def test_an_appointment_is_used_by_who_has_come_since_it_began(at_ms: int, is_used: bool) -> None:
+    listed = replace(known(Appointments(frozenset({row(-9, 9)})), uses=used(at_ms)), passback_s=0)
+    assert of(CODE, listed).appointment == slot(-9, 9, used=is_used)
+    leaving = replace(listed, uses=used(at_ms, direction=Direction.OUT))
+    assert of(CODE, leaving).appointment == slot(-9, 9)
+
+
+# --- household and supply
+
+
+@pytest.mark.parametrize("credential", [Credential.HOUSEHOLD, Credential.SUPPLY])
+def test_a_household_pass_has_its_hours_and_what_is_left_of_it(credential: Credential) -> None:
+    code = replace(CODE, credential=credential)
+    held = HouseholdPass(NOW_S - 100, NOW_S + 100)
+    assert of(code).household_pass == held
+    for count, left in ((0, 2), (1, 1), (2, 0), (3, -1)):
+        limited = replace(code, uses_max=2)
+        assert of(limited, known(uses=used(1, count))).household_pass == replace(held, uses_left=left)
+    other_way = known(uses=used(1, 2), direction=Direction.OUT)
+    assert of(replace(code, uses_max=2), other_way).household_pass == replace(held, uses_left=2)
+    for lacking in (replace(code, valid_from=None), replace(code, valid_until=None)):
+        assert of(lacking).household_pass is None
+
+
+@pytest.mark.parametrize("credential", sorted(set(Credential) - {Credential.HOUSEHOLD, Credential.SUPPLY}))
+def test_no_other_pass_is_a_household_pass(credential: Credential) -> None:
+    assert of(replace(CODE, credential=credential)).household_pass is None
