@@ -29,6 +29,7 @@ SIMULATED_BUS: Final = "simulated"
 
 Identifier = Annotated[str, MinLen(1), MaxLen(32)]
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
+DOCUMENTS_LEAF: Final = "doc"  # hg/1/<site>/doc/... is no gate's
 Pin = Annotated[int, Ge(9), Le(27)]
 
 
@@ -357,6 +358,8 @@ def _contradictions(config: Config) -> Iterator[tuple[list[Place], str]]:
     for name, value in (("site", config.gate.site), ("id", config.gate.id)):
         if not IDENTIFIER.fullmatch(value):
             yield [("gate", name)], f"gate.{name}: {value!r} may only have letters, digits, '-' and '_'"
+    if config.gate.id == DOCUMENTS_LEAF:
+        yield [("gate", "id")], "gate.id: 'doc' is the topic of the site's documents; take another name"
     for pin, *names in _pin_clashes(pins):
         yield [("pins", name) for name in names], f"pins: BCM {pin} is used for {' and '.join(names)}"
     if (pins.distance_trigger is None) != (pins.distance_echo is None):

@@ -530,3 +530,43 @@ BAND = '[[temperature.bands]]\nrule = "X-1"\ndisposition = "fever_clinic"\n'
 def test_limits_that_leave_a_question_open(tmp_path: Path, text: str, expected: str) -> None:
     found = policy_problems(write_policy(tmp_path, f'extends = "township-routine"\n{text}'))
     assert found[0].startswith(expected)
+
+
+SERVICE = """
+[gate]
+site = "hall"
+id = "g1"
+[mqtt]
+host = "broker.example"
+[camera]
+device = "/dev/video0"
+"""
+
+
+def test_the_service_in_the_documentation_can_be_used(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs/codes.md").read_text("utf-8")
+    example = text.split("```toml")[1].split("```")[0]
+    file = tmp_path / "gate.toml"
+    file.write_text(SERVICE + example, "utf-8")
+    (service,) = load_config(file).codes.services
+    assert (service.region, service.timeout_s) == ("CN-31", 5)
+    file.write_text(SERVICE + example + example, "utf-8")
+    with pytest.raises(ConfigError, match=r"codes\.services: there are 2 for CN-31; keep one"):
+        load_config(file)
+
+
+def test_families_of_tokens_that_are_not_built_in(tmp_path: Path) -> None:
+    file = tmp_path / "gate.toml"
+    family = '[[codes.token_families]]\nregion = "CN-42"\nname = "hubei"\nhosts = ["codes.example"]\n'
+    file.write_text(SERVICE + family, "utf-8")
+    (found,) = load_config(file).codes.token_families
+    assert (found.region, found.hosts) == ("CN-42", ("codes.example",))
+    file.write_text(SERVICE + family.replace("CN-42", "hubei"), "utf-8")
+    with pytest.raises(ConfigError, match=r"codes\.token_families\.0"):
+        load_config(file)
+
+
+def test_a_gate_is_not_called_as_the_topic_of_documents() -> None:
+    assert problems(with_changes({"gate": {"id": "doc"}})) == [
+        "gate.id: 'doc' is the topic of the site's documents; take another name"
+    ]

@@ -69,8 +69,8 @@ class Uses:
     def replayed(self, code: CodeResult, direction: Direction, now_ms: int, passback_s: int) -> bool:
         """Say whether this pass was used so lately that it must be somebody else's turn.
 
-        A step of a rotating pass counts once, however long ago. Otherwise only a use near to now counts, before
-        or after: one far ahead shows that the clock was set back, and nothing else.
+        A step of a rotating pass counts once, however long ago. Otherwise only a use near to now counts,
+        before or after: one far ahead shows that the clock was set back, and nothing else.
         """
         use = self._of(code, direction)
         if use is None:

@@ -34,6 +34,7 @@ from gate.demo.stage import Stage
 from gate.demo.witness import Witness, results, visits_complete
 from gate.demo.words import SUMMARY, WORDS
 from gate.shell.clock import SystemClock
+from gate.shell.desk import SOCKET_NAME
 from gate.store.ledger import LedgerError, Verification, owner, verify
 
 SITE: Final = "demo-hall"
@@ -131,7 +132,8 @@ def _play(config: Config, service: StandInHealthService, count: int, seed: int, 
     narrator.start()
     brain.start()
     try:
-        play = Play(gate, stage, issuer, City(service, rng, clock), rng)
+        desk = config.gate.state_dir / SOCKET_NAME
+        play = Play(gate, stage, desk, issuer, City(service, rng, clock), rng)
         for number, scene in enumerate(visitors(count, seed), 1):
             narrator.announce(number, scene.zh if config.gate.lang == "zh" else scene.en)
             play.perform(scene)
@@ -213,7 +215,8 @@ def print_outcome(outcome: Outcome, lang: str, console: Console) -> None:
     console.print(Text(f"\n{words['title']}", style="bold"))
     facts = {"visits": outcome.visits, "witnessed": outcome.witnessed, "events": outcome.events}
     console.print(f"  {words['visits'].format(**facts)}")
-    console.print(f"  {words['results'].format(results=_ended(outcome, lang), asked=outcome.asked)}")
+    ended = words["results"].format(results=_ended(outcome, lang), asked=outcome.asked)
+    console.print(f"  {ended}", soft_wrap=True)
     for problem in outcome.problems:
         console.print(Text(f"  {problem}", style="red"))
     console.print(

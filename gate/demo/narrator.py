@@ -16,6 +16,7 @@ from gate.core.evidence import Measurement, Reading
 from gate.core.inputs import (
     ArmTurned,
     AttendantConfirmed,
+    AttendantNoted,
     CodesRead,
     FireAlarmChanged,
     Input,
@@ -36,7 +37,6 @@ _HOUR_S: Final = 3600
 # What the person on duty has done before confirming, by what the visitor was told last.
 _BY_HAND: Final = {
     Key.SERVICE_UNAVAILABLE: "confirm_identity",
-    Key.REGISTRATION_MISSING: "confirm_registration",
     Key.SENSOR_FAULT: "confirm_temperature",
     Key.WELCOME: "confirm_identity",
 }
@@ -98,6 +98,9 @@ class Narrator:
             case AttendantConfirmed():
                 done = _BY_HAND.get(self._shown or Key.WELCOME, "confirm")
                 self._say("sees", self._words[done])
+            case AttendantNoted(registered=fields) if fields:
+                words = self._words["comma"].join(self._word(field) for field in sorted(fields))
+                self._say("sees", self._words["registered"].format(fields=words))
             case ServiceAnswered(_, _, answer):
                 self._say("hears", self._answer(answer, now.wall_s))
             case ArmTurned():

@@ -429,12 +429,23 @@ ROTATING = {
     "the next step in the same visit keeps it fresh": """
         arrives                      | welcome; measure
         holds up bound               |
-        mask off                     | mask_please
+        wait 8                       |
         36.50                        |
-        wait 9.9                     |
+        mask off                     | mask_please
+        wait 3                       |
         holds up bound               |
-        wait 4                       |
+        wait 10                      |
         mask on                      | authorised; UNLOCK; pass_please
+    """,
+    "which it needs": """
+        arrives                      | welcome; measure
+        holds up bound               |
+        wait 8                       |
+        36.50                        |
+        mask off                     | mask_please
+        wait 13                      |
+        mask on                      |
+        holds up bound               | authorised; UNLOCK; pass_please
     """,
     "a picture taken a minute ago, then the phone itself": """
         arrives                      | welcome; measure

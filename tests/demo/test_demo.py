@@ -223,7 +223,7 @@ def test_the_rest_of_the_script_in_english(
     assert "made 24 h ago" in told
     assert "the city's service says green, been in a risk area, tested negative 20 h ago" in told
     assert "hears  nothing: the city's service does not answer in time" in told
-    assert "the verify service was asked 3 times" in told
+    assert "questions to the verify service: 3" in told
 
 
 def test_green_and_red_in_chinese(
