@@ -158,7 +158,8 @@ class Application:
         """Publish the state whenever it has become another, also where no record can say so."""
         if self._observe is not None:
             self._observe(happened, effect, now)
-        state = (self.actor.mode, self.actor.failed_devices, self.actor.unwritten > 0)
+        actor = self.actor
+        state = (actor.mode, actor.failed_devices, actor.stale_documents, actor.unwritten > 0)
         if state != self._told:
             self._told = state
             self.sink.publish_state()
@@ -168,6 +169,7 @@ class Application:
         return {
             "mode": str(self.actor.mode),
             "failed": sorted(str(device) for device in self.actor.failed_devices),
+            "stale": sorted(self.actor.stale_documents),
             "unwritten": self.actor.unwritten,
             "epoch": self._ledger.epoch,
             "seq": seq,

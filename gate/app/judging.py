@@ -18,6 +18,7 @@ from gate.core.codes.model import (
     Freshness,
     LabTest,
     Reason,
+    RegistrationField,
     Status,
     Travel,
 )
@@ -35,7 +36,7 @@ from gate.core.evidence import (
     Symptom,
     Unmeasured,
 )
-from gate.core.policy import Decision, Policy, RegistrationField, policy_hash
+from gate.core.policy import Decision, Policy, policy_hash
 from gate.core.rules import MEASUREMENTS_MAX, decide
 
 Celsius = Annotated[float, Ge(-50), Le(150)]

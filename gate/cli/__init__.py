@@ -127,6 +127,7 @@ def check_config(config_path: Path) -> None:
 def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
     """Read the configuration and all that it names, or end with every problem at once."""
     from gate.app.application import mqtt_settings
+    from gate.app.code_services import service_problems
 
     problems: list[str] = []
     try:
@@ -157,6 +158,7 @@ def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
         for name in ("ca_file", "cert_file", "key_file")
         if (path := getattr(config.mqtt, name)) is not None and not path.is_file()
     ]
+    problems += [f"{config_path}: {problem}" for problem in service_problems(config)]
     if problems:
         refuse("\n".join(problems), EX_CONFIG)
     return config, read[0], replace(read[1], token_families=config.codes.token_families)

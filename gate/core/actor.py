@@ -173,6 +173,11 @@ class GateActor:
         return frozenset(self._conditions.failed)
 
     @property
+    def stale_documents(self) -> frozenset[str]:
+        """The kinds of documents that have come and are out of their time."""
+        return frozenset(map(str, self._day.stale))
+
+    @property
     def unwritten(self) -> int:
         """How many events wait for the ledger to work again."""
         return len(self._unwritten)
@@ -492,6 +497,7 @@ class GateActor:
     def _ask_service(self, visit: Visit, payload: bytes, code: CodeResult) -> Iterator[Effect]:
         token = service_token(payload, code)
         if token is not None and code.region in self._services:
+            visit.asking = True
             yield AskService(visit.name, token, code.region)
             yield Show(Key.CHECKING_CODE, LightSignal.WAIT)
 
@@ -504,6 +510,7 @@ class GateActor:
         visit = self._visit
         if visit is None or (visit.name, visit.payload) != (happened.visit, happened.payload):
             return
+        visit.asking = False
         code = visit.evidence.code
         if code is None or not (visit.state in OPEN_STATES or visit.state is State.WITH_STAFF):
             return
@@ -616,7 +623,8 @@ class GateActor:
         decision = self._decide(visit, now)
         awaited = not final and visit.evidence.code is None and _awaits_code(decision)
         if decision.verdict is Verdict.ADMIT:
-            yield from self._authorise(visit, decision, now)
+            if final or not visit.asking:  # nobody vouches for a code that may be red the next moment
+                yield from self._authorise(visit, decision, now)
         elif decision.verdict is Verdict.REFUSE and not (decision.curable or awaited):
             yield from self._refuse(visit, decision, now)
         elif decision.retest_wanted:

@@ -19,7 +19,7 @@ from gate.core.policy import HoursRequirement, Policy
 
 DAY_MS: Final = 86_400_000
 LOOK_AGAIN_NS: Final = 60 * NS_PER_S
-# Documents that were refused, by reason, are told once each, and no more than this in all.
+# Documents that were not taken are told once for each reason, and no more than this in all.
 REFUSALS_TOLD_MAX: Final = 20
 
 
@@ -54,7 +54,9 @@ class Day:
             for document in self.documents.held(kind):
                 yield Record(events.document(kind, document.issuer, document.version, "stale"))
         self.stale = stale
-        self.suspended = Kind.SUSPENSION not in stale and self.documents.suspended()
+        # While nobody knows the time an order stands: a hall does not open because its clock has stopped.
+        in_force = Kind.SUSPENSION not in stale or not now.clock_trusted
+        self.suspended = in_force and self.documents.suspended()
         again_ns = now.mono_ns + LOOK_AGAIN_NS if self.documents.kinds else None
         self._look_ns = min((ns for ns in (change_ns, again_ns) if ns is not None), default=0)
 
@@ -63,23 +65,29 @@ class Day:
         try:
             document = open_document(text, trust=self._given_trust, site=self._site)
         except CodeError as fault:
-            yield from self._refused(fault)
+            if self._untold(fault.reason):
+                yield Record(events.anomaly("document_refused", f"{fault.reason}: {fault}"))
             return
         taken = self.documents.take(document)
-        if taken is Taken.SAME:
-            return
-        if taken is Taken.ACCEPTED:  # kept first: what follows a record that fails is not done
-            yield KeepDocument(f"{document.kind}-{document.issuer}", text)
-        yield Record(events.document(document.kind, document.issuer, document.version, str(taken)))
+        name = f"{document.kind}-{document.issuer}"
+        told = events.document(document.kind, document.issuer, document.version, str(taken))
         if taken is Taken.ACCEPTED:
-            self.trust = replace(self._given_trust, revoked=self.documents.revoked())
+            yield KeepDocument(name, text)  # first: what follows a record that fails is not done
+            yield Record(told)
+            self.trust = replace(
+                self._given_trust, revoked=self._given_trust.revoked | self.documents.revoked()
+            )
             self._look_ns = 0
             yield from self.look(now)
+        elif taken is not Taken.SAME and self._untold(f"{taken} {name}"):
+            yield Record(told)
 
-    def _refused(self, fault: CodeError) -> Iterator[Record]:
-        if fault.reason not in self._told and len(self._told) < REFUSALS_TOLD_MAX:
-            self._told.add(fault.reason)
-            yield Record(events.anomaly("document_refused", f"{fault.reason}: {fault}"))
+    def _untold(self, what: str) -> bool:
+        """Note what would otherwise be recorded as often as somebody sends it; True the first time."""
+        if what in self._told or len(self._told) >= REFUSALS_TOLD_MAX:
+            return False
+        self._told.add(what)
+        return True
 
 
 def closed_at(hours: HoursRequirement | None, utc_offset_min: int, now: Moment) -> tuple[bool, int | None]:

@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
+from gate.core.codes.model import RegistrationField
 from gate.core.evidence import Direction, Person, Symptom
 
 
@@ -40,18 +41,6 @@ GRAVITY: Final = {disposition: rank for rank, disposition in enumerate(Dispositi
 RuleId = Annotated[str, MinLen(1), MaxLen(16)]
 BodyCc = Annotated[int, Ge(3500), Le(4000)]
 Seconds = Annotated[int, Ge(1), Le(600)]
-RegistrationField = Literal[
-    "name",
-    "id_number",
-    "household_place",
-    "residence",
-    "phone",
-    "plate_number",
-    "key_area_contact",
-    "signature",
-]
-
-
 Persons = Annotated[tuple[Person, ...], MinLen(1), MaxLen(4)]
 Directions = Annotated[tuple[Direction, ...], MinLen(1), MaxLen(2)]
 MinuteOfDay = Annotated[int, Ge(0), Le(1440)]
@@ -294,7 +283,7 @@ class Policy:
     residents: ResidentsRequirement | None = None
     household_pass: PassRequirement | None = None
     hours: HoursRequirement | None = None
-    tasks: tuple[Task, ...] = ()
+    tasks: Annotated[tuple[Task, ...], MaxLen(32)] = ()
     attendant_rule: RuleId = "AL-3"
     refusal_rule: RuleId = "CH-6"
     suspension_rule: RuleId = "CO-7"

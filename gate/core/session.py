@@ -87,7 +87,8 @@ class Visit:
     """What belongs to one visit and to no other; instants are monotonic nanoseconds.
 
     `evidence` is what was collected, `judged` the same with all that followed from it at the last decision.
-    `deadline_ns` ends the present state; `left_ns` is when the visitor was last seen to step away.
+    `asking`: a verify service has been asked and has not answered. `deadline_ns` ends the present state;
+    `left_ns` is when the visitor was last seen to step away.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Visit:
     tries: int = 0
     payload: bytes | None = None
     codes: int = 0
+    asking: bool = False
     left_ns: int | None = None
     recorded: bool = False
     closed: bool = False

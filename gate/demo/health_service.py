@@ -59,6 +59,7 @@ ANSWER: Final = AnswerForm(
     travel="data.trip",
     travel_words={"0": Travel.UNKNOWN, "1": Travel.CLEAR, "2": Travel.RISK_AREA},
     subject="data.idcardNo",
+    registered=("name", "id_number", "phone"),
     test=LabTestForm("data.nat.time", "data.nat.result", {"0": "negative", "1": "positive"}),
 )
 

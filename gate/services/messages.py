@@ -52,6 +52,7 @@ def read_answer(form: AnswerForm, body: bytes, pseudonym_key: bytes) -> ServiceA
         outcome,
         status=status,
         travel=travel,
+        registered=frozenset(form.registered),
         subject_ref=_pseudonym(document, form.subject, pseudonym_key),
         test=None if form.test is None else _test(document, form.test, problems),
         problems=tuple(problems),

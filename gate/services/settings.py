@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 from annotated_types import Ge, Le, MaxLen, MinLen
 
 from gate.core.codes.china import REGION
-from gate.core.codes.model import Status, Travel
+from gate.core.codes.model import RegistrationField, Status, Travel
 from gate.core.codes.service import Outcome
 
 TOKEN: Final = "{token}"  # noqa: S105 - a placeholder, no secret
@@ -76,7 +76,8 @@ class AnswerForm:
     """The answer: where outcome, colour, travel, person and test stand, and the words for their values.
 
     Only an outcome that means `answered` is read further. `subject` is whatever names the person the same way
-    each time (an ID number, a user number); it leaves the adapter only as a pseudonym.
+    each time (an ID number, a user number); it leaves the adapter only as a pseudonym. `registered` are the
+    fields that the issuer has taken down of everybody whom it gives a code.
     """
 
     outcome: JsonPath
@@ -86,6 +87,7 @@ class AnswerForm:
     travel: JsonPath | None = None
     travel_words: Mapping[str, Travel] = field(default_factory=dict)
     subject: JsonPath | None = None
+    registered: tuple[RegistrationField, ...] = ()
     test: LabTestForm | None = None
 
     def __post_init__(self) -> None:

@@ -57,6 +57,7 @@ class Ledger:
                 _check_owner(path, owner, [site, gate])
                 self._seq, self._hash = self._db.execute("SELECT seq, hash FROM head").fetchone()
                 _check_tail(self._db, self._seq, self._hash, epoch)
+                _read_uses(self._db)
                 on_failure.pop_all()
         except (*DAMAGE, AttributeError) as error:
             raise LedgerError(_advice(path, f"cannot be opened ({error})")) from error
@@ -92,7 +93,7 @@ class Ledger:
             execute("INSERT INTO records VALUES (?, ?, ?)", (seq, body, digest))
             execute("UPDATE head SET seq = ?, hash = ?", (seq, digest))
             if use is not None:
-                execute("REPLACE INTO uses VALUES (?, ?, ?, ?, ?, ?)", astuple(use))
+                execute("INSERT INTO uses VALUES (NULL, ?, ?, ?, ?, ?, ?)", astuple(use))
             execute("COMMIT")
         except BaseException:
             self._db.rollback()
@@ -114,16 +115,12 @@ class Ledger:
         return tuple(unclosed)
 
     def uses(self) -> tuple[Use, ...]:
-        """Return the uses of passes, without those of passes that ended a day before the newest."""
-        newest = "(SELECT max(at_ms) FROM uses)"
+        """Return the last use of each pass, without those of passes that ended a day before the newest."""
         # A disk that takes no more must not keep the gate from starting: the next record tells of it.
         with suppress(sqlite3.OperationalError), self._db:
-            self._db.execute(
-                f"DELETE FROM uses WHERE coalesce(until_s * 1000, at_ms) < {newest} - ?",  # noqa: S608 - constant
-                (USES_KEPT_MS,),
-            )
-        rows = self._db.execute("SELECT pass, direction, at_ms, until_s, step, count FROM uses")
-        return tuple(Use(key, Direction(direction), *rest) for key, direction, *rest in rows)
+            self._db.execute(_FORGET_OVERTAKEN)
+            self._db.execute(_FORGET_ENDED, (USES_KEPT_MS,))
+        return _read_uses(self._db)
 
     def close(self) -> None:
         """Close the file."""
@@ -333,6 +330,24 @@ def _check_tail(db: sqlite3.Connection, seq: int, digest: bytes, epoch: str) -> 
     previous = rows[1][2] if len(rows) > 1 else start
     if newest != (seq, digest) or (rows and link(previous, rows[0][1]) != digest):
         raise LedgerError("the newest record is not the one written last; keep the file, start a new ledger")
+
+
+# The bare column comes from the row with the greatest count (SQLite, "Bare columns in an aggregate query").
+_FORGET_OVERTAKEN: Final = """
+    DELETE FROM uses
+    WHERE id NOT IN (SELECT id FROM (SELECT id, max(count) FROM uses GROUP BY pass, direction))
+"""
+_FORGET_ENDED: Final = """
+    DELETE FROM uses
+    WHERE coalesce(until_s * 1000, at_ms) < (SELECT max(at_ms) FROM uses) - ?
+"""
+
+
+def _read_uses(db: sqlite3.Connection) -> tuple[Use, ...]:
+    """Return the last use of each pass and direction: the one with the greatest count."""
+    rows = db.execute("SELECT pass, direction, at_ms, until_s, step, count FROM uses ORDER BY count, id")
+    last = {(key, direction): Use(key, Direction(direction), *rest) for key, direction, *rest in rows}
+    return tuple(last.values())
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:

@@ -383,9 +383,9 @@ class Box:
         """Show a rotating pass as a phone shows it now, or showed it some seconds ago."""
         return self.feed(CodesRead((rotated(name, self.now.wall_s - age_s),)))
 
-    def say(self, answer: ServiceAnswer) -> list[str]:
-        """Let a verify service answer the newest question."""
-        visit, token, _region = self.questions[-1]
+    def say(self, answer: ServiceAnswer, question: tuple[str, bytes, str] | None = None) -> list[str]:
+        """Let a verify service answer the newest question, or an earlier one."""
+        visit, token, _region = question or self.questions[-1]
         return self.feed(ServiceAnswered(visit, token, answer))
 
     def answer(self, value: str) -> list[str]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from gatebox import TOKENS, WALL_0_S, Box, do, effects_of, play, scenarios
+from gatebox import TOKENS, WALL_0_S, Box, do, effects_of, play, scenarios, service_answer
 
 from gate.config import load_policy
 from gate.core import actor
@@ -87,21 +87,20 @@ SERVICE = {
         36.50                  |
         desk notes name, phone |
         shows token            | ask CN-32; checking_code
-        service timeout        | health_service failed; mode degraded;
+        service timeout        | health_service failed;
                                | referred TR-1:service_timeout TR-1:travel_unknown; service_unavailable
         desk notes id_number, ID checked |
         staff confirms         | authorised; UNLOCK; pass_please
-        turns                  | passed; LOCK; idle, see staff
+        turns                  | passed; LOCK; idle
         leaves                 |
         arrives                | welcome; measure
         shows other_token      | ask CN-32; checking_code
-        service says red       | health_service recovered; mode serving; refused TR-1:status_red;
-                               | refused_status
+        service says red       | health_service recovered; refused TR-1:status_red; refused_status
     """,
     "unreachable": """
         arrives                | welcome; measure
         shows token            | ask CN-32; checking_code
-        service unreachable    | health_service failed; mode degraded
+        service unreachable    | health_service failed
         mask on                |
         desk notes name, phone, travel clear |
         36.50                  | referred TR-1:service_error; service_unavailable
@@ -146,15 +145,42 @@ SERVICE = {
         service says green     |
         staff confirms         | authorised; UNLOCK; pass_please
     """,
-    "too late for whoever is let in or sent away": """
+    "too late for whoever is let in": """
         arrives                | welcome; measure
         mask on                |
         36.50                  |
+        desk notes name, phone |
         shows token            | ask CN-32; checking_code
+        wait 12                | referred TR-1:not_checkable TR-1:travel_unknown; code_cannot_verify
         staff confirms         | authorised; UNLOCK; pass_please
         service says red       |
         turns                  | passed; LOCK; idle
         service says red       |
+    """,
+    "vouched for while the answer is awaited: it may be red": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows token            | ask CN-32; checking_code
+        staff confirms         |
+        service says red       | refused TR-1:status_red; refused_status
+    """,
+    "vouched for, and the service is too slow": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows token            | ask CN-32; checking_code
+        staff confirms         |
+        service timeout        | health_service failed; authorised; UNLOCK; pass_please
+    """,
+    "vouched for, and it never answers": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows token            | ask CN-32; checking_code
+        staff confirms         |
+        wait 11.9              |
+        wait 0.1               | authorised; UNLOCK; pass_please
     """,
     "another code has taken the place of the token": """
         arrives                | welcome; measure
@@ -169,10 +195,10 @@ SERVICE = {
         arrives                | welcome; measure
         shows token            | ask CN-32; checking_code
         service error, complaining of no field named colour  | health_service: no field named colour;
-                                                             | health_service failed; mode degraded
+                                                             | health_service failed
         leaves                 |
         wait 1                 | undecided TR-1:service_error TR-1:travel_unknown CH-1:temperature_missing
-                               | TR-1:mask_unknown TR-1:registration_missing; left; idle, see staff
+                               | TR-1:mask_unknown TR-1:registration_missing; left; idle
         service error, complaining of no field named colour  |
         service error, complaining of a page instead of JSON | health_service: a page instead of JSON
     """,
@@ -208,6 +234,15 @@ SERVICE = {
         service says green     |
         staff confirms         | authorised; UNLOCK; pass_please
     """,
+    "a picture of unknown age: green alone lets nobody in": """
+        clock unsure           |
+        arrives                | welcome; measure
+        mask on                |
+        desk notes name, phone, travel clear |
+        shows dated_token      | ask CN-31; checking_code
+        service says green     |
+        36.50                  | referred TR-1:clock_untrusted; clock_untrusted
+    """,
     "a picture of unknown age: red is red": """
         clock unsure           |
         arrives                | welcome; measure
@@ -242,6 +277,15 @@ def test_the_real_name_stands_on_the_record() -> None:
     assert "code_by_real_name" in {found["reason"] for found in box.decided["findings"]}
     do(box, *comes, "desk notes name", "staff confirms")
     assert "code_by_attendant" in {found["reason"] for found in box.decided["findings"]}
+
+
+@pytest.mark.parametrize("between", [("shows other_token",), ("leaves", "wait 5", "arrives", "shows token")])
+def test_an_answer_counts_for_its_own_visit_and_token(between: tuple[str, ...]) -> None:
+    box = Box()
+    do(box, "arrives", "shows token", *between)
+    assert len(box.questions) == 2
+    assert box.say(service_answer("red"), box.questions[0]) == []
+    assert box.say(service_answer("red"))[0] == "refused TR-1:status_red"
 
 
 def test_a_token_is_asked_about_once_in_a_visit_whatever_is_shown_between() -> None:

@@ -335,6 +335,7 @@ def test_who_is_inside_gets_out_while_service_is_suspended() -> None:
 def test_what_is_out_of_its_time_stands_on_the_record() -> None:
     box = play(INSIDE["TR-5 a count that is too old counts no more"])
     assert box.decided["evidence"]["stale"] == ["occupancy"]
+    assert box.actor.stale_documents == {"occupancy"}
     assert "occupancy" not in box.decided["evidence"]
 
 

@@ -711,6 +711,13 @@ def test_who_was_not_measured_by_the_gate_has_kept_no_round(how: str) -> None:
     assert box.actor.visit.judged.last_measured_s is None
 
 
+def test_rounds_are_kept_of_staff_only() -> None:
+    box = Box()
+    comes = ("arrives", "mask on", "36.50", "shows green", "turns", "leaves", "wait 100")
+    do(box, *comes, *comes)
+    assert [data["evidence"].get("last_measured_s") for data in box.data(Kind.VISIT_DECIDED)] == [None, None]
+
+
 def test_whoever_is_overdue_where_nothing_measures_gets_out_with_the_person_on_duty() -> None:
     box = play(
         STAFF_OUT["SB-3 measured on the way out, and not again within 2 hours"],
@@ -824,32 +831,23 @@ def test_no_door_waits_for_the_hour_in_a_fire() -> None:
 
 # --- the way out
 
-OUT = {
-    "township-routine": """
-        arrives       | authorised; UNLOCK; pass_please
-        turns         | passed; LOCK; idle
-    """,
-    "county-hall": """
-        arrives       | authorised; UNLOCK; pass_please
-        turns         | passed; LOCK; idle
-    """,
-    "appointment-hall": """
-        arrives       | authorised; UNLOCK; pass_please
-        turns         | passed; LOCK; idle
-    """,
-    "checkpoint": """
-        arrives       | welcome; measure
-        36.50         | referred CP-2:registration_missing; registration_missing
-        desk notes name, id_number, household_place, residence, phone |
-        desk notes plate_number, key_area_contact, signature          | authorised; UNLOCK; pass_please
-        turns         | passed; LOCK; idle
-    """,
-}
+CHECKPOINT = """
+    arrives       | welcome; measure
+    36.50         | referred CP-2:registration_missing; registration_missing
+    desk notes name, id_number, household_place, residence, phone |
+    desk notes plate_number, key_area_contact, signature          | authorised; UNLOCK; pass_please
+    turns         | passed; LOCK; idle
+"""
 
 
-@pytest.mark.parametrize("plan", OUT)
-def test_the_way_out(plan: str) -> None:
-    play(OUT[plan], Box(plan, direction=Direction.OUT))
+@pytest.mark.parametrize("plan", ["township-routine", "county-hall", "appointment-hall"])
+def test_where_nothing_is_asked_of_who_leaves_the_arm_opens_at_once(plan: str) -> None:
+    box = Box(plan, direction=Direction.OUT)
+    assert do(box, "arrives")[-3:] == ["authorised", "UNLOCK", "pass_please"]
+
+
+def test_the_checkpoint_measures_and_registers_both_ways() -> None:
+    play(CHECKPOINT, Box("checkpoint", direction=Direction.OUT))
 
 
 def test_a_fever_does_not_leave_by_the_checkpoint_either() -> None:

@@ -186,6 +186,9 @@ visits = st.sampled_from([*PERSONS.values(), *PASSES.values(), *TOKENS.values()]
             [NOTED, WORN, CodesRead((code,)), "service says green", (ANSWER, "36.50"), ArmTurned()],
             [CodesRead((code,)), WORN, NOTED, "service timeout", (ANSWER, "36.50"), AttendantConfirmed()],
             [PersonArrived(), NOTED, WORN, (ANSWER, "36.50"), "holds up bound", ArmTurned(), PersonLeft()],
+            [PersonArrived(), CodesRead((code,)), "document 4: revokes green", WORN, (ANSWER, "36.50")],
+            [PersonArrived(), CodesRead((code,)), "shows noise", CodesRead((code,)), "service says green"],
+            ["shows household", WORN, ArmTurned(), 5.0, "shows household", WORN, ArmTurned(), PersonLeft()],
         ]
     )
 )

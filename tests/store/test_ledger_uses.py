@@ -75,13 +75,24 @@ def test_of_one_pass_and_direction_the_last_use_is_kept(ledger: Ledger) -> None:
     assert set(ledger.uses()) == {again, leaving}
 
 
+def test_a_use_that_was_written_late_counts_no_backwards(path: Path, ledger: Ledger) -> None:
+    """The count decides, not the order: what waited while the ledger failed comes after what followed it."""
+    again = Use(USE.key, Direction.IN, WALL_MS + 5, USE.until_s, 8, 2)
+    for use in (again, USE):
+        ledger.append(PASSED, moment(1), use)
+    assert ledger.uses() == (again,)
+    assert run(path, "SELECT count(*) FROM uses") == [(1,)]  # what was overtaken is gone
+
+
 def test_uses_are_no_part_of_the_chain(path: Path, ledger: Ledger) -> None:
     plain = path.with_name("plain.db")
     with contextlib.closing(opened(plain)) as other:
         other.append(PASSED, moment(1))
     ledger.append(PASSED, moment(1), USE)
     assert verify(path) == verify(plain)
-    run(path, "UPDATE uses SET count = 99, at_ms = 1", "INSERT INTO uses VALUES ('x', 'in', 1, 1, 1, 1)")
+    run(
+        path, "UPDATE uses SET count = 99, at_ms = 1", "INSERT INTO uses VALUES (NULL, 'x', 'in', 1, 1, 1, 1)"
+    )
     assert verify(path) == verify(plain)
     run(path, "DROP TABLE uses")
     assert verify(path) == verify(plain)
@@ -167,6 +178,21 @@ def test_a_kill_leaves_both_or_none(path: Path, lines: int) -> None:
     (use,) = remembered(path)
     assert use.count == use.at_ms == found.records
     assert found.records - int(told[-1]) in {0, 1}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE uses; CREATE TABLE uses (a)",
+        "INSERT INTO uses VALUES (NULL, 'x', 'up', 1, 1, 1, 1)",
+    ],
+)
+def test_uses_that_cannot_be_read_are_a_damaged_ledger(path: Path, statement: str) -> None:
+    """Whether a pass was used is not known then: nobody may be let in as if it had not been."""
+    opened(path).close()
+    run(path, *statement.split(";"))
+    with pytest.raises(LedgerError, match="copy it away"):
+        opened(path)
 
 
 # --- what is forgotten

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final, Literal, get_args
 
-REGISTRATION_FIELDS = (
+RegistrationField = Literal[
     "name",
     "id_number",
     "household_place",
@@ -19,7 +20,8 @@ REGISTRATION_FIELDS = (
     "plate_number",
     "key_area_contact",
     "signature",
-)
+]
+REGISTRATION_FIELDS: Final = get_args(RegistrationField)
 """What a counter can take down of a visitor (plan rule CP-2); a gate learns only which fields are filled."""
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")

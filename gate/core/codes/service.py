@@ -36,8 +36,9 @@ class Outcome(StrEnum):
 class ServiceAnswer:
     """What a verify service has said of one token.
 
-    Only an `answered` one states anything. `subject_ref` is a pseudonym made with the site's key: names and
-    ID numbers end in the adapter. `problems` are sentences for the person who maintains the gate.
+    Only an `answered` one states anything. `registered` are the fields that the issuer has of the person
+    (`model.REGISTRATION_FIELDS`), `subject_ref` is a pseudonym made with the site's key: names and ID numbers
+    end in the adapter. `problems` are sentences for the person who maintains the gate.
     """
 
     outcome: Outcome
@@ -46,6 +47,7 @@ class ServiceAnswer:
     subject_ref: str | None = None
     test: LabTest | None = None
     problems: tuple[str, ...] = ()
+    registered: frozenset[str] = frozenset()
 
 
 # What a service can add to: anything else against a token was seen in its own text, and stands.
@@ -93,6 +95,7 @@ def answered(result: CodeResult, answer: ServiceAnswer) -> CodeResult:
         status=answer.status,
         travel=answer.travel,
         subject_ref=answer.subject_ref,
+        registered=answer.registered,
         test=answer.test,
     )
     timed = result.reason is not Reason.CLOCK_UNTRUSTED
