@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import ClassVar, Final
 
 from gate.core import events
-from gate.core.claims import Knowledge, completed
+from gate.core.claims import Knowledge, completed, used_code
 from gate.core.codes import Circumstances, Format, Reason, Trust, judge_code, rotating
 from gate.core.codes.model import CodeResult
 from gate.core.codes.service import Outcome, answered, service_token
@@ -105,6 +105,7 @@ IMPROVABLE: Final = frozenset(
         "too_large",
         "mask_unknown",
         "temperature_missing",
+        "round_overdue",
     }
 )
 # What is answered before anybody looks at the clock: nothing may come before the doors in a fire.
@@ -185,7 +186,9 @@ class GateActor:
     def handle(self, happened: Input, now: Moment) -> list[Effect]:
         """Take in what happened at `now` and return what to do, in order."""
         noticed = () if isinstance(happened, UNDELAYED) else self._notice_time(now)
-        self._asked = (*noticed, *self._HANDLERS[type(happened)](self, happened, now))
+        answer = self._HANDLERS[type(happened)](self, happened, now)
+        # The start is the first record of a run.
+        self._asked = (*answer, *noticed) if isinstance(happened, Started) else (*noticed, *answer)
         return list(self._asked)
 
     def next_wakeup(self) -> int | None:
@@ -369,8 +372,17 @@ class GateActor:
             deadline_ns=now.mono_ns + self._policy.timing.collect_s * NS_PER_S,
             judged=Evidence(direction=self._direction),
         )
+        decision = self._decide(visit, now)
+        if decision.verdict is Verdict.ADMIT and not self._measures_who_leaves():
+            yield from self._authorise(visit, decision, now)  # nothing is asked of who leaves
+            return
         yield Show(Key.WELCOME, LightSignal.WAIT)
         yield self._measure(visit)
+
+    def _measures_who_leaves(self) -> bool:
+        """Staff are to show their pass and be measured (CO-1); whoever is not staff goes after a reading."""
+        staff = self._policy.staff
+        return staff is not None and self._direction in staff.directions
 
     def _measure(self, visit: Visit) -> TakeReading:
         visit.measuring = True
@@ -382,14 +394,16 @@ class GateActor:
         visit.deadline_ns = now.mono_ns + limit_s * NS_PER_S
 
     def _forget(self, visit: Visit, now: Moment) -> None:
-        if visit.payload is not None:
-            self._is_over(visit.payload, now.mono_ns, now.mono_ns + SAME_CODE_NS)
+        for payload in (visit.payload, visit.held_up):
+            if payload is not None:
+                shown = rotating.without_step(payload)
+                self._is_over(shown, now.mono_ns, now.mono_ns + SAME_CODE_NS)
         self._judged &= self._over_until_ns.keys()
         self._visit = None
 
-    def _is_over(self, payload: bytes, now_ns: int, until_ns: int) -> None:
-        held = {code: end_ns for code, end_ns in self._over_until_ns.items() if end_ns > now_ns}
-        held[payload] = max(until_ns, held.get(payload, 0))
+    def _is_over(self, code: bytes, now_ns: int, until_ns: int) -> None:
+        held = {other: end_ns for other, end_ns in self._over_until_ns.items() if end_ns > now_ns}
+        held[code] = max(until_ns, held.get(code, 0))
         self._over_until_ns = held
 
     def _end(self, visit: Visit, result: Result, now: Moment) -> Iterator[Record]:
@@ -420,7 +434,7 @@ class GateActor:
             if len(self._measured_s) >= STAFF_MAX:
                 del self._measured_s[next(iter(self._measured_s))]
             self._measured_s[code.subject_ref] = now.wall_ms / 1000
-        return self._uses.add(code, self._direction, now.wall_ms)
+        return self._uses.add(used_code(code, self._known(), self._at(now)), self._direction, now.wall_ms)
 
     def _break_off(self, now: Moment) -> Iterator[Record]:
         if self._visit is not None:
@@ -431,21 +445,20 @@ class GateActor:
     def _codes_read(self, happened: CodesRead, now: Moment) -> Iterator[Effect]:
         payloads = happened.payloads
         nobody = self._present is False and Device.PRESENCE not in self._conditions.failed
-        if nobody or all(now.mono_ns < self._over_until_ns.get(payload, 0) for payload in payloads):
-            for payload in payloads:
+        seen = [rotating.without_step(payload) for payload in payloads]
+        if nobody or all(now.mono_ns < self._over_until_ns.get(shown, 0) for shown in seen):
+            for shown in seen:
                 # A code that has had its turn is over for as long as it is held up. One that was merely seen
                 # before may be that of the next visitor, who comes with the phone held out ahead.
-                if nobody or payload in self._judged:
-                    self._is_over(payload, now.mono_ns, now.mono_ns + AWAY_CODE_NS)
+                if nobody or shown in self._judged:
+                    self._is_over(shown, now.mono_ns, now.mono_ns + AWAY_CODE_NS)
             return
         if self._visit is None:
-            if self._lingers(happened, now):
-                return
             yield from self._begin(now)
         visit = self._visit
         if visit is None or visit.state not in OPEN_STATES:
             if visit is not None and visit.state is not State.AUTHORISED:
-                visit.payload = payloads[0]  # what is still held up is this visitor's, and not the next one's
+                visit.held_up = payloads[0]  # it is this visitor's, and not the next one's
             return
         if len(payloads) > 1:
             yield from self._several_codes(visit)
@@ -454,26 +467,16 @@ class GateActor:
             visit.evidence = replace(visit.evidence, several_codes=False)
             yield from self._judge(visit, now)
         else:
-            visit.codes += 1
-            limited = CodeResult(Format.UNKNOWN, Reason.RATE_LIMITED)
-            code = limited if visit.codes > CODES_MAX else self._judge_code(payloads[0], happened, now)
+            code = self._judge_code(visit, payloads[0], happened, now)
             yield from self._take_code(visit, payloads[0], code, now)
 
-    def _lingers(self, happened: CodesRead, now: Moment) -> bool:
-        """A rotating pass shows another text while its holder is still walking through."""
-        if len(happened.payloads) > 1 or not happened.payloads[0].startswith(rotating.PREFIX):
-            return False
-        code = self._judge_code(happened.payloads[0], happened, now)
-        last_ms = self._uses.last_ms(code, self._direction)
-        return last_ms is not None and 0 <= now.wall_ms - last_ms < SAME_CODE_NS // NS_PER_MS
-
-    def _judge_code(self, payload: bytes, happened: CodesRead, now: Moment) -> CodeResult:
-        return judge_code(
-            payload,
-            fragment=happened.fragment,
-            trust=self._day.trust,
-            at=self._at(now),
-        )
+    def _judge_code(self, visit: Visit, payload: bytes, happened: CodesRead, now: Moment) -> CodeResult:
+        if payload not in visit.codes and len(visit.codes) >= CODES_MAX:
+            return CodeResult(Format.UNKNOWN, Reason.RATE_LIMITED)
+        visit.codes.add(payload)
+        code = judge_code(payload, fragment=happened.fragment, trust=self._day.trust, at=self._at(now))
+        answer = visit.answers.get(payload)
+        return code if answer is None else answered(code, answer)
 
     def _several_codes(self, visit: Visit) -> Iterator[Effect]:
         if not visit.evidence.several_codes:
@@ -489,15 +492,15 @@ class GateActor:
             if not (code.verified and same and code.step is not None):
                 return
         visit.payload, visit.code_ns = payload, now.mono_ns
-        self._judged.add(payload)
+        self._judged.add(rotating.without_step(payload))
         visit.evidence = replace(visit.evidence, code=code, several_codes=False)
         yield from self._ask_service(visit, payload, code)
         yield from self._judge(visit, now)
 
     def _ask_service(self, visit: Visit, payload: bytes, code: CodeResult) -> Iterator[Effect]:
         token = service_token(payload, code)
-        if token is not None and code.region in self._services:
-            visit.asking = True
+        if token is not None and code.region in self._services and payload not in visit.answers:
+            visit.answers[payload] = None
             yield AskService(visit.name, token, code.region)
             yield Show(Key.CHECKING_CODE, LightSignal.WAIT)
 
@@ -508,11 +511,12 @@ class GateActor:
                 yield Record(events.anomaly("health_service", problem))
         yield from self._service_health(happened.answer.outcome, now)
         visit = self._visit
-        if visit is None or (visit.name, visit.payload) != (happened.visit, happened.payload):
+        if visit is None or visit.name != happened.visit:
             return
-        visit.asking = False
+        visit.answers[happened.payload] = happened.answer
         code = visit.evidence.code
-        if code is None or not (visit.state in OPEN_STATES or visit.state is State.WITH_STAFF):
+        open_still = visit.state in OPEN_STATES or visit.state is State.WITH_STAFF
+        if code is None or visit.payload != happened.payload or not open_still:
             return
         visit.code_ns = now.mono_ns
         visit.evidence = replace(visit.evidence, code=answered(code, happened.answer))
@@ -604,24 +608,28 @@ class GateActor:
     # --- judging
 
     def _decide(self, visit: Visit, now: Moment) -> Decision:
-        known = Knowledge(
+        collected = replace(visit.evidence, suspended=self._day.suspended)
+        visit.judged = completed(collected, self._known(), self._at(now))
+        return decide(self._policy, self._policy_hash, visit.judged)
+
+    def _known(self) -> Knowledge:
+        return Knowledge(
             direction=self._direction,
+            by_appointment=self._policy.appointment is not None,
             passback_s=self._policy.timing.passback_s,
             uses=self._uses,
             documents=self._day.documents,
+            revoked=self._day.trust.revoked,
             stale=self._day.stale,
             measured_s=self._measured_s,
         )
-        collected = replace(visit.evidence, suspended=self._day.suspended)
-        visit.judged = completed(collected, known, self._at(now))
-        return decide(self._policy, self._policy_hash, visit.judged)
 
     def _judge(self, visit: Visit, now: Moment, *, final: bool = False) -> Iterator[Effect]:
         """Decide on what is known now; `final` when waiting longer is not allowed."""
         yield from self._drop_stale(visit, now)
         final = final and now.mono_ns >= visit.deadline_ns
         decision = self._decide(visit, now)
-        awaited = not final and visit.evidence.code is None and _awaits_code(decision)
+        awaited = not final and _awaits_code(decision, visit)
         if decision.verdict is Verdict.ADMIT:
             if final or not visit.asking:  # nobody vouches for a code that may be red the next moment
                 yield from self._authorise(visit, decision, now)
@@ -630,7 +638,9 @@ class GateActor:
         elif decision.retest_wanted:
             yield from self._retest(visit, decision, now)
         elif awaited:
-            return
+            meanwhile = _to_be_cured(decision)
+            if meanwhile.findings:
+                yield from self._cure(visit, meanwhile, now)
         elif decision.curable and not final:
             yield from self._cure(visit, decision, now)
         elif decision.curable:
@@ -810,10 +820,19 @@ def _may_improve(decision: Decision) -> bool:
     return any(finding.reason in IMPROVABLE for finding in decision.deciding)
 
 
-def _awaits_code(decision: Decision) -> bool:
-    return decision.verdict is Verdict.REFUSE and all(
-        finding.reason in AWAITS_CODE for finding in decision.deciding
-    )
+def _awaits_code(decision: Decision, visit: Visit) -> bool:
+    """Say whether a refusal may turn: whoever it is has not yet shown a code that tells who they are."""
+    code = visit.evidence.code
+    told = code is not None and not (visit.asking or code.reason in IMPROVABLE)
+    if told or decision.verdict is not Verdict.REFUSE:
+        return False
+    return all(finding.curable or finding.reason in AWAITS_CODE for finding in decision.deciding)
+
+
+def _to_be_cured(decision: Decision) -> Decision:
+    """Leave of a refusal what the visitor can put right while a code is waited for."""
+    curable = [found for found in decision.deciding if found.curable and found.reason not in AWAITS_CODE]
+    return replace(decision, findings=tuple(curable))
 
 
 def _confirmed(evidence: Evidence) -> Evidence:

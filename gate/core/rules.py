@@ -9,7 +9,7 @@ the thermometer only by measuring.
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from gate.core.codes.model import Authenticity, CodeResult, Format, Reason, Status, Travel
+from gate.core.codes.model import Authenticity, CodeResult, Credential, Format, Reason, Status, Travel
 from gate.core.evidence import (
     Appointment,
     AttendantWord,
@@ -168,7 +168,8 @@ def health_code(policy: Policy, evidence: Evidence) -> Finding | None:
         return _code_or_vouched(policy, evidence, str(Reason.MULTIPLE_CODES))
     if code is not None and _is_green(code):
         return Finding(requirement.rule, Verdict.ADMIT, "code_ok")
-    if code is not None and code.reason in CODE_CURABLE and not _vouched(policy, evidence):
+    curable = code is not None and code.reason in CODE_CURABLE and not _has_hours(policy, code)
+    if code is not None and curable and not _vouched(policy, evidence):
         return Finding(requirement.rule, Verdict.REFUSE, str(code.reason), curable=True)
     return _code_or_vouched(policy, evidence, "code_missing" if code is None else _unverified_word(code))
 
@@ -258,8 +259,9 @@ def staff_round(policy: Policy, evidence: Evidence) -> Finding | None:
         return None
     if 0 <= evidence.at_s - evidence.last_measured_s <= requirement.measured_every_s:
         return Finding(requirement.rule, Verdict.ADMIT, "round_kept")
-    verdict = Verdict.ADMIT if evidence.measurements else Verdict.REFER
-    return Finding(requirement.rule, verdict, "round_overdue")
+    if any(isinstance(taken, Reading) for taken in evidence.measurements):
+        return Finding(requirement.rule, Verdict.ADMIT, "round_overdue")
+    return _or_measured_by_hand(policy, evidence, requirement.rule, "round_overdue")
 
 
 def mask(policy: Policy, evidence: Evidence) -> Finding | None:
@@ -347,6 +349,13 @@ def _is_green(code: CodeResult) -> bool:
     return code.verified and code.status is Status.GREEN
 
 
+def _has_hours(policy: Policy, code: CodeResult) -> bool:
+    """Some passes are valid for a slot with a rule of its own, which says better what being late means."""
+    if code.credential is Credential.APPOINTMENT:
+        return policy.appointment is not None
+    return code.credential in {Credential.HOUSEHOLD, Credential.SUPPLY} and policy.household_pass is not None
+
+
 def _unverified_word(code: CodeResult) -> str:
     # A verified code that says nothing of health is as good as no statement.
     return "status_unknown" if code.verified else str(code.reason)
@@ -412,7 +421,7 @@ def _pass_fault(held: HouseholdPass, at_s: float | None) -> str | None:
 def _tested(policy: Policy, evidence: Evidence, rule: str, age_max_h: int) -> Finding:
     taken = evidence.test
     if taken is None:
-        return Finding(rule, Verdict.REFUSE, "test_missing")
+        return Finding(rule, Verdict.REFUSE, "test_missing", curable=True)
     if not taken.negative:
         return _positive(rule)
     if evidence.at_s is None or taken.taken_s > evidence.at_s:

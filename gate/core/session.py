@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from gate.core.codes.service import ServiceAnswer
 from gate.core.evidence import Evidence
 from gate.core.policy import Decision
 
@@ -87,8 +88,9 @@ class Visit:
     """What belongs to one visit and to no other; instants are monotonic nanoseconds.
 
     `evidence` is what was collected, `judged` the same with all that followed from it at the last decision.
-    `asking`: a verify service has been asked and has not answered. `deadline_ns` ends the present state;
-    `left_ns` is when the visitor was last seen to step away.
+    `payload` is the code in evidence, `held_up` another one that was shown too late to count. `codes` are all
+    that were looked at, `answers` what a verify service has said of them, None while it is asked.
+    `deadline_ns` ends the present state; `left_ns` is when the visitor was last seen to step away.
     """
 
     name: str
@@ -102,9 +104,15 @@ class Visit:
     measuring: bool = False
     tries: int = 0
     payload: bytes | None = None
-    codes: int = 0
-    asking: bool = False
+    held_up: bytes | None = None
+    codes: set[bytes] = field(default_factory=set)
+    answers: dict[bytes, ServiceAnswer | None] = field(default_factory=dict)
     left_ns: int | None = None
     recorded: bool = False
     closed: bool = False
     steps: tuple[Decision, ...] = ()
+
+    @property
+    def asking(self) -> bool:
+        """True while a verify service has been asked about the code that is held up, and has not answered."""
+        return self.payload in self.answers and self.answers[self.payload] is None

@@ -61,8 +61,11 @@ SERVICE = {
     """,
     "green, and the way led through a risk area": """
         arrives                | welcome; measure
+        mask on                |
+        36.50                  |
         shows token            | ask CN-32; checking_code
-        service says green, travel risk_area | refused TR-3:test_missing; test_missing
+        service says green, travel risk_area | test_missing
+        wait 15                              | refused TR-3:test_missing; test_missing
     """,
     "not found": """
         arrives                | welcome; measure

@@ -256,7 +256,8 @@ AREAS = {
         36.50                         |
         desk notes name, phone        |
         shows token                   | ask CN-32; checking_code
-        service says green            | refused TR-3:test_missing; test_missing
+        service says green            | test_missing
+        wait 15                       | refused TR-3:test_missing; test_missing
     """,
     "TR-3 with a test": """
         document 1: areas CN-32       | keep risk_areas-county; document risk_areas 1 accepted
@@ -328,7 +329,7 @@ def test_the_order_stands_on_the_record_of_whom_it_sent_away() -> None:
 
 def test_who_is_inside_gets_out_while_service_is_suspended() -> None:
     box = Box(direction=Direction.OUT)
-    do(box, "document 1: suspended", "arrives", "36.50")
+    do(box, "document 1: suspended", "arrives")
     assert box.decided["stage"] == "authorised"
 
 

@@ -14,6 +14,7 @@ from gate.core.texts import LANGUAGES, Key
 NO_SCREEN = {
     "ok",
     "code_ok",
+    "from_elsewhere",
     "open_hours",
     "exception_granted",
     "appointment_kept",

@@ -79,6 +79,7 @@ def test_numbers_become_words_and_a_person_becomes_a_pseudonym(stand_in: StandIn
         Travel.CLEAR,
         answer.subject_ref,
         LabTest(1_649_894_400, negative=True),  # 2022-04-14T08:00:00+08:00
+        registered=frozenset({"name", "id_number", "phone"}),
     )
     assert len(answer.subject_ref) == 32
     assert answer == ask(stand_in), "the same person has the same pseudonym"

@@ -40,6 +40,9 @@ STEPS_OFF_MAX: Final = 1
 
 _STEP_BYTES, _SIGNATURE_BYTES = 4, 64
 
+_PROOF_CHARS: Final = (_STEP_BYTES + _SIGNATURE_BYTES + 2) // 2 * 3
+"""Base45 characters that the proof may reach into: one pair may hold a byte of the message before it."""
+
 _DOMAIN: Final = b"health gate, pass shown by its holder\x00"
 """Nothing else that such a key might sign starts like this; a COSE message starts with an array."""
 
@@ -64,6 +67,14 @@ def present(holder_private_key: Ed25519PrivateKey, pass_text: str, now_s: int) -
     step = now_s // STEP_S
     signature = holder_private_key.sign(_signed_bytes(message, step))
     return PREFIX.decode("ascii") + base45.encode(message + step.to_bytes(_STEP_BYTES, "big") + signature)
+
+
+def without_step(payload: bytes) -> bytes:
+    """Return what stays the same of a code while its step turns: all of it, unless it is a rotating pass.
+
+    A text comparison, for telling what is still held up from what is new; nothing is verified.
+    """
+    return payload[:-_PROOF_CHARS] if payload.startswith(PREFIX) else payload
 
 
 def verify(payload: bytes, *, trust: Trust, at: Circumstances) -> Examination:
