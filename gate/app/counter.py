@@ -98,7 +98,7 @@ def trust_toml(key: CounterKey, issuer_name: str, purposes: Sequence[str]) -> st
 
 def load_key(file: Path) -> CounterKey:
     """Read a key file as `create_key` writes it. Raises CounterError."""
-    text = _read(file, _KEY_BYTES_MAX)
+    text = read_bytes(file, _KEY_BYTES_MAX)
     if text is None:
         raise CounterError(f"there is no key file {file}; make one with: gate pass key --new {file}")
     words, begin, pem = text.partition(b"-----BEGIN PRIVATE KEY-----")
@@ -179,11 +179,11 @@ def revoke(
             "\n".join(f"{pass_id!a} is no pass id: 8 to 32 hexadecimal digits" for pass_id in wrong)
         )
     try:
-        with _alone_in(file.parent):
+        with alone_in(file.parent):
             known, version = _read_list(key, site, file)
             content = Revocations(known | ids)
             document = Document(site, key.issuer, version + 1, now_s, now_s + days * _DAY_S, content)
-            _replace(file, sign_document(key.private_key, document) + "\n")
+            replace_file(file, sign_document(key.private_key, document) + "\n")
     except ValueError as error:
         raise CounterError(f"the list cannot be signed: {error}") from error
     except OSError as error:
@@ -195,15 +195,16 @@ def read_documents(files: Iterable[Path], *, trust: Trust, site: str) -> Documen
     """Read signed documents for a site. Raises CounterError for the first that gates would not take."""
     documents = Documents()
     for file in files:
-        document = _read_document(file, trust, site)
+        document = read_signed(file, trust, site)
         if document is None:
             raise CounterError(f"there is no file {file}")
         documents.take(document)
     return documents
 
 
-def _read_document(file: Path, trust: Trust, site: str) -> Document | None:
-    text = _read(file, TEXT_BYTES_MAX + 2)
+def read_signed(file: Path, trust: Trust, site: str) -> Document | None:
+    """Return the document in a file if it is signed for this site, None for no file. Raises CounterError."""
+    text = read_bytes(file, TEXT_BYTES_MAX + 2)
     if text is None:
         return None
     try:
@@ -215,7 +216,7 @@ def _read_document(file: Path, trust: Trust, site: str) -> Document | None:
 def _read_list(key: CounterKey, site: str, file: Path) -> tuple[frozenset[str], int]:
     """Return the ids and the version of the list that a file holds; nothing and 0 without a file."""
     own = TrustedKey(key.issuer, key.issuer, key.public_key, frozenset({DOCUMENTS}))
-    held = _read_document(file, Trust((own,)), site)
+    held = read_signed(file, Trust((own,)), site)
     if held is None:
         return frozenset(), 0
     if not isinstance(held.content, Revocations):
@@ -234,7 +235,7 @@ _DOCUMENT_FAULTS: Final = {
 # Files
 
 
-def _read(file: Path, size_max: int) -> bytes | None:
+def read_bytes(file: Path, size_max: int) -> bytes | None:
     """Return what a file holds, None when there is none. Raises CounterError."""
     try:
         with file.open("rb") as source:
@@ -248,7 +249,7 @@ def _read(file: Path, size_max: int) -> bytes | None:
     return text
 
 
-def _replace(file: Path, text: str) -> None:
+def replace_file(file: Path, text: str) -> None:
     """Write a file so that it is the old one or the new one at every instant, also after a power cut."""
     new = file.with_name(f"{file.name}.new")
     with new.open("w", encoding="ascii") as out:
@@ -263,7 +264,7 @@ def _flush(out: IO[Any]) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Let one command at a time work in a folder: of two lists with one version, one would be lost."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from gate.app.counter import CounterError, CounterKey, _alone_in, _read, _read_document, _replace
+from gate.app.counter import CounterError, CounterKey, alone_in, read_bytes, read_signed, replace_file
 from gate.core.codes.model import CodeError
 from gate.core.codes.trust import DOCUMENTS, Trust, TrustedKey
 from gate.core.documents import (
@@ -27,10 +27,9 @@ from gate.core.documents import (
     Revocations,
     RiskAreas,
     Suspension,
-    _decoded,
+    read_document,
     sign_document,
 )
-from gate.core.documents import _read as _read_payload
 
 CONTENT_BYTES_MAX: Final = 4 * 1024 * 1024
 """Of a content file: several times what fits into a document, so that comments and spaces have room."""
@@ -48,7 +47,7 @@ Lines = list[tuple[int, str]]
 
 def read_file(file: Path) -> bytes:
     """Return the bytes of a content file. Raises CounterError."""
-    raw = _read(file, CONTENT_BYTES_MAX)
+    raw = read_bytes(file, CONTENT_BYTES_MAX)
     if raw is None:
         raise CounterError(f"there is no file {file}")
     return raw
@@ -211,12 +210,12 @@ def sign(
     """
     own = TrustedKey(key.issuer, key.issuer, key.public_key, frozenset({DOCUMENTS}))
     try:
-        with _alone_in(file.parent):
-            held = _read_document(file, Trust((own,)), site)
+        with alone_in(file.parent):
+            held = read_signed(file, Trust((own,)), site)
             number = _next_version(file, held, content.kind, version)
             document = Document(site, key.issuer, number, now_s, not_after, content)
             # Without a line end: these very bytes may be published too, and a document has one spelling.
-            _replace(file, sign_document(key.private_key, document))
+            replace_file(file, sign_document(key.private_key, document))
     except ValueError as error:
         raise CounterError(f"the document cannot be signed: {error}") from error
     except OSError as error:
@@ -243,7 +242,7 @@ class DamagedError(Exception):
 
 def read_text(file: Path) -> bytes:
     """Return what a file holds, as gates take it in from their folder. Raises CounterError."""
-    text = _read(file, TEXT_BYTES_MAX + 2)
+    text = read_bytes(file, TEXT_BYTES_MAX + 2)
     if text is None:
         raise CounterError(f"there is no file {file}")
     return text.strip()
@@ -254,13 +253,9 @@ def stated(file: Path, text: bytes) -> Document:
     if not text.startswith(PREFIX):
         raise DamagedError(f"{file} is no signed document: it does not begin with {PREFIX.decode()}")
     try:
-        return _read_payload(_decoded(text)[_FRAME_BYTES:])
+        return read_document(text)
     except CodeError as error:
         raise DamagedError(f"{file} is a signed document, but it is damaged") from error
-
-
-_FRAME_BYTES: Final = 4 + 64
-"""Key id and signature, which stand before the payload: `gate.core.documents`."""
 
 
 def size(content: Content) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gate.cli.ending import EX_CONFIG, refuse
-from gate.cli.passes import KEY, PATH, SITE, _hours, _local, _name
+from gate.cli.options import KEY, PATH, SITE, ascii_name, instant, local_time, some_hours
 from gate.config import ConfigError
 from gate.core.codes.model import CodeError, Freshness, Reason
 from gate.core.documents import COUNT_MAX, Kind
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
 # What is called back is signed by `gate pass revoke`, which adds to a list and never forgets.
 KINDS: Final = [kind.value for kind in Kind if kind is not Kind.REVOCATIONS]
 HOURS: Final = 24.0
-
-
-def _instant(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
-    from gate.app.day_documents import instant
-
-    try:
-        return None if text is None else instant(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 def _hgd(_ctx: click.Context, _param: click.Parameter, file: Path) -> Path:
@@ -59,10 +50,10 @@ def document() -> None:
     help="Default: one more than the version in the file that --out replaces.",
 )  # fmt: skip
 @click.option(
-    "--hours", type=click.FloatRange(0, 100_000, min_open=True), callback=_hours,
+    "--hours", type=click.FloatRange(0, 100_000, min_open=True), callback=some_hours,
     help=f"How long from now it is current; default {HOURS:g}.",
 )  # fmt: skip
-@click.option("--until", callback=_instant, metavar="INSTANT", help="Instead of --hours: ISO 8601, included.")
+@click.option("--until", callback=instant, metavar="INSTANT", help="Instead of --hours: ISO 8601, included.")
 @click.option("--count", type=click.IntRange(0, COUNT_MAX), help="For occupancy: people inside now.")
 @click.option("--suspended/--resumed", default=None, help="For suspension: what the service is from now on.")
 @click.option("--out", type=PATH, required=True, callback=_hgd, metavar="FILE.hgd", help="Where it goes.")
@@ -104,7 +95,7 @@ def sign(
     now_s = _now().wall_s
     not_after = now_s + round((HOURS if hours is None else hours) * 3600) if until is None else until
     if not_after < now_s:
-        raise click.UsageError(f"--until {_local(not_after)} is over: it is {_local(now_s)}")
+        raise click.UsageError(f"--until {local_time(not_after)} is over: it is {local_time(now_s)}")
     try:
         key = counter.load_key(key_file)
         content = _content(Kind(kind), now_s, **said)
@@ -115,7 +106,7 @@ def sign(
         refuse(str(error), 2)
     click.echo(
         f"{out}: {kind}, {day_documents.size(content)}, version {made.version}, "
-        f"good until {_local(made.not_after)}"
+        f"good until {local_time(made.not_after)}"
     )
 
 
@@ -150,7 +141,7 @@ def _content(
 @document.command()
 @click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
 @click.option("--trust", "trust_files", type=PATH, multiple=True, metavar="FILE", help="Keys, as TOML.")
-@click.option("--site", callback=_name, help="The site whose gates are to take it.")
+@click.option("--site", callback=ascii_name, help="The site whose gates are to take it.")
 def show(files: tuple[Path, ...], trust_files: tuple[Path, ...], site: str | None) -> None:
     """Say what documents state and, with --trust and --site, whether a gate takes them and uses them now.
 
@@ -188,7 +179,7 @@ def _shown(file: Path, trust: Trust, site: str | None) -> int:
         return 1 if isinstance(error, DamagedError) else 2
     click.echo(f"{file}: {found.kind} of {found.issuer} for {found.site}")
     click.echo(f"  version {found.version}, {size(found.content)}")
-    click.echo(f"  issued {_local(found.issued_at)}, good until {_local(found.not_after)}")
+    click.echo(f"  issued {local_time(found.issued_at)}, good until {local_time(found.not_after)}")
     if site is None:
         return 0
     words, good = _worth(text, found, trust, site)
@@ -207,7 +198,7 @@ def _worth(text: bytes, found: Document, trust: Trust, site: str) -> tuple[str, 
         return f"not taken by a gate of {site}: {_FAULTS.get(error.reason, error.reason.value)}", False
     now = _now()
     fresh = Circumstances(site, now.wall_ms).freshness(start=found.issued_at, end=found.not_after)
-    words = f"taken by a gate of {site}, {_TIMES[fresh]} (judged at {_local(now.wall_s)})"
+    words = f"taken by a gate of {site}, {_TIMES[fresh]} (judged at {local_time(now.wall_s)})"
     return words, fresh is Freshness.CURRENT
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import secrets
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from gate.cli.ending import EX_CONFIG, refuse
+from gate.cli.options import KEY, PATH, SITE, ascii_name, instant, local_time, some_hours
 from gate.config import ConfigError
-from gate.core.codes.model import NAME, REGISTRATION_FIELDS, Reason, Status, Travel
+from gate.core.codes.model import REGISTRATION_FIELDS, Reason, Status, Travel
 from gate.core.codes.trust import DOCUMENTS, PASSES
 from gate.trust_files import load_trust
 
@@ -26,30 +25,10 @@ if TYPE_CHECKING:
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it is called, so that each starts quickly
 
-PATH = click.Path(path_type=Path)
 KINDS: Final = [kind.value for kind in PASSES]
 SUBJECT_BYTES: Final = 8
 PASS_ID_BYTES: Final = 8
 """Random, so that it takes a billion passes of one issuer until two are likely to share an id."""
-
-
-def _instant(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
-    """Read ISO 8601 as unix seconds; without an offset nobody could say which instant is meant."""
-    if text is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is no instant such as 2022-04-11T10:00:00+08:00") from None
-    if instant.tzinfo is None:
-        raise click.BadParameter(f"{text!r} has no offset from UTC; write for instance {text}+08:00")
-    return int(instant.timestamp())
-
-
-def _hours(_ctx: click.Context, _param: click.Parameter, hours: float | None) -> float | None:
-    if hours is not None and math.isnan(hours):
-        raise click.BadParameter("nan is no number of hours")
-    return hours
 
 
 def _hex(_ctx: click.Context, param: click.Parameter, text: str | None) -> bytes | None:
@@ -69,20 +48,10 @@ def _registered(_ctx: click.Context, _param: click.Parameter, text: str) -> froz
     return fields
 
 
-def _name(_ctx: click.Context, _param: click.Parameter, text: str | None) -> str | None:
-    if text is not None and not NAME.fullmatch(text):
-        raise click.BadParameter("must be 1 to 32 letters A-Z a-z, digits, '-' or '_'")
-    return text
-
-
 def _picture(_ctx: click.Context, _param: click.Parameter, file: Path | None) -> Path | None:
     if file is not None and file.suffix not in {".png", ".svg"}:
         raise click.BadParameter("must end with .png or .svg")
     return file
-
-
-KEY = click.option("--key", "key_file", type=PATH, required=True, help="The counter's private key.")
-SITE = click.option("--site", required=True, callback=_name, help="As gate.site in the configuration.")
 
 
 @click.group("pass")
@@ -92,7 +61,7 @@ def pass_() -> None:
 
 @pass_.command()
 @click.option("--new", "file", type=PATH, required=True, metavar="FILE", help="Where the private key goes.")
-@click.option("--issuer", required=True, callback=_name, help="The counter's name in every pass.")
+@click.option("--issuer", required=True, callback=ascii_name, help="The counter's name in every pass.")
 @click.option("--issuer-name", required=True, help="The same for people, for instance 'County hall'.")
 @click.option(
     "--purpose", "purposes", multiple=True, type=click.Choice([*KINDS, DOCUMENTS]), show_default=True,
@@ -112,10 +81,13 @@ def key(file: Path, issuer: str, issuer_name: str, purposes: tuple[str, ...]) ->
 @KEY
 @click.option("--kind", type=click.Choice(KINDS), default="visitor", show_default=True)
 @SITE
-@click.option("--from", "valid_from", callback=_instant, metavar="INSTANT", help="ISO 8601; default now.")
-@click.option("--until", "valid_until", callback=_instant, metavar="INSTANT", help="ISO 8601, included.")
+@click.option("--from", "valid_from", callback=instant, metavar="INSTANT", help="ISO 8601; default now.")
+@click.option("--until", "valid_until", callback=instant, metavar="INSTANT", help="ISO 8601, included.")
 @click.option(
-    "--hours", type=click.FloatRange(0, 100_000, min_open=True), callback=_hours, help="Instead of --until."
+    "--hours",
+    type=click.FloatRange(0, 100_000, min_open=True),
+    callback=some_hours,
+    help="Instead of --until.",
 )
 @click.option("--registered", default="", callback=_registered, help="What was taken down: name,phone,...")
 @click.option(
@@ -193,7 +165,7 @@ def _claims(
 @click.argument("text")
 @click.option("--trust", "trust_files", type=PATH, multiple=True, metavar="FILE", help="Keys, as TOML.")
 @click.option("--list", "lists", type=PATH, multiple=True, metavar="FILE", help="Signed revocations.")
-@click.option("--site", callback=_name, help="The site at which it is shown.")
+@click.option("--site", callback=ascii_name, help="The site at which it is shown.")
 def show(text: str, trust_files: tuple[Path, ...], lists: tuple[Path, ...], site: str | None) -> None:
     """Say what a pass states and, with --trust and --site, what it is worth there now; - reads it from stdin.
 
@@ -226,7 +198,7 @@ def _read_words(payload: bytes) -> list[str]:
     try:
         if payload.startswith(rotating.PREFIX):
             shown, claims = rotating.read_shown(payload)
-            return [*_described(claims), f"shown by its holder at {_local(shown.step * rotating.STEP_S)}"]
+            return [*_described(claims), f"shown by its holder at {local_time(shown.step * rotating.STEP_S)}"]
         if payload.startswith(home.PREFIX):
             return _described(home.read_pass(payload)[1])
         fault = "this is no home pass: it begins with neither HG1: nor HG2:"
@@ -260,7 +232,7 @@ def _worth(payload: bytes, trust: Trust, site: str) -> tuple[str, bool]:
     now_s = _now_s()
     result = examine(payload, trust=trust, at=Circumstances(site, now_s * 1000)).result
     words = _WORTHS.get(result.reason, result.reason.value)
-    return f"{words} (judged for {site} at {_local(now_s)})", result.verified
+    return f"{words} (judged for {site} at {local_time(now_s)})", result.verified
 
 
 _WORTHS: Final = {
@@ -298,15 +270,17 @@ def revoke(key_file: Path, site: str, file: Path, days: int, pass_ids: tuple[str
     except counter.CounterError as error:
         refuse(str(error), 2)
     passes = "1 pass" if signed.passes == 1 else f"{signed.passes} passes"
-    click.echo(f"{file}: version {signed.version}, {passes} revoked, good until {_local(signed.not_after)}")
+    click.echo(
+        f"{file}: version {signed.version}, {passes} revoked, good until {local_time(signed.not_after)}"
+    )
 
 
 def _described(claims: PassClaims) -> list[str]:
     lines = [
         f"{claims.credential} pass {claims.pass_id.hex()} of {claims.issuer} for {claims.site}",
         f"subject {claims.subject.hex()}",
-        f"valid from {_local(claims.valid_from)} until {_local(claims.valid_until)}",
-        f"issued {_local(claims.issued_at)}",
+        f"valid from {local_time(claims.valid_from)} until {local_time(claims.valid_until)}",
+        f"issued {local_time(claims.issued_at)}",
         f"status {claims.status}, travel {claims.travel}",
         f"registered: {', '.join(sorted(claims.registered)) or 'nothing'}",
     ]
@@ -321,13 +295,9 @@ def _identity(claims: PassClaims) -> dict[str, str]:
     return {
         "pass_id": claims.pass_id.hex(),
         "subject": claims.subject.hex(),
-        "valid_from": _local(claims.valid_from),
-        "valid_until": _local(claims.valid_until),
+        "valid_from": local_time(claims.valid_from),
+        "valid_until": local_time(claims.valid_until),
     }
-
-
-def _local(time_s: int) -> str:
-    return datetime.fromtimestamp(time_s, UTC).astimezone().isoformat(timespec="seconds")
 
 
 def _now_s() -> int:

@@ -227,6 +227,11 @@ def open_document(text: bytes, *, trust: Trust, site: str) -> Document:
     return document
 
 
+def read_document(text: bytes) -> Document:
+    """Return what a document states, whoever signed it: to be shown, not believed. Raises `CodeError`."""
+    return _read(_decoded(text)[_KID_BYTES + _SIGNATURE_BYTES :])
+
+
 class Taken(StrEnum):
     """What became of a document: only `accepted` changes what is known."""
 

@@ -82,7 +82,7 @@ def test_a_good_configuration_is_named_with_its_policy_and_keys(tmp_path: Path) 
     found = machine.Found()
     checks = by_name(machine.configuration(write_config(tmp_path), found))
     assert {check.status for check in checks.values()} == {Status.OK}
-    assert checks["policy"].value.startswith("township-routine, version 1, ")
+    assert checks["policy"].value.startswith("township-routine, version 2, ")
     assert checks["trusted keys"].value == "1, of counter"
     assert found.config is not None
 

@@ -208,14 +208,11 @@ def test_every_kind(key: Path, kind: str) -> None:
     [
         ([], "--until INSTANT or --hours N"),
         (["--hours", "1", "--until", "2030-01-01T00:00:00Z"], "--until INSTANT or --hours N"),
-        (
-            ["--until", "2030-01-01T00:00:00"],
-            "has no offset from UTC; write for instance 2030-01-01T00:00:00+",
-        ),
-        (["--until", "tomorrow"], "is no instant such as"),
+        (["--until", "2030-01-01T00:00:00"], "is no instant with its offset"),
+        (["--until", "tomorrow"], "is no instant with its offset"),
         (["--until", "2020-01-01T00:00:00Z"], "the pass ends before it starts"),
-        (["--until", "2222-01-01T00:00:00Z"], "times: unix seconds"),
-        (["--from", "0001-01-01T00:00:00Z", "--hours", "1"], "times: unix seconds"),
+        (["--until", "2222-01-01T00:00:00Z"], "lies outside the years"),
+        (["--from", "0001-01-01T00:00:00Z", "--hours", "1"], "lies outside the years"),
         (["--hours", "0"], "0<x"),
         (["--hours", "nan"], "nan"),
         (["--hours", "1", "--registered", "name,shoe_size"], "unknown: shoe_size; there are name, id_number"),
