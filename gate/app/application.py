@@ -13,7 +13,7 @@ from typing import IO
 
 from drivers.i2c import I2cBus
 from gate.app.code_services import open_services
-from gate.app.documents import DocumentFolder
+from gate.app.documents import DOCUMENTS_NAME, DocumentFolder
 from gate.app.hardware import CameraPart, Opened, ThermometerPart, open_pins
 from gate.app.records import LEDGER_NAME, OwnLedger, OwnOutbox
 from gate.config import Config, MqttSection
@@ -83,7 +83,7 @@ class Application:
             direction=config.gate.direction,
             services=self._services.regions,
         )
-        self._documents = DocumentFolder(config.gate.state_dir / "documents")
+        self._documents = DocumentFolder(config.gate.state_dir / DOCUMENTS_NAME)
         self._outbox = OwnOutbox(self._ledger, config.gate.state_dir / LEDGER_NAME)
         self.sink = MqttSink(broker, self._outbox, state=self._state, on_document=self._document_came)
         self._opened: Opened = open_pins(config, self._inbox.post, world.pin_factory)

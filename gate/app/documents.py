@@ -8,6 +8,7 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
+DOCUMENTS_NAME: Final = "documents"  # of the folder in the state folder
 SUFFIX: Final = ".hgd"
 BYTES_MAX: Final = 512 * 1024
 

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from paho.mqtt import publish
 from pytest import MonkeyPatch, fixture, mark
 
@@ -30,8 +31,18 @@ from gate.app import doctor, hardware
 from gate.app.application import World, claim
 from gate.app.doctor import Check, Status, broker, devices, machine
 from gate.app.doctor.check import Part, Running
-from gate.config import CameraSection, Config, GateSection, MqttSection, PinsSection, ThermometerSection
+from gate.app.documents import DocumentFolder
+from gate.config import (
+    CameraSection,
+    Config,
+    GateSection,
+    MqttSection,
+    PinsSection,
+    ThermometerSection,
+    load_config,
+)
 from gate.core import events
+from gate.core.documents import Document, Occupancy, sign_document
 from gate.core.moment import Moment
 from gate.sinks.link import Link
 from gate.store.ledger import Ledger, Outbox
@@ -105,6 +116,70 @@ def test_a_policy_and_keys_that_do_not_exist_are_each_named(tmp_path: Path) -> N
     assert keys.status is Status.FAILED
     assert "none-1.toml" in keys.advice
     assert "none-2.toml" in keys.advice
+
+
+# Documents of the day and health services
+
+COUNTER = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
+
+
+def office(tmp_path: Path) -> Config:
+    path = write_config(tmp_path)
+    (tmp_path / "keys.toml").write_text(
+        f"""[[keys]]
+issuer = "counter"
+issuer_name = "Counter"
+public_key = "{COUNTER.public_key().public_bytes_raw().hex()}"
+purposes = ["documents"]
+"""
+    )
+    return load_config(path)
+
+
+def keep(config: Config, name: str, count: int, ends_s: int, *, site: str = "north-hall") -> None:
+    now_s = NOW.wall_ms // 1000
+    content = Occupancy(count, now_s)
+    document = Document(site, "counter", 3, now_s - 10, now_s + ends_s, content)
+    DocumentFolder(config.gate.state_dir / "documents").keep(name, sign_document(COUNTER, document).encode())
+
+
+def test_no_documents_at_all(tmp_path: Path) -> None:
+    check = only(machine.documents(office(tmp_path), NOW))
+    assert (check.status, check.value) == (Status.OK, "none")
+
+
+@mark.parametrize(("ends_s", "status"), [(0, Status.OK), (-1, Status.WARNING)])
+def test_documents_that_are_out_of_their_time(tmp_path: Path, ends_s: int, status: Status) -> None:
+    config = office(tmp_path)
+    config.gate.state_dir.mkdir()
+    keep(config, "occupancy-counter", 5, ends_s)
+    check = only(machine.documents(config, NOW))
+    assert (check.status, check.value) == (status, "occupancy 3")
+    assert ("occupancy is out of its time" in check.advice) is (status is Status.WARNING)
+    unsure = only(machine.documents(config, replace(NOW, clock_trusted=False)))
+    assert unsure.status is Status.WARNING
+
+
+def test_a_document_for_another_site_is_not_taken(tmp_path: Path) -> None:
+    config = office(tmp_path)
+    config.gate.state_dir.mkdir()
+    keep(config, "occupancy-counter", 5, 10, site="south-hall")
+    check = only(machine.documents(config, NOW))
+    assert (check.status, check.value) == (Status.WARNING, "none")
+    assert "wrong_site" in check.advice
+
+
+def test_a_health_service_without_its_secret_is_a_failure(tmp_path: Path) -> None:
+    example = (Path(__file__).parents[2] / "docs/codes.md").read_text("utf-8").split("```toml")[1]
+    secret = tmp_path / "secret"
+    service = example.split("```")[0].replace("/etc/gate/verify-secret", str(secret))
+    path = write_config(tmp_path, extra=service)
+    check = by_name(machine.configuration(path, machine.Found()))["health services"]
+    assert check.status is Status.FAILED
+    assert str(secret) in check.advice
+    secret.write_bytes(b"0123456789abcdef")
+    check = by_name(machine.configuration(path, machine.Found()))["health services"]
+    assert (check.status, check.value) == (Status.OK, "CN-31")
 
 
 def test_keys_that_contradict_each_other_are_a_problem(tmp_path: Path) -> None:

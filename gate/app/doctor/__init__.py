@@ -67,6 +67,8 @@ def _with_config(config: Config, path: Path, world: World) -> Iterator[Part]:
         f"it is large; check it with: gate ledger verify {state_dir / LEDGER_NAME}",
         Status.WARNING,
     )
+    advice = "look at the disk of the state folder"
+    yield Part(machine.DOCUMENTS, partial(machine.documents, config, now), 5, advice)
     yield _decoder()
     gate, why_not = machine.hands_off(state_dir)
     yield Part((gate.name,), lambda: [gate], 1)
@@ -91,7 +93,7 @@ def _without_config(path: Path, world: World) -> Iterator[Part]:
     yield Part(machine.CLOCK, partial(_clock, _now(None, world), path, by_decree=False), 2)
     yield _skipped((folder,), _UNUSABLE)
     yield Part((space,), lambda: [machine.disk_space(default)], 5)
-    yield _skipped(machine.LEDGER, _UNUSABLE)
+    yield _skipped((*machine.LEDGER, *machine.DOCUMENTS), _UNUSABLE)
     yield _decoder()
     yield _skipped((machine.GATE, *devices.NAMES, *broker.BROKER), _UNUSABLE)
 

@@ -13,9 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import gate
+from gate.app.code_services import service_problems
 from gate.app.doctor.check import Check, Status
+from gate.app.documents import DOCUMENTS_NAME, DocumentFolder
 from gate.app.records import LEDGER_NAME
 from gate.config import SIMULATED_BUS, Config, ConfigError, load_config, load_policy
+from gate.core.codes import Trust
+from gate.core.codes.model import Circumstances, CodeError
+from gate.core.documents import Documents, open_document
 from gate.core.moment import Moment
 from gate.core.policy import policy_hash
 from gate.store.ledger import LedgerError, Outbox, entries, verify
@@ -31,7 +36,8 @@ WAITING_S_MAX: Final = 3600
 LOCK_NAME: Final = "lock"
 MB: Final = 1_000_000
 
-CONFIGURATION: Final = ("configuration", "policy", "trusted keys")
+CONFIGURATION: Final = ("configuration", "policy", "trusted keys", "health services")
+DOCUMENTS: Final = ("documents",)
 
 
 @dataclass(slots=True)
@@ -51,6 +57,7 @@ def configuration(path: Path, found: Found) -> Iterator[Check]:
     yield _as_configured(path, config)
     yield _policy(config)
     yield _trusted_keys(config)
+    yield _health_services(config)
 
 
 def _as_configured(path: Path, config: Config) -> Check:
@@ -76,12 +83,10 @@ def _policy(config: Config) -> Check:
 
 
 def _trusted_keys(config: Config) -> Check:
-    paths = config.gate.trust_files
-    # Each file by itself, so that all are heard; then all together, which may contradict each other.
-    problems = [line for path in paths for line in _trust_problems((path,))] or _trust_problems(paths)
-    if problems:
-        return _problems("trusted keys", problems)
-    trust = load_trust(paths)
+    try:
+        trust = load_trust(config.gate.trust_files)
+    except ConfigError as error:
+        return _problems("trusted keys", str(error).splitlines())
     signers, cards = len(trust.signers), len(trust.card_issuers)
     if not (trust.keys or signers or cards):
         advice = "name the issuers' key files in gate.trust_files; until then no code can be verified"
@@ -93,12 +98,39 @@ def _trusted_keys(config: Config) -> Check:
     return Check("trusted keys", Status.OK, "; ".join(found))
 
 
-def _trust_problems(paths: tuple[Path, ...]) -> list[str]:
+def _health_services(config: Config) -> Check:
+    problems = service_problems(config)
+    if problems:
+        return _problems("health services", problems)
+    regions = sorted(service.region for service in config.codes.services)
+    return Check("health services", Status.OK, ", ".join(regions) or "none configured")
+
+
+def _trust_or_none(config: Config) -> Trust:
     try:
-        load_trust(paths)
-    except ConfigError as error:
-        return str(error).splitlines()
-    return []
+        return load_trust(config.gate.trust_files)
+    except ConfigError:  # what is wrong with it stands under the trusted keys
+        return Trust()
+
+
+def documents(config: Config, now: Moment) -> Iterator[Check]:
+    """Check the signed documents that are kept: whether each counts here, and which are out of their time."""
+    at = Circumstances(config.gate.site, now.wall_ms, now.clock_trusted)
+    held, problems = Documents(), []
+    trust = _trust_or_none(config)
+    for text in DocumentFolder(config.gate.state_dir / DOCUMENTS_NAME).texts():
+        try:
+            held.take(open_document(text, trust=trust, site=config.gate.site))
+        except CodeError as error:
+            problems.append(f"a document is not taken: {error}")
+    stale = held.stale(at) & held.kinds
+    problems += [f"{kind} is out of its time, or the clock is not sure" for kind in sorted(stale)]
+    value = ", ".join(f"{kind} {one.version}" for kind in sorted(held.kinds) for one in held.held(kind))
+    if not problems:
+        yield Check("documents", Status.OK, value or "none")
+        return
+    advice = "; ".join(problems) + "; look at each with: gate document show"
+    yield Check("documents", Status.WARNING, value or "none", "all current", advice)
 
 
 def _problems(name: str, problems: Sequence[str], where: str = "") -> Check:
