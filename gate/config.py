@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_h
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
-from gate.core.codes.china import TokenFamily
+from gate.core.codes.token_families import TokenFamily
 from gate.core.evidence import Direction
 from gate.core.policy import Policy
 from gate.services.settings import ServiceSettings

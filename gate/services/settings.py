@@ -14,9 +14,9 @@ from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
-from gate.core.codes.china import REGION
 from gate.core.codes.model import RegistrationField, Status, Travel
 from gate.core.codes.service import Outcome
+from gate.core.codes.token_families import REGION
 
 TOKEN: Final = "{token}"  # noqa: S105 - a placeholder, no secret
 REQUEST_ID: Final = "{request_id}"

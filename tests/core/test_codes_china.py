@@ -7,14 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gate.core.codes.china import (
-    BUILT_IN,
-    SHANGHAI_AGE_S_MAX,
-    Token,
-    TokenFamily,
-    recognise,
-    verify,
-)
+from gate.core.codes.china import Token, recognise, verify
 from gate.core.codes.model import (
     Assurance,
     Authenticity,
@@ -31,6 +24,7 @@ from gate.core.codes.model import (
     Travel,
 )
 from gate.core.codes.service import Outcome, ServiceAnswer, answered, service_token
+from gate.core.codes.token_families import BUILT_IN, SHANGHAI_AGE_S_MAX, TokenFamily
 from gate.core.codes.trust import Trust
 
 ISSUED_S = 1_650_000_000

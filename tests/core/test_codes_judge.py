@@ -21,8 +21,8 @@ from gate.core.codes import (
     base45,
     judge_code,
 )
-from gate.core.codes.china import TokenFamily
 from gate.core.codes.home import PassClaims, issue
+from gate.core.codes.token_families import TokenFamily
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 TRUST = Trust(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from gate.core.codes.china import TokenFamily
 from gate.core.codes.model import Status
 from gate.core.codes.service import Outcome
+from gate.core.codes.token_families import TokenFamily
 from gate.demo.health_service import ANSWER, QUESTION
 from gate.services.settings import ServiceSettings
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from gate.core.codes.business_rules import BusinessRule
-from gate.core.codes.china import TokenFamily
 from gate.core.codes.dcc_keys import DocumentSigner
 from gate.core.codes.model import NAME, Credential
 from gate.core.codes.shc_keys import CardIssuer
+from gate.core.codes.token_families import TokenFamily
 
 DOCUMENTS: Final = "documents"
 """The purpose of a key that may sign the documents of `gate.core.documents`; no pass comes with it."""
