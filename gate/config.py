@@ -211,7 +211,7 @@ def _policy_data(name_or_path: str, *above: str) -> dict[str, Any]:
         circle = " -> ".join((*above, name_or_path))
         raise ConfigError(f"policy {name_or_path}", [f"extends itself: {circle}"])
     if name_or_path.endswith(".toml"):
-        data = _read_toml(Path(name_or_path))
+        data = _read_toml(Path(name_or_path), "see the plans that come with the gate: gate policy list")
     elif name_or_path in policy_names():
         data = tomllib.loads(files("gate.policies").joinpath(f"{name_or_path}.toml").read_text("utf-8"))
     else:
@@ -243,13 +243,14 @@ def _both_tasks(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {"tasks": [*(task for task in others if str(task.get("rule")) not in known), *tasks]}
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+_BEGIN: Final = "name another, or begin with a copy of deploy/gate.example.toml"
+
+
+def _read_toml(path: Path, advice: str = _BEGIN) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
-        raise ConfigError(
-            str(path), ["no such file; name another, or begin with a copy of deploy/gate.example.toml"]
-        ) from None
+        raise ConfigError(str(path), [f"no such file; {advice}"]) from None
     except (OSError, ValueError) as error:  # a path may hold what no path can
         raise ConfigError(ascii(str(path)).strip("'"), [f"cannot be read: {error}"]) from error
     try:

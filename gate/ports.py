@@ -36,8 +36,8 @@ class Ledger(Protocol):
         """Return ids of visits that were authorised or referred and never closed, oldest first."""
         ...
 
-    def uses(self) -> tuple[Use, ...]:
-        """Return the uses of passes that are on record and still matter."""
+    def uses(self, now_ms: int | None = None) -> tuple[Use, ...]:
+        """Return the uses of passes on record; those long over are forgotten where the time is known."""
         ...
 
 

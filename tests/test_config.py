@@ -454,6 +454,16 @@ def test_no_such_plan(name: str, hint: str) -> None:
     assert policy_problems(name) == [f"no such plan{hint} (there are {', '.join(NAMES)})"]
 
 
+def test_no_such_file_of_a_plan(tmp_path: Path) -> None:
+    """The example of a configuration is no beginning for a plan."""
+    advice = "no such file; see the plans that come with the gate: gate policy list"
+    assert policy_problems(str(tmp_path / "none.toml")) == [advice]
+    path = write_policy(tmp_path, f'extends = "{tmp_path / "none.toml"}"\n')
+    assert policy_problems(path) == [advice]
+    with pytest.raises(ConfigError, match=r"begin with a copy of deploy/gate\.example\.toml"):
+        load_config(tmp_path / "none.toml")
+
+
 def test_no_such_plan_to_extend(tmp_path: Path) -> None:
     path = write_policy(tmp_path, 'extends = "townshp-routine"\n')
     assert policy_problems(path)[0].startswith("no such plan; did you mean 'township-routine'?")

@@ -1,6 +1,7 @@
 """The step from decision to world: in order, records first, and nothing behind a record that failed."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,8 @@ from gate.core.effects import (
     TakeReading,
     Unlock,
 )
-from gate.core.events import Event, Kind, gate_stopped
-from gate.core.evidence import Direction, MaskStatus, Reading
+from gate.core.events import Event, Kind, Result, Stage, gate_stopped, visit_closed, visit_decided
+from gate.core.evidence import Direction, Evidence, MaskStatus, Reading
 from gate.core.inputs import (
     ArmTurned,
     AttendantConfirmed,
@@ -38,6 +39,7 @@ from gate.core.inputs import (
     TimePassed,
 )
 from gate.core.moment import NS_PER_S, Moment
+from gate.core.rules import decide
 from gate.core.texts import Key
 from gate.core.uses import Use
 from gate.perform import Brain, Outputs
@@ -207,6 +209,34 @@ def test_the_use_of_a_pass_is_on_disk_with_its_record(world: World) -> None:
     make_brain(world, actor).step(TimePassed(), NOW)
     assert world.ledger.uses() == (use,)
     assert verify(world.path).records == 1
+
+
+def test_a_use_is_on_disk_before_the_arm_is_released_and_given_back_with_the_end_of_the_visit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the record that lets somebody pass; should the power fail then, the pass stays used."""
+    use = Use("county/cafe0001", Direction.IN, NOW.wall_ms)
+    seen: list[object] = []
+
+    def unlock(_duration_ms: int) -> bool:
+        seen.append(world.ledger.uses())
+        return True
+
+    monkeypatch.setattr(world, "unlock", unlock)
+    actor = make_actor(Scripted)
+    assert isinstance(actor, Scripted)
+    evidence = Evidence()
+    decision = decide(load_policy("county-hall"), "0" * 64, evidence)
+    actor.effects = [
+        Record(visit_decided("0a1b2c3d-000001", Stage.AUTHORISED, decision, evidence, (), 1), use),
+        Unlock(500),
+    ]
+    make_brain(world, actor).step(TimePassed(), NOW)
+    assert seen == [(use,)]
+    given_back = replace(use, at_ms=0, count=0)
+    actor.effects = [Record(visit_closed("0a1b2c3d-000001", Result.NOT_PASSED, 1), given_back)]
+    make_brain(world, actor).step(TimePassed(), NOW)
+    assert world.ledger.uses() == ()
 
 
 def test_a_document_is_kept_although_the_ledger_takes_no_record_of_it(world: World) -> None:

@@ -7,6 +7,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO
@@ -21,7 +22,16 @@ from gate.core.actor import GateActor
 from gate.core.codes import Trust
 from gate.core.codes.service import ServiceAnswer
 from gate.core.effects import Effect
-from gate.core.inputs import DocumentReceived, Input, ServiceAnswered, Started, Stopped
+from gate.core.inputs import (
+    Device,
+    DeviceFailed,
+    DocumentReceived,
+    Input,
+    LedgerOpened,
+    ServiceAnswered,
+    Started,
+    Stopped,
+)
 from gate.core.moment import Moment
 from gate.core.policy import Policy
 from gate.core.texts import Key, screen
@@ -34,6 +44,7 @@ from gate.shell.inbox import Inbox
 from gate.shell.loop import BrainLoop
 from gate.shell.reading import ReadingThread
 from gate.sinks.mqtt import MqttSettings, MqttSink, TlsSettings, topic_prefix
+from gate.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +80,7 @@ class Application:
         self._lock = claim(config.gate.state_dir)
         self._clock = world.clock or _system_clock(config)
         self._inbox = Inbox()
-        self._ledger = OwnLedger(config)
+        self._ledger = OwnLedger(config, self._ledger_opened)
         part = ThermometerPart(config.thermometer, self._inbox.post, world.open_bus)
         self._thermometer = ReadingThread(part.measure, self._inbox.post, part.prepare)
         self._camera = CameraPart(config.camera, self._inbox.post, world.seed)
@@ -83,7 +94,9 @@ class Application:
             direction=config.gate.direction,
             services=self._services.regions,
         )
-        self._documents = DocumentFolder(config.gate.state_dir / DOCUMENTS_NAME)
+        self._documents = DocumentFolder(
+            config.gate.state_dir / DOCUMENTS_NAME, partial(self._part_failed, Device.DOCUMENTS)
+        )
         self._outbox = OwnOutbox(self._ledger, config.gate.state_dir / LEDGER_NAME)
         self.sink = MqttSink(broker, self._outbox, state=self._state, on_document=self._document_came)
         self._opened: Opened = open_pins(config, self._inbox.post, world.pin_factory)
@@ -101,9 +114,7 @@ class Application:
         self._told: object = None
         self._policy = policy
         self._desk_status = DeskStatus()
-        self._desk = DeskServer(
-            config.gate.state_dir / SOCKET_NAME, self._inbox.post, lambda: self._desk_status
-        )
+        self._desk = self._open_desk(config.gate.state_dir / SOCKET_NAME)
         brain = Brain(self.actor, outputs, self._performed)
         self._loop = BrainLoop(brain, self._inbox, self._clock, self._tell_desk)
 
@@ -125,12 +136,12 @@ class Application:
             self._thermometer.start()
             self._camera.start()
             self._service_desk.start()
-            self._desk.start()
-            for text in self._documents.texts():
-                self._inbox.post(DocumentReceived(text))
+            if self._desk is not None:
+                self._desk.start()
             self.sink.start()
-            started = Started(version("health-gate"), self._ledger.open_visits(), self._ledger.uses())
-            self._loop.run(started)
+            uses = self._ledger.uses(self._trusted_ms())
+            started = Started(version("health-gate"), self._ledger.open_visits(), uses)
+            self._loop.run(started, map(DocumentReceived, self._documents.texts()))
         finally:
             self._close()
             threading.excepthook = excepthook
@@ -142,6 +153,25 @@ class Application:
 
     def _tell_desk(self) -> None:
         self._desk_status = status_of(self.actor, self._policy)
+
+    def _open_desk(self, path: Path) -> DeskServer | None:
+        """Open the desk; without one the buttons are left, and everybody else is served as ever."""
+        try:
+            return DeskServer(path, self._inbox.post, lambda: self._desk_status)
+        except OSError as error:
+            log.error("the desk cannot be opened: %s", error)
+            self._part_failed(Device.DESK, str(error))
+            return None
+
+    def _part_failed(self, device: Device, problem: str) -> None:
+        self._inbox.post(DeviceFailed(device, problem))
+
+    def _ledger_opened(self, ledger: Ledger) -> None:
+        self._inbox.post(LedgerOpened(ledger.open_visits(), ledger.uses(self._trusted_ms())))
+
+    def _trusted_ms(self) -> int | None:
+        now = self._clock.now()
+        return now.wall_ms if now.clock_trusted else None
 
     def _document_came(self, text: bytes) -> None:
         self._inbox.post(DocumentReceived(text.strip()))
@@ -182,7 +212,7 @@ class Application:
             self._camera.stop,
             lambda: self._thermometer.stop(STOP_S),
             lambda: self._service_desk.stop(STOP_S),
-            lambda: self._desk.stop(STOP_S),
+            lambda: None if self._desk is None else self._desk.stop(STOP_S),
             lambda: self.sink.stop(STOP_S),
             self._outbox.close,
             self._ledger.close,

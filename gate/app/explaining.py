@@ -29,11 +29,8 @@ _SECTIONS_EN: Final = {
         "vouches for what could not be verified, never for a fever or a bad code",
     ),
     "refusal": ("person on duty", "turns away who does not co-operate: refused"),
-    "suspension": ("suspended service", "visitors and suppliers are refused; staff and residents pass"),
-    "hours": (
-        "opening hours",
-        "from {opens} until {closes} visitors and suppliers pass; at other times refused",
-    ),
+    "suspension": ("suspended service", "{guests}: refused until it is resumed"),
+    "hours": ("opening hours", "{guests}: pass from {opens} until {closes}; at other times refused"),
     "residents": (
         "residents only",
         "others are refused; exception: person on duty, ID card, {fields}, green code, travel in order",
@@ -44,7 +41,10 @@ _SECTIONS_EN: Final = {
     ),
     "household_pass": (
         "pass",
-        "in its hours and with uses left: passes; else refused; residents coming home: to the person on duty",
+        (
+            "in its hours and with uses left: passes; else refused;"
+            " residents leaving without one or coming home late: to the person on duty"
+        ),
     ),
     "occupancy": (
         "people inside",
@@ -53,10 +53,12 @@ _SECTIONS_EN: Final = {
     "id_check": ("ID card", "{persons}: the original checked: passes; else to the person on duty"),
     "code": (
         "health code",
-        "verified and green: passes; yellow, red or forged: refused; else to the person on duty",
+        "verified and green: passes; expired: refused until another is shown; else to the person on duty",
     ),
-    "code_optional": ("health code", "not required; yellow, red or forged: refused"),
+    "code_optional": ("health code", "not required"),
+    "code_abnormal": ("abnormal code", "yellow, red, forged or called back: refused"),
     "travel": ("travel code", "known: passes; unknown: to the person on duty"),
+    "travel_optional": ("travel code", "not required"),
     "risk_area": (
         "risk area",
         "been there or from there: a negative test of the last {hours} h passes; none, older: refused",
@@ -74,13 +76,18 @@ _SECTIONS_EN: Final = {
     "symptoms_noted": ("symptoms", "whatever is noted goes to the person on duty"),
     "temperature": (
         "temperature",
-        (
-            "{directions}: below {abnormal} °C passes; else measured again, which decides;"
-            " not measurable: to the person on duty"
-        ),
+        "{directions}: {limit}, which decides; not measurable: to the person on duty",
+    ),
+    "temperature_optional": (
+        "temperature",
+        "not required; who is measured all the same: {limit}, which decides",
     ),
     "band": ("fever", "the second time {span}: refused{disposition}"),
     "staff": ("staff", "{directions}: measured like everybody; not measured: to the person on duty"),
+    "staff_leaving": (
+        "staff",
+        "on the way out with a fever: to the person on duty, who sees them out",
+    ),
     "staff_round": (
         "staff on duty",
         "measured again every {hours} h; overdue: to the person on duty",
@@ -89,42 +96,53 @@ _SECTIONS_EN: Final = {
         "mask",
         "{directions}: worn: passes; none: refused until it is put on; unclear: to the person on duty",
     ),
+    "mask_optional": ("mask", "not required"),
     "registration": (
         "registration",
         "{persons} {directions}: {fields} taken: passes; else to the person on duty",
     ),
+    "registration_by_id": (
+        "registration",
+        "without a phone: by ID card, if the person on duty agrees",
+    ),
 }
 _SECTIONS_ZH: Final = {
-    "attendant": ("值守人员", "可对无法核验的项目作担保；确认发热或码异常的，不得担保"),
+    "attendant": ("值守人员", "无法核验的项目，可人工核实并确认；确认发热或码异常的，不得放行"),
     "refusal": ("值守人员", "不配合者，由值守人员拒绝进入"),
-    "suspension": ("暂停服务", "暂停期间访客、保供人员不得进入，工作人员、居民照常通行"),
-    "hours": ("开放时间", "{opens}至{closes}访客、保供人员可通行，其余时间不得进入"),
+    "suspension": ("暂停服务", "暂停期间{guests}不得进入，恢复后照常"),
+    "hours": ("开放时间", "{guests}：{opens}至{closes}可通行，其余时间不得进入"),
     "residents": (
         "限居民",
         "非居民不得进入；确需进入的，须值守人员同意、核对身份证、登记{fields}、绿码、行程正常",
     ),
     "appointment": ("预约", "前一日{booked_by}前预约、在预约时段内、未用过：通行；否则不得进入"),
-    "household_pass": ("通行证", "在时段内且有剩余次数：通行；否则不得进出；居民回家的，转值守人员"),
+    "household_pass": (
+        "通行证",
+        "在时段内且有剩余次数：通行；否则不得进出；居民无证离开或逾时回家的，转值守人员",
+    ),
     "occupancy": ("场内人数", "不超过{people_max}人：通行；超过的，须值守人员批准"),
     "id_check": ("身份证", "{persons}：已核对原件：通行；否则转值守人员"),
-    "code": ("健康码", "核验为绿码：通行；黄码、红码、伪造：不得进入；其他情况转值守人员"),
-    "code_optional": ("健康码", "不作要求；黄码、红码、伪造：不得进入"),
+    "code": ("健康码", "核验为绿码：通行；过期：出示有效码前不得进入；其他情况转值守人员"),
+    "code_optional": ("健康码", "不作要求"),
+    "code_abnormal": ("码异常", "黄码、红码、伪造、已吊销：不得进入"),
     "travel": ("行程码", "行程已知：通行；不明：转值守人员"),
+    "travel_optional": ("行程码", "不作要求"),
     "risk_area": ("风险地区", "来自或到过：有{hours}小时内阴性证明的通行；没有或过期：不得进入"),
     "risk_area_never": ("风险地区", "来自或到过：不论有无检测，不得进入"),
     "positive": ("检测阳性", "不得进入，转隔离区并拨打120"),
     "test": ("核酸检测", "{persons}进入：有{hours}小时内阴性证明的通行；没有或过期：不得进入"),
     "symptoms": ("症状", "{refused}：不得进入{disposition}；其他症状转值守人员"),
     "symptoms_noted": ("症状", "发现任何症状，转值守人员判断"),
-    "temperature": (
-        "体温",
-        "{directions}：低于{abnormal} °C通行；达到的复测一次，以复测为准；测不出的转值守人员",
-    ),
+    "temperature": ("体温", "{directions}：{limit}，以复测为准；测不出的转值守人员"),
+    "temperature_optional": ("体温", "不作要求；如已测温，{limit}，以复测为准"),
     "band": ("发热", "复测{span}：不得进入{disposition}"),
     "staff": ("工作人员", "{directions}：与众人同样测温；未测的转值守人员"),
+    "staff_leaving": ("工作人员", "离开时发热：转值守人员，由其送出"),
     "staff_round": ("在岗人员", "每{hours}小时复测一次；超时转值守人员"),
     "mask": ("口罩", "{directions}：已戴：通行；未戴：戴好前不得通行；看不清：转值守人员"),
+    "mask_optional": ("口罩", "不作要求"),
     "registration": ("登记", "{persons}{directions}：已登记{fields}：通行；否则转值守人员"),
+    "registration_by_id": ("登记", "没有手机的：凭身份证登记，须值守人员同意"),
 }
 _WORDS_EN: Final = {
     "visitor": "visitors",
@@ -152,12 +170,16 @@ _WORDS_EN: Final = {
     "observe_at_home": ", observe at home",
     "fever_clinic": ", fever clinic",
     "isolate_and_call_120": ", isolation zone, call 120",
+    "guests": "visitors and suppliers",
+    "all_guests": "everybody but staff",
+    "limit_from": "below {low} °C passes; else measured again",
+    "limit_above": "up to {low} °C passes; else measured again",
     "from": "{low} °C and more",
     "from_to": "{low} to {high} °C",
     "above": "above {low} °C",
     "above_to": "above {low} to {high} °C",
     "symptom_free": " and no other symptom",
-    "with_symptoms": ", or from {low} °C with another symptom",
+    "with_symptoms": ", or {raised} with another symptom",
     "comma": ", ",
     "version": "version",
     "gate": "What the gate judges",
@@ -191,16 +213,20 @@ _WORDS_ZH: Final = {
     "observe_at_home": "，居家观察",
     "fever_clinic": "，转发热门诊",
     "isolate_and_call_120": "，转隔离区并拨打120",
+    "guests": "访客、保供人员",
+    "all_guests": "工作人员以外的人员",
+    "limit_from": "低于{low} °C通行；达到或超过的复测一次",
+    "limit_above": "不高于{low} °C通行；高于的复测一次",
     "from": "{low} °C及以上",
     "from_to": "{low}至{high} °C",
     "above": "高于{low} °C",
     "above_to": "高于{low}至{high} °C",
     "symptom_free": "且无其他症状",
-    "with_symptoms": "，或{low} °C及以上且有其他症状",
+    "with_symptoms": "，或{raised}且有其他症状",
     "comma": "、",
     "version": "版本",
     "gate": "闸机判断的事项",
-    "people": "须由人员落实的事项：闸机管不到",
+    "people": "须由人员落实的事项：闸机职责之外",
     "after": "（遇到：{occasions}）",
     "semicolon": "；",
 }
@@ -277,9 +303,12 @@ def _sections(policy: Policy) -> Iterator[Section]:
 def _gate_sections(policy: Policy) -> Iterator[Section]:
     yield policy.refusal_rule, "refusal", {}
     yield policy.attendant_rule, "attendant", {}
-    yield policy.suspension_rule, "suspension", {}
+    # Where nobody lives, a resident is a visitor like others.
+    guests = {"guests": "all_guests" if policy.residents is None else "guests"}
+    yield policy.suspension_rule, "suspension", guests
     if (hours := policy.hours) is not None:
-        yield hours.rule, "hours", {"opens": _clock(hours.opens_min), "closes": _clock(hours.closes_min)}
+        times = {"opens": _clock(hours.opens_min), "closes": _clock(hours.closes_min)}
+        yield hours.rule, "hours", guests | times
     if (residents := policy.residents) is not None:
         yield residents.rule, "residents", {"fields": residents.fields}
     if (booking := policy.appointment) is not None:
@@ -292,9 +321,9 @@ def _gate_sections(policy: Policy) -> Iterator[Section]:
 def _paper_sections(policy: Policy) -> Iterator[Section]:
     if (card := policy.id_check) is not None:
         yield card.rule, "id_check", {"persons": card.persons}
-    yield policy.code.rule, "code" if policy.code.required else "code_optional", {}
-    if policy.travel.required:
-        yield policy.travel.rule, "travel", {}
+    yield policy.code.rule, _asked("code", required=policy.code.required), {}
+    yield policy.code.abnormal_rule, "code_abnormal", {}
+    yield policy.travel.rule, _asked("travel", required=policy.travel.required), {}
     risk = policy.risk_area
     yield risk.rule, "risk_area" if risk.enters_tested else "risk_area_never", {"hours": risk.test_age_max_h}
     if (test := policy.test) is not None:
@@ -303,25 +332,30 @@ def _paper_sections(policy: Policy) -> Iterator[Section]:
     if (form := policy.registration).fields:
         facts = {"persons": form.persons, "directions": form.directions, "fields": form.fields}
         yield form.rule, "registration", facts
+        if "phone" in form.fields:
+            yield policy.attendant_rule, "registration_by_id", {}
 
 
 def _body_sections(policy: Policy) -> Iterator[Section]:
     signs, measured = policy.symptoms, policy.temperature
     facts = {"refused": signs.refused, "disposition": signs.disposition}
     yield signs.rule, "symptoms" if signs.refused else "symptoms_noted", facts
-    yield (
-        measured.rule,
-        "temperature",
-        {"directions": measured.directions, "abnormal": _celsius(measured.abnormal_cc)},
-    )
+    limit = {"directions": measured.directions, "limit": measured}
+    yield measured.rule, _asked("temperature", required=measured.required), limit
     for index, band in enumerate(measured.bands):
         yield band.rule, "band", {"span": (measured, index), "disposition": band.disposition}
     if (staff := policy.staff) is not None:
         yield staff.rule, "staff", {"directions": staff.directions}
         if staff.measured_every_s is not None:
             yield staff.rule, "staff_round", {"hours": f"{staff.measured_every_s / 3600:g}"}
-    if policy.mask.required:
-        yield policy.mask.rule, "mask", {"directions": policy.mask.directions}
+        if Direction.OUT in staff.directions:
+            yield staff.rule, "staff_leaving", {}
+    worn = policy.mask
+    yield worn.rule, _asked("mask", required=worn.required), {"directions": worn.directions}
+
+
+def _asked(section: str, *, required: bool) -> str:
+    return section if required else f"{section}_optional"
 
 
 def _said(key: str, value: Any, lang: str) -> str:
@@ -331,7 +365,10 @@ def _said(key: str, value: Any, lang: str) -> str:
         return _span(temperature, index, words)
     if key == "directions":
         return words["both"] if len(value) == len(Direction) else words[value[0]]
-    if key == "disposition":
+    if key == "limit":
+        kind, low = _raised_from(value)
+        return words[f"limit_{kind}"].format(low=low)
+    if key in {"disposition", "guests"}:
         return words[value]
     if isinstance(value, tuple):
         return words["comma"].join(words[word] for word in value)
@@ -341,15 +378,22 @@ def _said(key: str, value: Any, lang: str) -> str:
 def _span(temperature: TemperatureRequirement, index: int, words: Mapping[str, str]) -> str:
     """Say from where to where a band goes, and whom a band before it has left to it because of symptoms."""
     band, before = temperature.bands[index], temperature.bands[:index]
-    abnormal = _celsius(temperature.abnormal_cc)
-    kind = ("above" if before else "from") + ("" if band.up_to_cc is None else "_to")
-    said = words[kind].format(
-        low=_celsius(before[-1].up_to_cc) if before else abnormal, high=_celsius(band.up_to_cc)
-    )
+    raised = _raised_from(temperature)
+    kind, low = ("above", _celsius(before[-1].up_to_cc)) if before else raised
+    ending = "" if band.up_to_cc is None else "_to"
+    said = words[kind + ending].format(low=low, high=_celsius(band.up_to_cc))
     if band.symptom_free:
         return said + words["symptom_free"]
     left = any(earlier.symptom_free for earlier in before)
-    return said + (words["with_symptoms"].format(low=abnormal) if left else "")
+    return said + (
+        words["with_symptoms"].format(raised=words[raised[0]].format(low=raised[1])) if left else ""
+    )
+
+
+def _raised_from(temperature: TemperatureRequirement) -> tuple[str, str]:
+    """Plans speak in tenths of a degree: what is abnormal from 37.01 on is "above 37.00" to people."""
+    limit_cc = temperature.abnormal_cc
+    return ("above", _celsius(limit_cc - 1)) if limit_cc % 10 == 1 else ("from", _celsius(limit_cc))
 
 
 def _tasks(policy: Policy, lang: str) -> Iterator[Row]:

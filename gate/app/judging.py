@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from math import ceil, floor, inf, isinf
+from math import inf, isinf
 from typing import Annotated, Any, Final, Literal, NoReturn
 
 from annotated_types import Ge, Le, MaxLen
@@ -140,15 +140,18 @@ class EvidenceError(ValueError):
 
 
 class Judge:
-    """One plan, ready to answer in JSON."""
+    """One plan, ready to answer in JSON; `tasks`: also with the rules of the tasks that are called for."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, tasks: bool = False) -> None:
         self._policy = policy
+        self._tasks = tasks
         self._hash = policy_hash(policy)
 
     def answer(self, data: bytes) -> dict[str, Any]:
         """Return the decision on one evidence, both as JSON. Raises EvidenceError."""
-        return decision_as_dict(decide(self._policy, self._hash, read_evidence(_parsed(data))))
+        decision = decide(self._policy, self._hash, read_evidence(_parsed(data)))
+        tasks = {"tasks": list(decision.tasks)} if self._tasks else {}
+        return _as_dict(decision) | tasks
 
 
 def read_evidence(data: object) -> Evidence:
@@ -166,8 +169,7 @@ def read_evidence(data: object) -> Evidence:
     return evidence
 
 
-def decision_as_dict(decision: Decision) -> dict[str, Any]:
-    """Return the decision as the JSON that `gate judge` prints."""
+def _as_dict(decision: Decision) -> dict[str, Any]:
     return {
         "verdict": str(decision.verdict),
         "disposition": str(decision.disposition),
@@ -175,7 +177,6 @@ def decision_as_dict(decision: Decision) -> dict[str, Any]:
             {"rule": found.rule, "verdict": str(found.verdict), "reason": found.reason}
             for found in decision.findings
         ],
-        "tasks": list(decision.tasks),
         "policy": decision.policy,
         "policy_hash": decision.policy_hash,
     }
@@ -338,14 +339,13 @@ def _measurements(form: EvidenceForm) -> tuple[Measurement, ...]:
 
 
 def _measurement(celsius: float | None, error_c: float) -> Measurement:
-    """Say in hundredths where the true value lies, never narrower than it was given."""
+    """Say where the true value lies, as exactly as it was given."""
     if celsius is None:
         return Unmeasured("not_measured")
     value_cc = round(celsius * 100)
     lowest_cc, highest_cc = CORE_WINDOW_CC
     if not lowest_cc <= value_cc <= highest_cc:
         return Unmeasured("implausible", f"{celsius} °C")
-    # Rounded to a millionth first: 37.3 * 100 is 3729.9999999999995.
-    low_cc = floor(round((celsius - error_c) * 100, 6))
-    high_cc = ceil(round((celsius + error_c) * 100, 6))
+    # Rounded to a millionth: 37.3 * 100 is 3729.9999999999995.
+    low_cc, high_cc = (round((celsius + error) * 100, 6) for error in (-error_c, error_c))
     return Reading(value_cc, low_cc, high_cc)

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +20,14 @@ LEDGER_NAME: Final = "ledger.db"
 
 
 class OwnLedger:
-    """The ledger, or the fact that it cannot be opened; tried again at each record, nothing overwritten."""
+    """The ledger, or the fact that it cannot be opened; tried again at each record, nothing overwritten.
 
-    def __init__(self, config: Config) -> None:
+    `opened_late` is told when that has worked at last: what was on record before is to be taken up.
+    """
+
+    def __init__(self, config: Config, opened_late: Callable[[Ledger], None]) -> None:
         self._config = config
+        self._opened_late = opened_late
         self._ledger: Ledger | None = None
         try:
             self._open()
@@ -42,7 +47,7 @@ class OwnLedger:
     def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
         """Commit one event; RecordFailure also while the ledger cannot be opened."""
         try:
-            ledger = self._ledger or self._open()
+            ledger = self._ledger or self._open_late()
         except LedgerError as error:
             raise RecordFailure(str(error)) from error
         return ledger.append(event, now, use)
@@ -51,14 +56,19 @@ class OwnLedger:
         """Return visits that an earlier run left open; none while the ledger is not open."""
         return self._ledger.open_visits() if self._ledger else ()
 
-    def uses(self) -> tuple[Use, ...]:
+    def uses(self, now_ms: int | None = None) -> tuple[Use, ...]:
         """Return the uses of passes on record; none while the ledger is not open."""
-        return self._ledger.uses() if self._ledger else ()
+        return self._ledger.uses(now_ms) if self._ledger else ()
 
     def close(self) -> None:
         """Close the file, if it was opened."""
         if self._ledger:
             self._ledger.close()
+
+    def _open_late(self) -> Ledger:
+        ledger = self._open()
+        self._opened_late(ledger)
+        return ledger
 
     def _open(self) -> Ledger:
         self._ledger = Ledger(

@@ -12,7 +12,7 @@ from drivers.mlx90614 import AMBIENT_TO_CORE, OBJECT, VARIANTS, Mlx90614
 from drivers.sim.mlx90614 import Fault, SimMlx90614
 from gate.app.hardware import as_measurement
 from gate.config import load_policy
-from gate.core.evidence import Measurement
+from gate.core.evidence import Direction, Measurement
 from gate.perform import Observer
 from gate.sim.faults import FAULT_KINDS
 from gate.sim.machine import Parts
@@ -35,12 +35,13 @@ def simulate(
     policy: str = "county-hall",
     parts: Parts | None = None,
     observe: Observer | None = None,
+    direction: Direction = Direction.IN,
 ) -> Report:
     """Simulate one gate for `hours` of virtual time and report; the same arguments give the same digest.
 
     `faults` holds kinds of `FAULT_KINDS`, `policy` a name or path. ValueError for an unknown kind of fault,
-    ConfigError for a policy that cannot be used. `parts` puts broken parts into the gate, `observe` hears of
-    every input and effect: both for tests.
+    ConfigError for a policy that cannot be used. `direction` is the way that the gate leads. `parts` puts
+    broken parts into the gate, `observe` hears of every input and effect: both for tests.
     """
     began_s = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=_memory_folder(), prefix="gate-simulation-") as folder:
@@ -53,6 +54,7 @@ def simulate(
             Path(folder),
             parts or Parts(),
             observe,
+            direction,
         )
         report = Simulation(setup).run()
     return replace(report, policy=policy, real_s=round(time.perf_counter() - began_s, 3))

@@ -195,23 +195,31 @@ def read(paths: tuple[Path, ...], as_json: bool) -> None:
     help="all, none, or some of broker,camera,clock,fire,ledger,power,sensor.",
 )
 @click.option("--policy", default="county-hall", show_default=True, help="The plan that the gate follows.")
+@click.option(
+    "--direction", default="in", show_default=True, type=click.Choice(["in", "out"]),
+    help="Which way the gate leads.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def simulate(seed: int, hours: float, faults: str, policy: str, as_json: bool) -> None:
+def simulate(seed: int, hours: float, faults: str, policy: str, direction: str, as_json: bool) -> None:
     """Run the same gate in virtual time with visitors and faults, and check what must always hold."""
     from gate.app.simulation import FAULT_KINDS
     from gate.app.simulation import simulate as run_simulation
+    from gate.core.evidence import Direction
 
     chosen = _fault_kinds(faults, FAULT_KINDS)
     if math.isnan(hours):
         raise click.BadParameter("nan is no number of hours", param_hint="'--hours'")
     try:
-        report = run_simulation(seed=seed, hours=hours, faults=chosen, policy=policy)
+        report = run_simulation(
+            seed=seed, hours=hours, faults=chosen, policy=policy, direction=Direction(direction)
+        )
     except ConfigError as error:
         refuse(str(error), EX_CONFIG)
     click.echo(json.dumps(report.as_dict()) if as_json else report.as_text())
     if report.violations:
         replay = (
             f"gate simulate --seed {seed} --hours {hours!r} --faults {faults} --policy {shlex.quote(policy)}"
+            f" --direction {direction}"
         )
         refuse(f"replay with: {replay}", 1)
 

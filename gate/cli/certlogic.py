@@ -172,12 +172,20 @@ def _failure(case: dict[str, Any], assertion: dict[str, Any]) -> dict[str, objec
         got = evaluate(expression, assertion["data"])
     except CertLogicError as error:
         return {"expected": expected, "got": None, "error": str(error)}
-    text = json.dumps(
-        got, sort_keys=True, default=str
-    )  # as text, so that true is not 1; date-times as written
-    if text == json.dumps(expected, sort_keys=True):
+    text = json.dumps(got, sort_keys=True, default=str)  # date-times as they are written
+    if _canonical(text) == _canonical(json.dumps(expected)):
         return None
     return {"expected": expected, "got": json.loads(text)}
+
+
+def _canonical(text: str) -> str:
+    """Write JSON one way: keys sorted, 1.0 as 1; as text, so that true is not 1."""
+
+    def number(digits: str) -> float:
+        value = float(digits)
+        return int(value) if value.is_integer() else value
+
+    return json.dumps(json.loads(text, parse_float=number), sort_keys=True)
 
 
 def _line(file: str, failure: dict[str, object]) -> str:

@@ -21,6 +21,7 @@ class Desk:
 
     config_path: Path
     socket_path: Path | None
+    visit: str | None
 
     def ask(self, request: dict[str, object], lang: str | None) -> tuple[dict[str, Any], str]:
         """Return the gate's answer and the language for it, or end with a sentence."""
@@ -36,7 +37,8 @@ class Desk:
         """Hand in what has happened and say that it was taken."""
         from gate.app.desk import done_line
 
-        answer, spoken = self.ask({command: said}, lang)
+        meant = {} if self.visit is None else {"visit": self.visit}
+        answer, spoken = self.ask({command: said, **meant}, lang)
         click.echo(done_line(command, answer, spoken))
 
     def _place(self) -> tuple[Path, str]:
@@ -62,15 +64,16 @@ LANG = click.option(
     help="The gate's configuration, which says where its state folder is.",
 )  # fmt: skip
 @click.option("--socket", "socket_path", type=PATH, help="The gate's desk.sock itself, instead of --config.")
+@click.option("--visit", metavar="NAME", help="Only if this visitor is still there; show says the name.")
 @click.pass_context
-def desk(context: click.Context, config_path: Path, socket_path: Path | None) -> None:
+def desk(context: click.Context, config_path: Path, socket_path: Path | None, visit: str | None) -> None:
     """Tell the running gate what the person on duty has seen, asked and taken down.
 
     The gate only learns which fields were taken down: names and numbers stay on paper or in your own system.
 
     Exit status: 0 the gate has taken it, 1 it has not or is not running, 2 wrong use, 78 configuration.
     """
-    context.obj = Desk(config_path, socket_path)
+    context.obj = Desk(config_path, socket_path, visit)
 
 
 @desk.command()

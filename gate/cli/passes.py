@@ -65,7 +65,7 @@ def pass_() -> None:
 @click.option("--issuer-name", required=True, help="The same for people, for instance 'County hall'.")
 @click.option(
     "--purpose", "purposes", multiple=True, type=click.Choice([*KINDS, DOCUMENTS]), show_default=True,
-    default=("visitor", DOCUMENTS), help="What gates let it sign; may be given several times.",
+    default=(*KINDS, DOCUMENTS), help="What gates let it sign; may be given several times.",
 )  # fmt: skip
 def key(file: Path, issuer: str, issuer_name: str, purposes: tuple[str, ...]) -> None:
     """Make a private key, and print what the gates have to know: a file for gate.trust_files."""

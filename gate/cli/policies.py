@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
@@ -26,7 +27,8 @@ PLAN = click.argument("name", metavar="NAME|FILE")
 @POLICY
 @click.option("--evidence", type=click.File("rb"), required=True, help="JSON; - for standard input.")
 @click.option("--lines", is_flag=True, help="One evidence per line in, one decision per line out.")
-def judge(name: str, evidence: BinaryIO, *, lines: bool) -> None:
+@click.option("--tasks", is_flag=True, help="Also name the rules of the tasks that the findings call for.")
+def judge(name: str, evidence: BinaryIO, *, lines: bool, tasks: bool) -> None:
     """Judge evidence by a plan and print the decision as JSON.
 
     Evidence is one JSON object; everything in it may be absent, which means: not given.
@@ -45,16 +47,16 @@ def judge(name: str, evidence: BinaryIO, *, lines: bool) -> None:
     registration               name, id_number, household_place, residence, phone, plate_number,
                                key_area_contact, signature
     id_checked, suspended      true, false
-    appointment                {"from", "until", "booked_at", "used"}; the first two are required
+    appointment                {"from", "until", "booked_at", "used"}
     nucleic_acid_test          {"taken_at", "result": negative, positive, unknown}
     origin                     key_area, elsewhere, unknown
-    household_pass             {"from", "until", "uses_left"}; the first two are required
+    household_pass             {"from", "until", "uses_left"}
     occupancy                  people inside before this one
     attendant                  {"confirmed", "refuses"}
     """
     from gate.app.judging import EvidenceError, Judge
 
-    judged = Judge(_policy(name))
+    judged = Judge(_policy(name), tasks=tasks)
     if lines:
         sys.exit(_judge_lines(judged, evidence))
     try:
@@ -82,9 +84,15 @@ def _judge_lines(judged: "Judge", evidence: BinaryIO) -> int:
 
 def _policy(name: str) -> "Policy":
     try:
-        return load_policy(name)
+        return _loaded(name)
     except ConfigError as error:
         refuse(str(error), EX_CONFIG)
+
+
+def _loaded(name: str) -> "Policy":
+    if name not in policy_names() and "\0" not in name and Path(name).is_dir():
+        raise ConfigError(f"policy {name}", ["a folder; name the .toml files in it one by one"])
+    return load_policy(name)
 
 
 @click.group()
@@ -140,7 +148,7 @@ def _check(name: str) -> list[str]:
     from gate.app.explaining import short_hash, unknown_reasons
 
     try:
-        plan = load_policy(name)
+        plan = _loaded(name)
     except ConfigError as error:
         return [str(error)]
     problems = [f"policy {name}: {problem}" for problem in unknown_reasons(plan)]

@@ -13,6 +13,7 @@ The caller performs the effects, posts `RecordFailed` when a record is not durab
 `TimePassed` at `next_wakeup`.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import ClassVar, Final
@@ -20,7 +21,7 @@ from typing import ClassVar, Final
 from gate.core import events
 from gate.core.claims import Knowledge, completed, used_code
 from gate.core.codes import Circumstances, Format, Reason, Trust, judge_code, rotating
-from gate.core.codes.model import CodeResult
+from gate.core.codes.model import Authenticity, CodeResult, Status
 from gate.core.codes.service import Outcome, answered, service_token
 from gate.core.day import Day
 from gate.core.effects import (
@@ -46,6 +47,7 @@ from gate.core.evidence import (
     Unmeasured,
 )
 from gate.core.inputs import (
+    NOBODY,
     ArmTurned,
     AttendantConfirmed,
     AttendantNoted,
@@ -58,6 +60,7 @@ from gate.core.inputs import (
     FireAlarmChanged,
     InboxOverflowed,
     Input,
+    LedgerOpened,
     MaskSeen,
     PersonArrived,
     PersonLeft,
@@ -73,7 +76,7 @@ from gate.core.moment import NS_PER_MS, NS_PER_S, Moment
 from gate.core.policy import Decision, Policy, Verdict, policy_hash
 from gate.core.rules import MEASUREMENTS_MAX, decide
 from gate.core.screens import curing_screen, idle_screen, referral_screen, refusal_screen
-from gate.core.session import OPEN_STATES, Happening, State, Visit, advance
+from gate.core.session import JUDGED_STATES, OPEN_STATES, Asked, Happening, State, Visit, advance
 from gate.core.texts import Key
 from gate.core.unwritten import Unwritten
 from gate.core.uses import Use, Uses
@@ -154,7 +157,9 @@ class GateActor:
         self._over_until_ns: dict[bytes, int] = {}  # codes of people who have had their turn
         self._judged: set[bytes] = set()  # those of them that were somebody's evidence
         self._asked: tuple[Effect, ...] = ()
-        self._unwritten = Unwritten(serves_on=policy.on_ledger_failure == "open")
+        # Nobody is kept inside because a disk is full.
+        self._serves_on = policy.on_ledger_failure == "open" or direction is Direction.OUT
+        self._unwritten = Unwritten(serves_on=self._serves_on)
         self._retry_ns: int | None = None
         self._evacuated = 0
 
@@ -214,7 +219,7 @@ class GateActor:
         if not self._conditions.fire:
             yield Lock()
         while self._unwritten:  # the last chance to write them
-            yield self._unwritten.next()
+            yield self._late(self._unwritten.next())
         yield from self._break_off(now)
         yield Record(events.gate_stopped())
         yield self._idle() if self._conditions.fire else Show(Key.CLOSED, LightSignal.OFF)
@@ -224,8 +229,8 @@ class GateActor:
         yield from self._lose_sight(now)
 
     def _lose_sight(self, now: Moment) -> Iterator[Effect]:
-        """End a visit that collects evidence: nothing tells whether it is still the same person."""
-        if self._visit is not None and self._visit.state in OPEN_STATES:
+        """End a visit on which nothing is decided: nothing tells whether it is still the same person."""
+        if self._visit is not None and self._visit.state in JUDGED_STATES:
             yield from self._break_off(now)
             yield self._idle()
 
@@ -298,7 +303,7 @@ class GateActor:
         self._conditions.ledger_failed = True
         undone = self._undone(happened.event)
         self._unwritten.keep(effect for effect in undone if isinstance(effect, Record))
-        if self._policy.on_ledger_failure == "open":
+        if self._serves_on:
             yield from (effect for effect in undone if not isinstance(effect, Record))
         else:
             yield from self._give_up(now)
@@ -326,13 +331,22 @@ class GateActor:
     def _write_late(self) -> Iterator[Effect]:
         """Write one event; the next wake-up is at once, for one more or, behind the last, to recover."""
         if self._unwritten:
-            yield self._unwritten.next()
+            yield self._late(self._unwritten.next())
             return
         self._retry_ns = None
         self._conditions.ledger_failed = False
         if lost := self._unwritten.lost():
             yield Record(lost)
         yield from self._settle_mode()
+
+    def _late(self, record: Record) -> Record:
+        """What is known of a pass by now, not then: later uses may have been written before."""
+        return record if record.use is None else replace(record, use=self._uses.latest(record.use))
+
+    def _ledger_opened(self, happened: LedgerOpened, _now: Moment) -> Iterator[Effect]:
+        self._uses.learn(happened.uses)
+        for visit in happened.open_visits:
+            yield Record(events.visit_closed(visit, Result.INTERRUPTED, None))
 
     # --- a visit begins and ends
 
@@ -358,7 +372,7 @@ class GateActor:
     def _serves(self) -> bool:
         if self._mode in SERVES:
             return True
-        spare = self._conditions.ledger_failed and self._policy.on_ledger_failure == "open"
+        spare = self._conditions.ledger_failed and self._serves_on
         return self._mode is Mode.FAULT and spare and Device.TURNSTILE not in self._conditions.failed
 
     def _begin(self, now: Moment) -> Iterator[Effect]:
@@ -373,7 +387,7 @@ class GateActor:
             judged=Evidence(direction=self._direction),
         )
         decision = self._decide(visit, now)
-        if decision.verdict is Verdict.ADMIT and not self._measures_who_leaves():
+        if decision.verdict is Verdict.ADMIT and self._present and not self._measures_who_leaves():
             yield from self._authorise(visit, decision, now)  # nothing is asked of who leaves
             return
         yield Show(Key.WELCOME, LightSignal.WAIT)
@@ -421,20 +435,23 @@ class GateActor:
 
     def _close(self, visit: Visit, result: Result, now: Moment) -> Record:
         visit.closed = True
-        use = self._note_passage(visit, now) if result is Result.PASSED else None
-        return Record(events.visit_closed(visit.name, result, _elapsed_ms(visit, now)), use)
+        returned = None
+        if result is Result.PASSED:
+            self._note_round(visit, now)
+        elif visit.use is not None:
+            returned = self._uses.take_back(visit.use)
+        return Record(events.visit_closed(visit.name, result, _elapsed_ms(visit, now)), returned)
 
-    def _note_passage(self, visit: Visit, now: Moment) -> Use | None:
-        """Remember who has passed on which pass, and when a member of staff was last measured."""
+    def _note_round(self, visit: Visit, now: Moment) -> None:
+        """Remember when a member of staff was last measured."""
         code = visit.evidence.code
-        if code is None:
-            return None
         measured = any(isinstance(taken, Reading) for taken in visit.evidence.measurements)
-        if visit.judged.person is Person.STAFF and measured and code.subject_ref is not None:
+        if visit.judged.person is not Person.STAFF or not measured or not now.clock_trusted:
+            return
+        if code is not None and code.subject_ref is not None:
             if len(self._measured_s) >= STAFF_MAX:
                 del self._measured_s[next(iter(self._measured_s))]
             self._measured_s[code.subject_ref] = now.wall_ms / 1000
-        return self._uses.add(used_code(code, self._known(), self._at(now)), self._direction, now.wall_ms)
 
     def _break_off(self, now: Moment) -> Iterator[Record]:
         if self._visit is not None:
@@ -444,7 +461,7 @@ class GateActor:
 
     def _codes_read(self, happened: CodesRead, now: Moment) -> Iterator[Effect]:
         payloads = happened.payloads
-        nobody = self._present is False and Device.PRESENCE not in self._conditions.failed
+        nobody = self._is_absent()
         seen = [rotating.without_step(payload) for payload in payloads]
         if nobody or all(now.mono_ns < self._over_until_ns.get(shown, 0) for shown in seen):
             for shown in seen:
@@ -475,8 +492,8 @@ class GateActor:
             return CodeResult(Format.UNKNOWN, Reason.RATE_LIMITED)
         visit.codes.add(payload)
         code = judge_code(payload, fragment=happened.fragment, trust=self._day.trust, at=self._at(now))
-        answer = visit.answers.get(payload)
-        return code if answer is None else answered(code, answer)
+        asked = visit.answers.get(payload)
+        return code if asked is None else asked.code
 
     def _several_codes(self, visit: Visit) -> Iterator[Effect]:
         if not visit.evidence.several_codes:
@@ -489,7 +506,8 @@ class GateActor:
             same = code.subject_ref == held.subject_ref
             if code.verified and not same:
                 yield from self._several_codes(visit)
-            if not (code.verified and same and code.step is not None):
+            bad = code.authenticity is Authenticity.VERIFIED and code.status in {Status.YELLOW, Status.RED}
+            if not bad and not (code.verified and same and code.step is not None):
                 return
         visit.payload, visit.code_ns = payload, now.mono_ns
         self._judged.add(rotating.without_step(payload))
@@ -500,7 +518,7 @@ class GateActor:
     def _ask_service(self, visit: Visit, payload: bytes, code: CodeResult) -> Iterator[Effect]:
         token = service_token(payload, code)
         if token is not None and code.region in self._services and payload not in visit.answers:
-            visit.answers[payload] = None
+            visit.answers[payload] = Asked(code)
             yield AskService(visit.name, token, code.region)
             yield Show(Key.CHECKING_CODE, LightSignal.WAIT)
 
@@ -513,15 +531,29 @@ class GateActor:
         visit = self._visit
         if visit is None or visit.name != happened.visit:
             return
-        visit.answers[happened.payload] = happened.answer
-        code = visit.evidence.code
-        open_still = visit.state in OPEN_STATES or visit.state is State.WITH_STAFF
-        if code is None or visit.payload != happened.payload or not open_still:
+        asked = visit.answers.pop(happened.payload, None)
+        if asked is None or not (visit.state in JUDGED_STATES or visit.state is State.AUTHORISED):
             return
-        visit.code_ns = now.mono_ns
-        visit.evidence = replace(visit.evidence, code=answered(code, happened.answer))
+        code = _with_token_id(answered(asked.code, happened.answer), happened.payload)
+        visit.answers[happened.payload] = replace(asked, code=code, answered=True)
+        if code.status in {Status.YELLOW, Status.RED}:
+            # It counts, whatever else is held up by now, and also when somebody has just been let in.
+            visit.payload = happened.payload
+        if visit.payload == happened.payload:
+            visit.code_ns = now.mono_ns
+            visit.evidence = replace(visit.evidence, code=code)
+        yield from self._judge_answer(visit, code, now)
+
+    def _judge_answer(self, visit: Visit, code: CodeResult, now: Moment) -> Iterator[Effect]:
         if visit.state in OPEN_STATES:
             yield from self._judge(visit, now)
+        elif code.status in {Status.YELLOW, Status.RED} and self._direction is Direction.IN:
+            decision = self._decide(visit, now)
+            if visit.state is State.AUTHORISED:
+                yield Record(events.anomaly("called_back", f"{visit.name}: {code.reason}"))
+                yield from self._not_passed(visit, now, Key.REFUSED_STATUS)
+            else:
+                yield from self._refuse(visit, decision, now)
 
     def _service_health(self, outcome: Outcome, now: Moment) -> Iterator[Effect]:
         if outcome in {Outcome.TIMEOUT, Outcome.UNREACHABLE, Outcome.ERROR}:
@@ -557,7 +589,7 @@ class GateActor:
 
     def _mask_seen(self, happened: MaskSeen, now: Moment) -> Iterator[Effect]:
         visit = self._visit
-        if visit is None:
+        if visit is None or not self._is_meant(happened.visit):
             return
         if visit.state in OPEN_STATES or visit.state is State.WITH_STAFF:
             visit.evidence = replace(visit.evidence, mask=happened.mask)
@@ -566,7 +598,16 @@ class GateActor:
 
     # --- the person on duty
 
+    def _is_meant(self, visit: str | None) -> bool:
+        """Say whether a word is for whoever stands here now; None: said without looking at a name."""
+        return visit is None or visit == (NOBODY if self._visit is None else self._visit.name)
+
+    def _is_absent(self) -> bool:
+        return self._present is False and Device.PRESENCE not in self._conditions.failed
+
     def _attendant_noted(self, happened: AttendantNoted, now: Moment) -> Iterator[Effect]:
+        if not self._is_meant(happened.visit) or (self._visit is None and self._is_absent()):
+            return
         if self._visit is None:
             yield from self._begin(now)
         visit = self._visit
@@ -577,12 +618,15 @@ class GateActor:
             yield from self._judge(visit, now)
             return
         decision = self._decide(visit, now)
-        if decision.verdict in {Verdict.ADMIT, Verdict.REFUSE}:
-            admitted = decision.verdict is Verdict.ADMIT
-            yield from (self._authorise if admitted else self._refuse)(visit, decision, now)
+        if decision.verdict is Verdict.ADMIT:
+            yield from self._authorise(visit, decision, now)
+        elif decision.verdict is Verdict.REFUSE and not decision.curable:
+            yield from self._refuse(visit, decision, now)
 
-    def _attendant_confirmed(self, _happened: AttendantConfirmed, now: Moment) -> Iterator[Effect]:
+    def _attendant_confirmed(self, happened: AttendantConfirmed, now: Moment) -> Iterator[Effect]:
         visit = self._visit
+        if not self._is_meant(happened.visit) or (visit is None and self._is_absent()):
+            return
         if visit is None:
             # Where nothing tells that somebody has come, the button says so; it does not vouch for anybody.
             yield from self._begin(now)
@@ -595,9 +639,9 @@ class GateActor:
             admitted = decision.verdict is Verdict.ADMIT
             yield from (self._authorise if admitted else self._refuse)(visit, decision, now)
 
-    def _attendant_refused(self, _happened: AttendantRefused, now: Moment) -> Iterator[Effect]:
+    def _attendant_refused(self, happened: AttendantRefused, now: Moment) -> Iterator[Effect]:
         visit = self._visit
-        if visit is None or visit.state is State.FAREWELL:
+        if visit is None or visit.state is State.FAREWELL or not self._is_meant(happened.visit):
             return
         if visit.state is State.AUTHORISED:
             yield from self._not_passed(visit, now, Key.REFUSED_BY_ATTENDANT)
@@ -616,6 +660,7 @@ class GateActor:
         return Knowledge(
             direction=self._direction,
             by_appointment=self._policy.appointment is not None,
+            by_household=self._policy.household_pass is not None,
             passback_s=self._policy.timing.passback_s,
             uses=self._uses,
             documents=self._day.documents,
@@ -686,7 +731,10 @@ class GateActor:
         if visit.left_ns is not None:  # who has stepped away would leave the open arm to somebody else
             return
         self._move(visit, Happening.ADMITTED, now, self._policy.timing.pass_s)
-        yield from self._record_decision(visit, Stage.AUTHORISED, decision, now)
+        if visit.evidence.code is not None:
+            used = used_code(visit.evidence.code, self._known(), self._at(now))
+            visit.use = self._uses.add(used, self._direction, now.wall_ms)
+        yield from self._record_decision(visit, Stage.AUTHORISED, decision, now, visit.use)
         yield Unlock(self._policy.timing.unlock_ms)
         yield Show(Key.PASS_PLEASE, LightSignal.GO)
 
@@ -701,13 +749,14 @@ class GateActor:
         yield refusal_screen(decision)
 
     def _record_decision(
-        self, visit: Visit, stage: Stage, decision: Decision, now: Moment
+        self, visit: Visit, stage: Stage, decision: Decision, now: Moment, use: Use | None = None
     ) -> Iterator[Record]:
         visit.recorded = True
         yield Record(
             events.visit_decided(
                 visit.name, stage, decision, visit.judged, visit.steps, _elapsed_ms(visit, now)
-            )
+            ),
+            use,
         )
 
     # --- passing, leaving, deadlines
@@ -790,6 +839,7 @@ class GateActor:
         ReadingTaken: _reading_taken,
         MaskSeen: _mask_seen,
         ServiceAnswered: _service_answered,
+        LedgerOpened: _ledger_opened,
         DocumentReceived: _document_received,
         AttendantNoted: _attendant_noted,
         AttendantConfirmed: _attendant_confirmed,
@@ -851,6 +901,13 @@ def _with_notes(evidence: Evidence, notes: AttendantNoted) -> Evidence:
         origin=notes.origin or evidence.origin,
         test=notes.test or evidence.test,
     )
+
+
+def _with_token_id(code: CodeResult, payload: bytes) -> CodeResult:
+    """Where a service names no person, the token itself is what may not be used twice in a row."""
+    if code.authenticity is not Authenticity.VERIFIED or code.subject_ref is not None:
+        return code
+    return replace(code, pass_id=hashlib.sha256(payload).hexdigest()[:16])
 
 
 def _with_measurement(evidence: Evidence, measurement: Measurement, state: State) -> Evidence:

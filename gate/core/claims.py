@@ -10,6 +10,7 @@ from gate.core.codes.model import (
     CodeResult,
     Credential,
     Freshness,
+    LabTest,
     Reason,
     Travel,
 )
@@ -38,6 +39,7 @@ _TELLS: Final = frozenset(
         Reason.STATUS_RED,
     }
 )
+_COUNTED: Final = frozenset({Credential.HOUSEHOLD, Credential.SUPPLY})
 # Appointments are counted under a name of their own, so that one is used once whichever pass it is used with.
 _BOOKED: Final = "appointment"
 
@@ -46,13 +48,14 @@ _BOOKED: Final = "appointment"
 class Knowledge:
     """What a gate knows beside the visit itself: which way it leads, who has passed, today's documents.
 
-    `by_appointment`: the plan asks for one. `revoked` holds (issuer, pass id). `stale` are the kinds of
-    documents that have come once and are out of their time: they are not used, and the evidence says so.
-    `measured_s` is when members of staff were last measured, by pseudonym.
+    `by_appointment`, `by_household`: the plan has a rule of its own for such passes. `revoked` holds
+    (issuer, pass id). `stale` are the kinds of documents of which one is out of its time: it is not used, and
+    the evidence says so. `measured_s` is when members of staff were last measured, by pseudonym.
     """
 
     direction: Direction
     by_appointment: bool
+    by_household: bool
     passback_s: int
     uses: Uses
     documents: Documents
@@ -63,7 +66,7 @@ class Knowledge:
 
 def completed(evidence: Evidence, known: Knowledge, at: Circumstances) -> Evidence:
     """Return the evidence with all that follows from the code, the documents and the instant of judging."""
-    counted = None if Kind.OCCUPANCY in known.stale else known.documents.occupancy()
+    counted = known.documents.occupancy(at)
     evidence = replace(
         evidence,
         direction=known.direction,
@@ -71,13 +74,18 @@ def completed(evidence: Evidence, known: Knowledge, at: Circumstances) -> Eviden
         occupancy=None if counted is None else counted.count,
         stale=frozenset(str(kind) for kind in known.stale),
     )
-    code = None if evidence.code is None else _as_of_now(evidence.code, known, at)
+    read = evidence.code
+    code = None if read is None else _as_of_now(read, known, at)
     evidence = replace(evidence, code=code)
-    if code is None or code.authenticity is not Authenticity.VERIFIED or code.reason not in _TELLS:
+    if read is None or code is None or code.authenticity is not Authenticity.VERIFIED:
+        return evidence
+    # What speaks against somebody counts however the code stands; the rest only as far as the code does.
+    evidence = _with_warnings(evidence, code, known, at)
+    if code.reason not in _TELLS or read.reason is Reason.REPLAY:  # a copy of a pass tells of nobody
         return evidence
     evidence = replace(
         evidence,
-        person=_person(evidence.person, code, known),
+        person=_person(evidence.person, code, known, at),
         appointment=_appointment(code, known, at),
         household_pass=_household_pass(code, known),
         last_measured_s=known.measured_s.get(code.subject_ref or ""),
@@ -87,9 +95,8 @@ def completed(evidence: Evidence, known: Knowledge, at: Circumstances) -> Eviden
     return replace(
         evidence,
         registered=evidence.registered | code.registered,
-        travel=_graver(evidence.travel, code.travel),
-        origin=_origin(evidence.origin, code, known),
-        test=evidence.test or code.test,
+        travel=_travel(evidence.travel, code.travel),
+        test=_newer(evidence.test, code.test),
     )
 
 
@@ -104,37 +111,53 @@ def used_code(code: CodeResult, known: Knowledge, at: Circumstances) -> CodeResu
 
 
 def _as_of_now(code: CodeResult, known: Knowledge, at: Circumstances) -> CodeResult:
-    """Say of a code what has happened since it was read: called back, or used by somebody else."""
-    if not code.verified:
+    """Say of a code what has happened since it was read: called back, run out, used up or used just now."""
+    if code.authenticity is not Authenticity.VERIFIED:
         return code
     if (code.issuer or "", code.pass_id or "") in known.revoked:
         return replace(code, reason=Reason.REVOKED)
+    if not code.verified:
+        return code
+    if at.clock_trusted and code.valid_until is not None and at.now_ms > code.valid_until * 1000:
+        return replace(code, reason=Reason.EXPIRED, freshness=Freshness.EXPIRED)
     # Where appointments are asked for, one is used once: its own rule says so, and better.
     if known.by_appointment and code.credential is Credential.APPOINTMENT:
         return code
-    if known.uses.replayed(code, known.direction, at.now_ms, known.passback_s):
+    used_up = code.uses_max is not None and known.uses.count(code, known.direction) >= code.uses_max
+    by_its_rule = known.by_household and code.credential in _COUNTED
+    if (used_up and not by_its_rule) or known.uses.replayed(
+        code, known.direction, at.now_ms, known.passback_s
+    ):
         return replace(code, reason=Reason.REPLAY, freshness=Freshness.REPLAYED)
     return code
 
 
-def _person(said: Person, code: CodeResult, known: Knowledge) -> Person:
+def _with_warnings(evidence: Evidence, code: CodeResult, known: Knowledge, at: Circumstances) -> Evidence:
+    at_risk = code.region in known.documents.risk_areas(at)
+    return replace(
+        evidence,
+        travel=Travel.RISK_AREA if code.travel is Travel.RISK_AREA else evidence.travel,
+        origin=Origin.KEY_AREA if at_risk else evidence.origin,
+        test=code.test if code.test is not None and not code.test.negative else evidence.test,
+    )
+
+
+def _travel(said: Travel, coded: Travel) -> Travel:
+    return said if said is Travel.RISK_AREA or coded is Travel.UNKNOWN else coded
+
+
+def _newer(one: LabTest | None, other: LabTest | None) -> LabTest | None:
+    """Of two tests the newer one, and a positive one before all."""
+    tests = [test for test in (one, other) if test is not None]
+    return max(tests, key=lambda test: (not test.negative, test.taken_s), default=None)
+
+
+def _person(said: Person, code: CodeResult, known: Knowledge, at: Circumstances) -> Person:
     if code.credential in _PERSONS:
         return _PERSONS[code.credential]
-    if Kind.RESIDENTS in known.stale or code.subject_ref is None:
+    if code.subject_ref is None:
         return said
-    return Person.RESIDENT if known.documents.is_resident(code.subject_ref) else said
-
-
-def _graver(one: Travel, other: Travel) -> Travel:
-    if Travel.RISK_AREA in {one, other}:
-        return Travel.RISK_AREA
-    return one if other is Travel.UNKNOWN else other
-
-
-def _origin(said: Origin, code: CodeResult, known: Knowledge) -> Origin:
-    if Kind.RISK_AREAS in known.stale or code.region not in known.documents.risk_areas():
-        return said
-    return Origin.KEY_AREA
+    return Person.RESIDENT if known.documents.is_resident(code.subject_ref, at) else said
 
 
 def _appointment(code: CodeResult, known: Knowledge, at: Circumstances) -> Appointment | None:
@@ -150,10 +173,13 @@ def _appointment(code: CodeResult, known: Knowledge, at: Circumstances) -> Appoi
 
 
 def _row(code: CodeResult, known: Knowledge, at: Circumstances) -> Booking | None:
-    if Kind.APPOINTMENTS in known.stale or code.subject_ref is None:
+    """Return the next slot that is neither over nor used, else the next, else the last."""
+    if code.subject_ref is None:
         return None
-    rows = known.documents.appointments(code.subject_ref)
-    return next((row for row in rows if row.valid_until * 1000 >= at.now_ms), rows[-1] if rows else None)
+    rows = known.documents.appointments(code.subject_ref, at)
+    ahead = [row for row in rows if row.valid_until * 1000 >= at.now_ms]
+    unused = [row for row in ahead if not known.uses.count(_booked(code, row), Direction.IN)]
+    return next(iter([*unused, *ahead, *rows[-1:]]), None)
 
 
 # One pass may have several slots.
@@ -169,7 +195,7 @@ def _booked(code: CodeResult, row: Booking) -> CodeResult:
 
 
 def _household_pass(code: CodeResult, known: Knowledge) -> HouseholdPass | None:
-    if code.credential not in {Credential.HOUSEHOLD, Credential.SUPPLY}:
+    if code.credential not in _COUNTED:
         return None
     left = None if code.uses_max is None else code.uses_max - known.uses.count(code, known.direction)
     return HouseholdPass(code.valid_from, code.valid_until, left)

@@ -12,7 +12,7 @@ from typing import Final
 from gate.core import events
 from gate.core.codes.model import Circumstances, CodeError
 from gate.core.codes.trust import Trust
-from gate.core.documents import Documents, Kind, Taken, open_document
+from gate.core.documents import Document, Documents, Kind, Taken, open_document
 from gate.core.effects import KeepDocument, Record
 from gate.core.moment import NS_PER_MS, NS_PER_S, Moment
 from gate.core.policy import HoursRequirement, Policy
@@ -34,6 +34,7 @@ class Day:
         self._look_ns = 0
         self.documents = Documents()
         self.trust = trust
+        self._out_of_time: frozenset[Document] = frozenset()
         self.stale: frozenset[Kind] = frozenset()
         self.closed = False
         self.suspended = False
@@ -49,14 +50,12 @@ class Day:
             return
         at = Circumstances(self._site, now.wall_ms, now.clock_trusted)
         self.closed, change_ns = closed_at(self._policy.hours, self._policy.utc_offset_min, now)
-        stale = self.documents.stale(at) & self.documents.kinds
-        for kind in sorted(stale - self.stale):
-            for document in self.documents.held(kind):
-                yield Record(events.document(kind, document.issuer, document.version, "stale"))
-        self.stale = stale
-        # While nobody knows the time an order stands: a hall does not open because its clock has stopped.
-        in_force = Kind.SUSPENSION not in stale or not now.clock_trusted
-        self.suspended = in_force and self.documents.suspended()
+        out_of_time = self.documents.not_current(at)
+        for document in sorted(out_of_time - self._out_of_time, key=lambda one: (one.kind, one.issuer)):
+            yield Record(events.document(document.kind, document.issuer, document.version, "stale"))
+        self._out_of_time = out_of_time
+        self.stale = self.documents.stale(at)
+        self.suspended = self.documents.suspended(at)
         again_ns = now.mono_ns + LOOK_AGAIN_NS if self.documents.kinds else None
         self._look_ns = min((ns for ns in (change_ns, again_ns) if ns is not None), default=0)
 

@@ -246,7 +246,10 @@ V = TypeVar("V")
 
 
 class Documents:
-    """The newest document of each kind and issuer; what several issuers say of one kind is put together."""
+    """The newest document of each kind and issuer; what several issuers say of one kind is put together.
+
+    Only what is current is looked into, apart from revocations: what was called back stays so.
+    """
 
     def __init__(self) -> None:
         self._held: dict[tuple[Kind, str], Document] = {}
@@ -276,27 +279,24 @@ class Documents:
         return frozenset(kind for kind, _ in self._held)
 
     def stale(self, at: Circumstances) -> frozenset[Kind]:
-        """Name every kind that is not current: none has come, one is out of its time, the clock is unsure."""
-        return frozenset(kind for kind in Kind if not self._current(kind, at))
+        """Name every kind of which a document is not current: out of its time, or the clock is unsure."""
+        return frozenset(document.kind for document in self.not_current(at))
 
-    def _current(self, kind: Kind, at: Circumstances) -> bool:
-        held = self.held(kind)
-        return bool(held) and all(
-            at.freshness(start=document.issued_at, end=document.not_after) is Freshness.CURRENT
-            for document in held
-        )
+    def not_current(self, at: Circumstances) -> frozenset[Document]:
+        """Return the documents that do not count now."""
+        return frozenset(document for document in self._held.values() if not _is_current(document, at))
 
-    def risk_areas(self) -> frozenset[str]:
+    def risk_areas(self, at: Circumstances) -> frozenset[str]:
         """Return every region of raised risk."""
-        return frozenset().union(*(content.regions for content in self._contents(RiskAreas)))
+        return frozenset().union(*(content.regions for content in self._contents(RiskAreas, at)))
 
-    def is_resident(self, subject: str) -> bool:
+    def is_resident(self, subject: str, at: Circumstances) -> bool:
         """Say whether a pseudonym (16 hexadecimal digits) stands in a list of residents."""
-        return any(subject in content.subjects for content in self._contents(Residents))
+        return any(subject in content.subjects for content in self._contents(Residents, at))
 
-    def appointments(self, subject: str) -> tuple[Appointment, ...]:
+    def appointments(self, subject: str, at: Circumstances) -> tuple[Appointment, ...]:
         """Return the appointments of a pseudonym, the earliest first."""
-        rows = (row for content in self._contents(Appointments) for row in content.rows)
+        rows = (row for content in self._contents(Appointments, at) for row in content.rows)
         mine = (row for row in rows if row.subject == subject)
         return tuple(sorted(mine, key=lambda row: (row.valid_from, row.valid_until, row.pass_id)))
 
@@ -309,16 +309,28 @@ class Documents:
             for pass_id in document.content.pass_ids
         )
 
-    def occupancy(self) -> Occupancy | None:
+    def occupancy(self, at: Circumstances) -> Occupancy | None:
         """Return the latest count."""
-        return max(self._contents(Occupancy), key=lambda content: content.counted_at, default=None)
+        return max(self._contents(Occupancy, at), key=lambda content: content.counted_at, default=None)
 
-    def suspended(self) -> bool:
-        """Say whether anybody orders the service to be suspended."""
-        return any(content.suspended for content in self._contents(Suspension))
+    def suspended(self, at: Circumstances) -> bool:
+        """Say whether anybody orders the service to be suspended.
 
-    def _contents(self, kind: type[C]) -> list[C]:
-        return [d.content for d in self._held.values() if isinstance(d.content, kind)]
+        While nobody knows the time an order stands: a hall does not open because its clock has stopped.
+        """
+        orders = [document for document in self._held.values() if isinstance(document.content, Suspension)]
+        return any(
+            isinstance(order.content, Suspension) and order.content.suspended
+            for order in orders
+            if not at.clock_trusted or _is_current(order, at)
+        )
+
+    def _contents(self, kind: type[C], at: Circumstances) -> list[C]:
+        return [d.content for d in self._held.values() if isinstance(d.content, kind) and _is_current(d, at)]
+
+
+def _is_current(document: Document, at: Circumstances) -> bool:
+    return at.freshness(start=document.issued_at, end=document.not_after) is Freshness.CURRENT
 
 
 # On the wire: a set is a sorted list, a row the list of its fields.

@@ -130,7 +130,8 @@ def visit_decided(
         data["tasks"] = list(decision.tasks)
     # Who walks away from a raised temperature is reported like one who is turned away (BU-3).
     against = decision.verdict is Verdict.REFUSE or decision.retest_wanted
-    return Event(Kind.VISIT_DECIDED, data, against and stage in {Stage.REFUSED, Stage.UNDECIDED})
+    fever = any(finding.reason in {"temperature_fever", "fever_seen_out"} for finding in decision.findings)
+    return Event(Kind.VISIT_DECIDED, data, fever or (against and stage in {Stage.REFUSED, Stage.UNDECIDED}))
 
 
 def visit_closed(visit: str, result: Result, duration_ms: int | None) -> Event:

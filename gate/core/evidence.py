@@ -10,13 +10,13 @@ from gate.core.codes.model import CodeResult, LabTest, Travel
 class Reading:
     """One temperature reading: several samples, corrected, with the interval that holds the true value.
 
-    All temperatures are integers in centi-degrees Celsius. `corrections` are the named terms that were
-    added to the median of the samples to give `value_cc`.
+    All temperatures are centi-degrees Celsius, whole ones wherever a device has measured. `corrections` are
+    the named terms that were added to the median of the samples to give `value_cc`.
     """
 
     value_cc: int
-    low_cc: int
-    high_cc: int
+    low_cc: float
+    high_cc: float
     samples_cc: tuple[int, ...] = ()
     spread_cc: int = 0
     ambient_cc: int | None = None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from gate.core.codes.model import LabTest, Travel
 from gate.core.codes.service import ServiceAnswer
@@ -21,6 +22,8 @@ class Device(StrEnum):
     BUTTONS = "buttons"
     LIGHTS = "lights"
     HEALTH_SERVICE = "health_service"
+    DOCUMENTS = "documents"
+    DESK = "desk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,19 @@ class ReadingTaken:
     measurement: Measurement
 
 
+NOBODY: Final = ""
+"""In the place of a visit's name: said while nobody was there."""
+
+
 @dataclass(frozen=True, slots=True)
 class MaskSeen:
-    """The attendant or a mask detector has said whether a mask is worn."""
+    """The attendant or a mask detector has said whether a mask is worn.
+
+    `visit` here and below: whom it was said of, None for whoever stands there when it is heard (a button).
+    """
 
     mask: MaskStatus
+    visit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,7 @@ class AttendantNoted:
     travel: Travel | None = None
     origin: Origin | None = None
     test: LabTest | None = None
+    visit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +122,14 @@ class DocumentReceived:
 class AttendantConfirmed:
     """The person on duty vouches for this visitor, and has done by hand what the gate could not."""
 
+    visit: str | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class AttendantRefused:
     """The person on duty turns this visitor away."""
+
+    visit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +167,14 @@ class InboxOverflowed:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerOpened:
+    """The ledger could not be opened at the start, and now it has been; as in `Started`."""
+
+    open_visits: tuple[str, ...]
+    uses: tuple[Use, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RecordFailed:
     """The record that was asked for last is not durable; the effects after it were not performed."""
 
@@ -181,6 +205,7 @@ Input = (
     | DeviceFailed
     | DeviceRecovered
     | InboxOverflowed
+    | LedgerOpened
     | RecordFailed
     | TimePassed
 )

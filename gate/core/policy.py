@@ -52,12 +52,13 @@ IN_ONLY: Final = (Direction.IN,)
 
 @dataclass(frozen=True, slots=True)
 class CodeRequirement:
-    """Health code: whether it is required on the way in (TR-1).
+    """Health code: whether it is required on the way in (TR-1), and the rule for an abnormal one (TR-2).
 
     `real_name` are the fields that make a person known where the code cannot be verified.
     """
 
     rule: RuleId
+    abnormal_rule: RuleId = "TR-2"
     required: bool = True
     real_name: tuple[RegistrationField, ...] = ("name", "id_number")
 
@@ -170,7 +171,7 @@ class IdRequirement:
     """The original ID card is checked, by a reader or the person on duty (AH-2)."""
 
     rule: RuleId
-    persons: Persons = (Person.VISITOR,)
+    persons: Persons = GUESTS
 
 
 @dataclass(frozen=True, slots=True)

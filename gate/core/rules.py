@@ -58,7 +58,7 @@ def attendant(policy: Policy, evidence: Evidence) -> Finding | None:
 
 def suspension(policy: Policy, evidence: Evidence) -> Finding | None:
     """CO-7: on order the hall suspends its service; staff and residents still pass."""
-    if evidence.suspended and _guest_entering(evidence):
+    if evidence.suspended and _guest_entering(policy, evidence):
         return Finding(policy.suspension_rule, Verdict.REFUSE, "suspended")
     return None
 
@@ -66,7 +66,7 @@ def suspension(policy: Policy, evidence: Evidence) -> Finding | None:
 def hours(policy: Policy, evidence: Evidence) -> Finding | None:
     """TH-6: outside opening hours the gate is closed to visitors."""
     requirement = policy.hours
-    if requirement is None or not _guest_entering(evidence):
+    if requirement is None or not _guest_entering(policy, evidence):
         return None
     if evidence.at_s is None:
         return _or_vouched(policy, evidence, requirement.rule, "hours_unknown", "hours_by_attendant")
@@ -93,7 +93,7 @@ def residents(policy: Policy, evidence: Evidence) -> Finding | None:
 def appointment(policy: Policy, evidence: Evidence) -> Finding | None:
     """AH-1: no appointment, no entry; in its slot, used once, booked in time."""
     requirement = policy.appointment
-    if requirement is None or not _visitor_entering(evidence):
+    if requirement is None or not _guest_entering(policy, evidence):
         return None
     booked, rule, at_s = evidence.appointment, requirement.rule, evidence.at_s
     if booked is None and "appointments" in evidence.stale:
@@ -117,10 +117,15 @@ def household_pass(policy: Policy, evidence: Evidence) -> Finding | None:
     held = evidence.household_pass
     if requirement is None or evidence.person not in {Person.RESIDENT, Person.SUPPLY}:
         return None
+    if evidence.person is Person.SUPPLY and not entering:
+        return None
     if held is None:
         if entering and evidence.person is Person.SUPPLY:
             return Finding(requirement.rule, Verdict.REFUSE, "pass_missing")
-        return None
+        if entering:
+            return None
+        # Who leaves shows by the pass that it is needed and whose turn it is; coming home takes none.
+        return _or_vouched(policy, evidence, requirement.rule, "pass_missing", "pass_by_attendant")
     fault = _pass_fault(held, evidence.at_s)
     if fault is not None and entering and evidence.person is Person.RESIDENT:
         return _or_vouched(policy, evidence, requirement.rule, fault, "pass_by_attendant")
@@ -134,8 +139,12 @@ def household_pass(policy: Policy, evidence: Evidence) -> Finding | None:
 def occupancy(policy: Policy, evidence: Evidence) -> Finding | None:
     """TR-5: more people inside than the limit need approval."""
     requirement = policy.occupancy
-    if evidence.occupancy is None or not _guest_entering(evidence):
+    if not _guest_entering(policy, evidence):
         return None
+    if evidence.occupancy is None:
+        if "occupancy" not in evidence.stale:
+            return None
+        return _or_vouched(policy, evidence, requirement.rule, "occupancy_stale", "full_approved")
     if evidence.occupancy < requirement.people_max:
         return Finding(requirement.rule, Verdict.ADMIT, "room_inside")
     return _or_vouched(policy, evidence, requirement.rule, "full", "full_approved")
@@ -144,11 +153,9 @@ def occupancy(policy: Policy, evidence: Evidence) -> Finding | None:
 def id_check(policy: Policy, evidence: Evidence) -> Finding | None:
     """AH-2: the original ID card has been checked."""
     requirement = policy.id_check
-    if (
-        requirement is None
-        or evidence.direction is Direction.OUT
-        or evidence.person not in requirement.persons
-    ):
+    if requirement is None or evidence.direction is Direction.OUT:
+        return None
+    if not {evidence.person, _class(policy, evidence)}.intersection(requirement.persons):
         return None
     if _identified(evidence):
         return Finding(requirement.rule, Verdict.ADMIT, "id_checked")
@@ -160,8 +167,8 @@ def health_code(policy: Policy, evidence: Evidence) -> Finding | None:
     requirement, code = policy.code, evidence.code
     if evidence.direction is Direction.OUT:
         return None
-    if code is not None and code.reason in CODE_REFUSALS:
-        return Finding(requirement.rule, Verdict.REFUSE, str(code.reason))
+    if code is not None and (refused := _refused_word(code)):
+        return Finding(requirement.abnormal_rule, Verdict.REFUSE, refused)
     if not requirement.required:
         return None
     if evidence.several_codes:
@@ -197,9 +204,12 @@ def travel(policy: Policy, evidence: Evidence) -> Finding | None:
 def risk_area(policy: Policy, evidence: Evidence) -> Finding | None:
     """TR-3, AH-6: who has been in a risk area enters with a fresh negative test, or not at all; TR-4."""
     requirement = policy.risk_area
-    exposed = evidence.travel is Travel.RISK_AREA or evidence.origin is Origin.KEY_AREA
+    exposed = _exposed(evidence)
     if evidence.direction is Direction.OUT:
         return None
+    unsure = "risk_areas" in evidence.stale and evidence.code is not None and evidence.code.region is not None
+    if not exposed and unsure:
+        return _or_vouched(policy, evidence, requirement.rule, "risk_areas_stale", "travel_by_attendant")
     if not exposed:
         known = evidence.origin is Origin.ELSEWHERE
         return Finding(requirement.elsewhere_rule, Verdict.ADMIT, "from_elsewhere") if known else None
@@ -215,7 +225,8 @@ def lab_test(policy: Policy, evidence: Evidence) -> Finding | None:
         return None
     if requirement is not None and evidence.person in requirement.persons:
         return _tested(policy, evidence, requirement.rule, requirement.age_max_h)
-    if evidence.test is not None and not evidence.test.negative:
+    said = _exposed(evidence) and policy.risk_area.enters_tested
+    if evidence.test is not None and not evidence.test.negative and not said:
         return _positive(policy.risk_area.rule)
     return None
 
@@ -246,7 +257,7 @@ def temperature(policy: Policy, evidence: Evidence) -> Finding | None:
     if sum(isinstance(taken, Reading) for taken in evidence.measurements) < MEASUREMENTS_MAX:
         return Finding(rule, Verdict.RETEST, "temperature_raised")
     if last.low_cc >= policy.temperature.abnormal_cc:
-        return _fever(policy, last, evidence.symptoms)
+        return _fever(policy, evidence, last)
     return _or_measured_by_hand(policy, evidence, rule, "temperature_uncertain")
 
 
@@ -279,12 +290,16 @@ def mask(policy: Policy, evidence: Evidence) -> Finding | None:
 def registration(policy: Policy, evidence: Evidence) -> Finding | None:
     """TR-1, CP-2: the plan's fields have been taken, by the issuer of the code or the person on duty."""
     requirement = policy.registration
-    if evidence.person not in requirement.persons or evidence.direction not in requirement.directions:
+    known = {evidence.person, _class(policy, evidence)}
+    if not known.intersection(requirement.persons) or evidence.direction not in requirement.directions:
         return None
     if not requirement.fields:
         return None
     if _registered(evidence, requirement.fields):
         return Finding(requirement.rule, Verdict.ADMIT, "registration_complete")
+    without_phone = [name for name in requirement.fields if name != "phone"]
+    if _vouched(policy, evidence) and evidence.id_checked and _registered(evidence, without_phone):
+        return Finding(policy.attendant_rule, Verdict.ADMIT, "registration_by_id")
     if HandCheck.REGISTRATION in evidence.by_hand:
         return Finding(policy.attendant_rule, Verdict.ADMIT, "registration_by_attendant")
     return Finding(requirement.rule, Verdict.REFER, "registration_missing")
@@ -322,17 +337,31 @@ def decide(policy: Policy, policy_sha256: str, evidence: Evidence) -> Decision:
     verdict = max((found.verdict for found in findings), key=STRICTNESS.__getitem__, default=Verdict.ADMIT)
     deciding = (found.disposition for found in findings if found.verdict is verdict)
     disposition = max(deciding, key=GRAVITY.__getitem__, default=Disposition.NONE)
-    against = {found.reason for found in findings if found.verdict is not Verdict.ADMIT}
+    against = {found.reason for found in findings if _calls_for_tasks(found)}
     tasks = tuple(task.rule for task in policy.tasks if not against.isdisjoint(task.after)) if against else ()
     return Decision(verdict, disposition, findings, policy.name, policy_sha256, tasks)
 
 
-def _guest_entering(evidence: Evidence) -> bool:
-    return evidence.direction is Direction.IN and evidence.person in GUESTS
+def _calls_for_tasks(found: Finding) -> bool:
+    return found.verdict is not Verdict.ADMIT or found.disposition is not Disposition.NONE
+
+
+def _class(policy: Policy, evidence: Evidence) -> Person:
+    """Where nobody lives, a resident is a visitor like others."""
+    lives_here = policy.residents is not None
+    return Person.VISITOR if evidence.person is Person.RESIDENT and not lives_here else evidence.person
+
+
+def _guest_entering(policy: Policy, evidence: Evidence) -> bool:
+    return evidence.direction is Direction.IN and _class(policy, evidence) in GUESTS
 
 
 def _visitor_entering(evidence: Evidence) -> bool:
     return evidence.direction is Direction.IN and evidence.person is Person.VISITOR
+
+
+def _exposed(evidence: Evidence) -> bool:
+    return evidence.travel is Travel.RISK_AREA or evidence.origin is Origin.KEY_AREA
 
 
 def _identified(evidence: Evidence) -> bool:
@@ -347,6 +376,13 @@ def _registered(evidence: Evidence, wanted: Iterable[str]) -> bool:
 
 def _is_green(code: CodeResult) -> bool:
     return code.verified and code.status is Status.GREEN
+
+
+def _refused_word(code: CodeResult) -> str | None:
+    """An authentic yellow or red counts whatever else there is to say of the code."""
+    if code.authenticity is Authenticity.VERIFIED and code.status in {Status.YELLOW, Status.RED}:
+        return f"status_{code.status}"
+    return str(code.reason) if code.reason in CODE_REFUSALS else None
 
 
 def _has_hours(policy: Policy, code: CodeResult) -> bool:
@@ -448,12 +484,19 @@ def _temperature_rule(policy: Policy, evidence: Evidence) -> str | None:
     return None if leaving and known else staff.rule
 
 
-def _fever(policy: Policy, reading: Reading, symptoms: frozenset[Symptom]) -> Finding:
-    """A band is taken only when the whole interval lies in it: in doubt the graver one."""
-    others = symptoms - {Symptom.FEVER}
+def _fever(policy: Policy, evidence: Evidence, reading: Reading) -> Finding:
+    """A band is taken only when the whole interval lies in it: in doubt the graver one.
+
+    Staff who leave with a fever are not kept inside: the person on duty sees them out.
+    """
+    others = evidence.symptoms - {Symptom.FEVER}
     bands = policy.temperature.bands
     band = next((band for band in bands if _fits(band, reading, others)), bands[-1])
-    return Finding(band.rule, Verdict.REFUSE, "temperature_fever", band.disposition)
+    leaving = evidence.direction is Direction.OUT and evidence.person is Person.STAFF
+    if leaving and evidence.attendant is AttendantWord.CONFIRMED:
+        return Finding(band.rule, Verdict.ADMIT, "fever_seen_out", band.disposition)
+    verdict = Verdict.REFER if leaving else Verdict.REFUSE
+    return Finding(band.rule, verdict, "temperature_fever", band.disposition)
 
 
 def _fits(band: FeverBand, reading: Reading, others: frozenset[Symptom]) -> bool:

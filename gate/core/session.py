@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from gate.core.codes.service import ServiceAnswer
+from gate.core.codes.model import CodeResult
 from gate.core.evidence import Evidence
 from gate.core.policy import Decision
+from gate.core.uses import Use
 
 
 class State(StrEnum):
@@ -69,6 +70,8 @@ TRANSITIONS: Final[dict[State, dict[Happening, State]]] = {
 
 # States in which new evidence is taken in and judged.
 OPEN_STATES: Final = frozenset({State.COLLECTING, State.RETESTING, State.CURING})
+# ... and the one in which the person on duty decides on it.
+JUDGED_STATES: Final = OPEN_STATES | {State.WITH_STAFF}
 
 
 class ImpossibleTransitionError(Exception):
@@ -83,13 +86,21 @@ def advance(state: State, happening: Happening) -> State:
         raise ImpossibleTransitionError(f"{happening} while {state}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A token about which a verify service was asked, and what it is worth by now."""
+
+    code: CodeResult
+    answered: bool = False
+
+
 @dataclass(slots=True)
 class Visit:
     """What belongs to one visit and to no other; instants are monotonic nanoseconds.
 
     `evidence` is what was collected, `judged` the same with all that followed from it at the last decision.
     `payload` is the code in evidence, `held_up` another one that was shown too late to count. `codes` are all
-    that were looked at, `answers` what a verify service has said of them, None while it is asked.
+    that were looked at, `answers` those of which a verify service was asked; `use` is how a pass was counted.
     `deadline_ns` ends the present state; `left_ns` is when the visitor was last seen to step away.
     """
 
@@ -105,8 +116,9 @@ class Visit:
     tries: int = 0
     payload: bytes | None = None
     held_up: bytes | None = None
+    use: Use | None = None
     codes: set[bytes] = field(default_factory=set)
-    answers: dict[bytes, ServiceAnswer | None] = field(default_factory=dict)
+    answers: dict[bytes, Asked] = field(default_factory=dict)
     left_ns: int | None = None
     recorded: bool = False
     closed: bool = False
@@ -114,5 +126,5 @@ class Visit:
 
     @property
     def asking(self) -> bool:
-        """True while a verify service has been asked about the code that is held up, and has not answered."""
-        return self.payload in self.answers and self.answers[self.payload] is None
+        """True while a verify service has been asked and has not answered."""
+        return any(not asked.answered for asked in self.answers.values())

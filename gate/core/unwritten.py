@@ -45,6 +45,7 @@ class Unwritten:
         if data.get("stage") == Stage.AUTHORISED and not self._serves_on:
             # An authorisation that was never durable has never been one.
             data["stage"] = str(Stage.UNDECIDED)
+            record = replace(record, use=None)
         self._waiting.append(replace(record, event=replace(record.event, data=data)))
 
     def lost(self) -> Event | None:

@@ -99,7 +99,9 @@ class Narrator:
                 done = _BY_HAND.get(self._shown or Key.WELCOME, "confirm")
                 self._say("sees", self._words[done])
             case AttendantNoted(registered=fields) if fields:
-                words = self._words["comma"].join(self._word(field) for field in sorted(fields))
+                words = self._words["comma"].join(
+                    self._word(field).replace("_", " ") for field in sorted(fields)
+                )
                 self._say("sees", self._words["registered"].format(fields=words))
             case ServiceAnswered(_, _, answer):
                 self._say("hears", self._answer(answer, now.wall_s))

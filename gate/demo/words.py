@@ -40,6 +40,7 @@ WORDS: Final = {
         "registered": "工作人员已登记：{fields}",
         "name": "姓名",
         "phone": "电话",
+        "id_number": "身份证号",
         "confirm_temperature": "工作人员用手持体温计测温并确认",
         "reading": "体温 {value:.2f} °C（{low:.2f} – {high:.2f}）",
         "unmeasured": "无法测温：{reason}",

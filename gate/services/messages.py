@@ -130,7 +130,7 @@ def _pseudonym(document: Json, path: str | None, key: bytes) -> str | None:
     value = _scalar(at_path(document, path)) if path else None
     if not value:
         return None
-    return hmac.new(key, value.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
+    return hmac.new(key, value.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:16]
 
 
 def _test(document: Json, form: LabTestForm, problems: list[str]) -> LabTest | None:

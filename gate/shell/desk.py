@@ -31,7 +31,7 @@ from typing import Any, Final, TypeVar
 from gate.core.actor import GateActor
 from gate.core.codes.model import REGISTRATION_FIELDS, LabTest, Travel
 from gate.core.evidence import MaskStatus, Origin, Person, Symptom
-from gate.core.inputs import AttendantConfirmed, AttendantNoted, AttendantRefused, Input, MaskSeen
+from gate.core.inputs import NOBODY, AttendantConfirmed, AttendantNoted, AttendantRefused, Input, MaskSeen
 from gate.core.mode import Mode
 from gate.core.policy import Policy, Verdict
 from gate.core.rules import decide
@@ -47,7 +47,8 @@ CLIENTS_MAX: Final = 4
 WAITING_MAX: Final = 16  # of those who knock while there is no room
 TAKEN_DOWN: Final = "which fields were taken down, never what they say"
 
-Word = TypeVar("Word", bound=str)
+Text = TypeVar("Text", bound=str)
+Word = AttendantNoted | AttendantConfirmed | AttendantRefused | MaskSeen
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +86,31 @@ class RequestError(ValueError):
     """A request that is not taken; the text says what to put right and holds nothing of the request."""
 
 
-def read_request(line: bytes) -> Input | None:
-    """Return what a request says has happened, None for `show`. Raises RequestError and nothing else."""
+def read_request(line: bytes) -> Word | None:
+    """Return what a request says has happened, None for `show`. Raises RequestError and nothing else.
+
+    `visit`, where it is given, is the visit that was meant.
+    """
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):
         raise RequestError('a request is one line of JSON, such as {"show": true}') from None
-    if not isinstance(request, dict) or len(request) != 1 or not request.keys() <= _REQUESTS.keys():
+    if not isinstance(request, dict):
         raise RequestError(f"a request says one of: {', '.join(_REQUESTS)}")
+    visit = request.pop("visit", None)
+    if len(request) != 1 or not request.keys() <= _REQUESTS.keys():
+        raise RequestError(f"a request says one of: {', '.join(_REQUESTS)}")
+    if visit is not None and not isinstance(visit, str):
+        raise RequestError("visit: must be the name that show gives")
     ((word, said),) = request.items()
-    return _REQUESTS[word](said)
+    happened = _REQUESTS[word](said)
+    return happened if happened is None else replace(happened, visit=visit)
 
 
-def _one_of(place: str, words: Iterable[Word]) -> Callable[[object], Word]:
+def _one_of(place: str, words: Iterable[Text]) -> Callable[[object], Text]:
     known = {str(word): word for word in words}
 
-    def read(said: object) -> Word:
+    def read(said: object) -> Text:
         if not isinstance(said, str) or said not in known:
             raise RequestError(f"{place}: must be one of {', '.join(known)}")
         return known[said]
@@ -149,18 +159,18 @@ _NOTES: Final[dict[str, Callable[[object], object]]] = {
 }
 
 
-def _note(said: object) -> Input:
+def _note(said: object) -> Word:
     if not isinstance(said, dict) or not said or not said.keys() <= _NOTES.keys():
         raise RequestError(f"note: must say at least one of {', '.join(_NOTES)}; {TAKEN_DOWN}")
     known: dict[str, Any] = {field: _NOTES[field](value) for field, value in said.items()}
     return AttendantNoted(**known)
 
 
-def _mask(said: object) -> Input:
+def _mask(said: object) -> Word:
     return MaskSeen(_one_of("mask", (MaskStatus.WORN, MaskStatus.MISSING))(said))
 
 
-Happened = TypeVar("Happened", bound="Input | None")
+Happened = TypeVar("Happened", bound="Word | None")
 
 
 def _simply(word: str, happened: Happened) -> Callable[[object], Happened]:
@@ -172,7 +182,7 @@ def _simply(word: str, happened: Happened) -> Callable[[object], Happened]:
     return read
 
 
-_REQUESTS: Final[dict[str, Callable[[object], Input | None]]] = {
+_REQUESTS: Final[dict[str, Callable[[object], Word | None]]] = {
     "show": _simply("show", None),
     "note": _note,
     "mask": _mask,
@@ -181,7 +191,7 @@ _REQUESTS: Final[dict[str, Callable[[object], Input | None]]] = {
 }
 
 
-def _unheard(happened: Input, status: DeskStatus) -> str | None:
+def _unheard(happened: Word, status: DeskStatus) -> str | None:
     """Say why the actor would not listen to this now, so that nobody waits for what does not come."""
     if status.mode is Mode.EVACUATING:
         return "the gate stands open for evacuation and checks nobody"
@@ -308,9 +318,12 @@ class DeskServer:
             return {"error": str(error)}
         if happened is None:
             return {"ok": True, **asdict(status)}
+        present = status.visit or NOBODY
+        if happened.visit not in {None, present}:
+            return {"error": "that visitor has gone; look again with show"}
         if (why := _unheard(happened, status)) is not None:
             return {"error": why}
-        self._post(happened)
+        self._post(replace(happened, visit=present))  # whoever comes before it is heard is not meant
         return {"ok": True, "visit": status.visit}
 
     def _answer(self, client: "_Client", answer: dict[str, object]) -> None:

@@ -2,30 +2,36 @@
 
 import queue
 import threading
+from collections import deque
 from typing import Final
 
-from gate.core.inputs import FireAlarmChanged, InboxOverflowed, Input, Stopped
+from gate.core.inputs import FireAlarmChanged, InboxOverflowed, Input, LedgerOpened, Stopped
 
 INBOX_MAX: Final = 1000  # a minute of a camera that reads sixteen codes a second
-NEVER_LOST: Final = (FireAlarmChanged, Stopped)  # both are rare
+NEVER_LOST: Final = (FireAlarmChanged, LedgerOpened, Stopped)  # all are rare
 
 
 class Inbox:
-    """Inputs in the order of arrival. A full inbox loses the newest and says how many.
+    """Inputs in the order of arrival, a fire alarm before all others.
 
-    A fire alarm and the request to stop are kept even then.
+    A full inbox loses the newest and says how many; a fire alarm and the request to stop are kept even then.
     """
 
     def __init__(self) -> None:
         # A SimpleQueue, because a signal handler posts from within the very thread that takes: the lock of a
         # plain queue, held at that moment, would never be released.
         self._queue: queue.SimpleQueue[Input | None] = queue.SimpleQueue()
+        self._alarms: deque[Input] = deque()  # its two ends are safe without a lock
         self._lost = 0
         self._lock = threading.Lock()
         self._crash: BaseException | None = None
 
     def post(self, happened: Input) -> None:
         """Hand in one input from any thread; returns at once."""
+        if isinstance(happened, FireAlarmChanged):
+            self._alarms.append(happened)
+            self._queue.put(None)  # wakes the one who waits
+            return
         if isinstance(happened, NEVER_LOST) or self._queue.qsize() < INBOX_MAX:
             self._queue.put(happened)
             return
@@ -41,6 +47,8 @@ class Inbox:
         """Return the next input, or None when none came within `timeout_s` seconds."""
         if self._crash is not None:
             raise self._crash
+        if self._alarms:
+            return self._alarms.popleft()
         with self._lock:
             lost, self._lost = self._lost, 0
         if lost:

@@ -1,7 +1,8 @@
 """The brain thread: takes inputs in order, and time when it is due."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Final
 
 from gate.core.inputs import Input, Started, Stopped, TimePassed
@@ -27,9 +28,13 @@ class BrainLoop:
         self._inbox = inbox
         self._clock = clock
 
-    def run(self, started: Started) -> None:
-        """Handle inputs until a `Stopped` has been handled; programming errors are raised."""
-        self._step(started, self._clock.now())
+    def run(self, started: Started, then: Iterable[Input] = ()) -> None:
+        """Handle `started`, what was there `then`, and inputs until a `Stopped` has been handled.
+
+        Programming errors are raised.
+        """
+        for first in chain((started,), then):
+            self._step(first, self._clock.now())
         while True:
             happened = self._inbox.take(self._timeout_s())
             now = self._clock.now()

@@ -30,6 +30,7 @@ from gate.core.inputs import (
 )
 from gate.core.moment import NS_PER_S
 from gate.core.texts import Key
+from gate.sim.cards import Card
 from gate.sim.oracle import Oracle
 from gate.sim.people import Kind, Person
 from gate.sim.timeline import Action, Timeline
@@ -41,6 +42,8 @@ _BEAM_BOUNCE_S: Final = 0.1
 _CONTACT_S: Final = 0.06
 _FRAME_S: Final = 0.5  # a held code is read far more often; twice a second shows the same
 _FROZEN_AFTER_S: Final = 3.0
+# What the person on duty can help with before anybody is sent to them.
+_HELPED: Final = frozenset({Key.TEST_MISSING, Key.NOT_RESIDENT, Key.EXCEPTION_INCOMPLETE})
 
 Post = Callable[[Input], None]
 
@@ -114,7 +117,7 @@ class Entrance:
         self.barrier = False  # what the presence sensor has last said
         self._fire = False
         self._fire_said = False
-        self._phones: dict[int, tuple[bytes, ...]] = {}
+        self._phones: dict[int, tuple[Card, ...]] = {}
         self._watching = False
         self._camera: str | None = None
         self._camera_said = False
@@ -207,9 +210,9 @@ class Entrance:
 
     # --- what the camera reads
 
-    def _hold_up(self, person: Person, codes: tuple[bytes, ...]) -> None:
-        if codes:
-            self._phones[person.number] = codes
+    def _hold_up(self, person: Person, cards: tuple[Card, ...]) -> None:
+        if cards:
+            self._phones[person.number] = cards
             self._watch()
 
     def _put_away(self, person: Person) -> None:
@@ -217,7 +220,8 @@ class Entrance:
             self._read(self._frame())  # the last picture is still being decoded
 
     def _frame(self) -> tuple[bytes, ...]:
-        return tuple(dict.fromkeys(code for codes in self._phones.values() for code in codes))
+        now_s = self._timeline.wall_ms // 1000
+        return tuple(dict.fromkeys(card.show(now_s) for cards in self._phones.values() for card in cards))
 
     def _watch(self) -> None:
         if not self._watching:
@@ -262,7 +266,7 @@ class Entrance:
         person.stepped_up_ns = self._timeline.now_ns
         self._view(person)
         self._barrier_changed()
-        self._soon(person, person.shows_s, person.shows_s, partial(self._hold_up, person, person.codes))
+        self._soon(person, person.shows_s, person.shows_s, partial(self._hold_up, person, person.cards))
         self._soon(person, 0.8, 3, partial(self._attendant_looks, person))
         end = self._push if person.kind is Kind.PUSHES else self._depart
         self._soon(person, person.patience_s, person.patience_s, end)
@@ -302,8 +306,10 @@ class Entrance:
             self._soon(person, 3, 60, partial(self._attendant_decides, person))
         elif key is Key.MASK_PLEASE and person.kind is Kind.MASK_LATE:
             self._soon(person, 1, 8, partial(self._put_mask_on, person))
-        elif person.later_codes and key in {Key.ONE_CODE_ONLY, Key.REFUSED_CODE_EXPIRED}:
-            self._soon(person, 1, 4, partial(self._hold_up, person, person.later_codes))
+        elif person.later_cards and key in {Key.ONE_CODE_ONLY, Key.REFUSED_CODE_EXPIRED}:
+            self._soon(person, 1, 4, partial(self._hold_up, person, person.later_cards))
+        elif key in _HELPED:
+            self._soon(person, 2, 12, partial(self._attendant_helps, person))
 
     def _put_mask_on(self, person: Person) -> None:
         person.masked = True
@@ -313,14 +319,25 @@ class Entrance:
         if self.powered and self._rng.random() < 0.97:
             self.post(MaskSeen(MaskStatus.WORN if person.masked else MaskStatus.MISSING))
 
+    def _attendant_helps(self, person: Person) -> None:
+        """Look at somebody's papers; whoever begs to be let into a sealed area is vouched for as well."""
+        self._attendant_notes(person)
+        if person.kind is Kind.STRANGER:
+            self._soon(person, 1, 6, partial(self._attendant_decides, person))
+
+    def _attendant_notes(self, person: Person) -> None:
+        if self.powered and person.notes is not None:
+            self.post(person.notes)
+
     def _attendant_decides(self, person: Person) -> None:
         chance = self._rng.random()
         if not self.powered or chance < 0.1:  # nobody comes
             return
         if not person.masked:
             self._attendant_looks(person)
-        trusted = person.kind not in {Kind.FORGED, Kind.RED, Kind.EXPIRED}
-        self.post(AttendantConfirmed() if trusted and chance < 0.85 else AttendantRefused())
+        if person.notes is not None and chance < 0.6:
+            self._attendant_notes(person)
+        self.post(AttendantConfirmed() if person.trusted and chance < 0.85 else AttendantRefused())
 
     # --- through the gate
 
@@ -328,6 +345,8 @@ class Entrance:
         assert self._arm is not None
         if not self._arm.turn():
             return
+        if self.person is not None and not self._oracle.evacuating:
+            self._oracle.rights.went(self.person)
         self._depart()
         self._rotate(turned=True)
         if self._queue and self._queue[0].kind is Kind.TAILGATES and self.person is None:

@@ -16,23 +16,24 @@ from typing import Final, Protocol
 from gate.core.actor import GateActor
 from gate.core.codes import Trust
 from gate.core.effects import Effect, LightSignal, Record, Unlock
-from gate.core.evidence import Measurement, Reading
-from gate.core.inputs import Input, ReadingTaken, Started, TimePassed
-from gate.core.moment import NS_PER_MS, NS_PER_S, Moment
+from gate.core.evidence import Direction, Measurement, Reading
+from gate.core.inputs import DocumentReceived, Input, ReadingTaken, ServiceAnswered, Started, TimePassed
+from gate.core.moment import NS_PER_S, Moment
 from gate.core.policy import Policy
 from gate.core.texts import Key
 from gate.perform import Brain, Observer, Outputs
 from gate.ports import Entry
+from gate.sim.cards import SERVICES, SITE
 from gate.sim.delivery import Broker, SimSink
 from gate.sim.entrance import Arm, Entrance
+from gate.sim.office import Folder
 from gate.sim.oracle import Oracle
-from gate.sim.people import GATE, SITE
+from gate.sim.service import SimService
 from gate.sim.timeline import Timeline
 from gate.store.ledger import Ledger, Outbox
 
 LEDGER_NAME: Final = "ledger.db"
-# 2022-03-07 07:00 in China, the true time at which every run begins.
-BEGINS_WALL_MS: Final = 1_646_607_600_000
+GATE: Final = "gate-1"
 # From power to the first line of the service; the monotonic clock counts from power.
 KERNEL_NS: Final = 5 * NS_PER_S
 
@@ -78,7 +79,7 @@ class SimLedger(Ledger):
 class Parts:
     """What a gate is made of; tests put in a broken part and see an oracle speak."""
 
-    actor: Callable[[Policy, Trust, str, str], GateActor] = GateActor
+    actor: Callable[[Policy, Trust, str, str, Direction, frozenset[str]], GateActor] = GateActor
     brain: type[Brain] = Brain
     ledger: type[SimLedger] = SimLedger
     sink: type[SimSink] = SimSink
@@ -90,7 +91,10 @@ class PowerCutError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What stays when the power goes: the world, the wiring, and the disk."""
+    """What stays when the power goes: the world, the wiring, and the disk.
+
+    `delivered` hears of every document that the gate has taken in hand.
+    """
 
     timeline: Timeline
     policy: Policy
@@ -103,6 +107,10 @@ class Surroundings:
     outbox: Outbox
     parts: Parts
     ledger_path: Path
+    direction: Direction
+    service: SimService
+    folder: Folder
+    delivered: Callable[[bytes], None]
 
 
 class Screen:
@@ -141,10 +149,19 @@ class Process:
             around.ledger_path, site=SITE, gate=GATE, new_epoch=f"epoch-{run}", boot_id=f"boot-{run}"
         )
         self.ledger.set_disk_full(full=disk_full)
-        self.actor = parts.actor(around.policy, around.trust, SITE, run)
+        self.actor = parts.actor(around.policy, around.trust, SITE, run, around.direction, SERVICES)
         self.sink = parts.sink(around.outbox, around.broker, around.timeline)
         screen = Screen(around.entrance)
-        outputs = Outputs(around.arm, screen.lamps, screen, self, self.ledger, self._recorded)
+        outputs = Outputs(
+            around.arm,
+            screen.lamps,
+            screen,
+            self,
+            self.ledger,
+            self._recorded,
+            ask_service=self._ask,
+            keep_document=around.folder.keep,
+        )
         self._brain = parts.brain(self.actor, outputs, observe)
 
     def start(self) -> None:
@@ -186,6 +203,17 @@ class Process:
                 self._around.entrance.post(ReadingTaken(visit, measurement))
         self._measuring = False
 
+    def _ask(self, visit: str, token: bytes, _region: str) -> None:
+        self._around.oracle.rights.asked(visit)
+        coming = self._around.service.ask(token)
+        if coming is not None:
+            after_s, answer = coming
+            self._timeline.after(after_s, partial(self._answered, ServiceAnswered(visit, token, answer)))
+
+    def _answered(self, answered: ServiceAnswered) -> None:
+        if self.alive:
+            self._around.entrance.post(answered)
+
     def _woken(self, wake_ns: int) -> None:
         if self.alive and wake_ns == self._wake_ns:
             self._wake_ns = None
@@ -211,6 +239,7 @@ class Machine:
         self.cuts: Counter[str] = Counter()
         self._off_ms = 0
         self._trusted = True
+        self._missed: list[bytes] = []
 
     @property
     def process(self) -> Process | None:
@@ -220,13 +249,22 @@ class Machine:
     def now(self) -> Moment:
         """Return this instant as the machine's clocks tell it."""
         now_ns = self._timeline.now_ns
-        wall_ms = BEGINS_WALL_MS + now_ns // NS_PER_MS + self._off_ms
+        wall_ms = self._timeline.wall_ms + self._off_ms
         return Moment(now_ns - self._powered_ns + KERNEL_NS, wall_ms, self._trusted)
 
     def post(self, happened: Input) -> None:
         """Hand an input to the service; lost when it does not run."""
         if self._process is not None:
             self._guarded(partial(self._process.step, happened))
+
+    def deliver(self, text: bytes) -> None:
+        """Hand in a document; one that comes without power, or goes with it, comes again at the start."""
+        process = self._process
+        self.post(DocumentReceived(text))
+        if process is not None and self._process is process:
+            self._around.delivered(text)
+        else:
+            self._missed.append(text)
 
     def set_disk_full(self, *, full: bool) -> None:
         """Let the disk be full, or have room again."""
@@ -263,6 +301,9 @@ class Machine:
         run = f"{self._rng.getrandbits(32):08x}"
         self._process = Process(self._around, run, self.now, self._observe, disk_full=self._disk_full)
         self._guarded(self._process.start)
+        missed, self._missed = self._missed, []
+        for text in (*self._around.folder.texts(), *missed):
+            self.deliver(text)
         if self._process is not None:
             self._guarded(self._around.entrance.powered_on)
 

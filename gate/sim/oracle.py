@@ -10,30 +10,32 @@ whose code and forehead were seen, how warm a person is, what the relay did, wha
 4. Numbers without gap, a valid chain, each record at the centre at least once and byte for byte the same.
 5. Every queue within its limit, every visit ends within 300 s (or its policy's waits), time moves on.
 6. While the fire contact is open the gate is open, at the latest one second after it has opened.
-8. After the faults have stopped, nothing waits to be sent and the gate serves.
+8. After the faults have stopped, nothing waits to be sent and the mode is that of the hours and documents.
 
 Number 9, the same digest from the same seed, takes two runs and is checked by whoever starts them; number 7
-belongs to daily reports, which do not exist yet.
+belongs to daily reports, which do not exist yet. Numbers 10 to 15 are in `gate.sim.rights`.
 """
 
 import json
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from gate.core.actor import GateActor
 from gate.core.chain import genesis, link
-from gate.core.inputs import CodesRead, Input, MaskSeen, RecordFailed
-from gate.core.mode import Mode
-from gate.core.moment import NS_PER_S
+from gate.core.evidence import Direction
+from gate.core.evidence import Person as Role
+from gate.core.inputs import CodesRead, Input, MaskSeen, RecordFailed, ServiceAnswered
+from gate.core.moment import NS_PER_S, Moment
 from gate.core.policy import Policy
 from gate.core.unwritten import UNWRITTEN_MAX
 from gate.ports import Outbox
 from gate.sim.delivery import WINDOW, Broker, Centre
-from gate.sim.people import Person, subject_of
+from gate.sim.people import Person
+from gate.sim.rights import Rights
 from gate.store.ledger import verify
 
 VISIT_S_MAX: Final = 300  # or as long as a policy with longer waits allows
@@ -42,6 +44,8 @@ VIOLATIONS_MAX: Final = 100
 # A passage belongs to its unlock for as long as the gate waits for it, and for the way of the signal.
 _SIGNAL_S: Final = 1
 _READ_AT_ONCE: Final = 1000
+# A gate looks at the clock once a minute.
+_MODE_FOLLOWS_MS: Final = 61_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class Seen:
 
 
 class Oracle:
-    """Watches one run.
+    """Watches one run. `clock` tells the time as the gate's computer does.
 
     `at_gate` returns who stands, or was the last to stand, before the gate; `reported` returns whether the
     presence sensor says that somebody does.
@@ -92,8 +96,14 @@ class Oracle:
         reported: Callable[[], bool],
         centre: Centre,
         broker: Broker,
+        direction: Direction,
+        clock: Callable[[], Moment],
     ) -> None:
         self._policy = policy
+        self._direction = direction
+        # Whoever leaves is let out also when nothing can be written.
+        self._serves_on = policy.on_ledger_failure == "open" or direction is Direction.OUT
+        self._clock = clock
         self._visit_s_max = max(VISIT_S_MAX, 3 * sum(_waits_s(policy)))
         self._limit_cc = policy.temperature.abnormal_cc + error_cc
         self._now_ns = now_ns
@@ -103,6 +113,8 @@ class Oracle:
         self._broker = broker
         self._findings = Findings(now_ns)
         self._add = self._findings.add
+        self.rights = Rights(policy, direction, clock, self._add)
+        self.documents: Counter[str] = Counter()
         self.stages: Counter[str] = Counter()
         self.results: Counter[str] = Counter()
         self.visits = 0
@@ -123,6 +135,7 @@ class Oracle:
         self._alarms = 0
         self._owed: deque[str | None] = deque()
         self._late_alarm: str | None = None
+        self._referred: str | None = None
 
     @property
     def violations(self) -> list[Violation]:
@@ -154,6 +167,7 @@ class Oracle:
         self._unused.clear()
         self._visit = None
         self._seen.clear()
+        self.rights.power_lost()
 
     # --- what goes in
 
@@ -167,6 +181,8 @@ class Oracle:
             visit, person = self._actor and self._actor.visit, self._at_gate()
             if visit and person:
                 self._seen.setdefault(visit.name, Seen()).mask = person.number
+        elif isinstance(happened, ServiceAnswered):
+            self.rights.answered(happened.visit, happened.answer)
 
     def measured(self, visit: str, owners: tuple[int, ...]) -> None:
         """Take note of whose forehead each sample of a reading for `visit` has seen."""
@@ -183,7 +199,7 @@ class Oracle:
         self._unlocked_ns = self._now_ns()
         if name in self._unused:
             self._unused.discard(name)
-        elif not (self._policy.on_ledger_failure == "open" and self._actor and self._actor.unwritten):
+        elif not (self._serves_on and self._actor and self._actor.unwritten):
             self._add(1, name, "unlocked without a durable authorisation of this visit")
 
     def held_open(self) -> None:
@@ -250,17 +266,25 @@ class Oracle:
                 self._add(4, data.get("visit"), f"record {entry.seq} where {self.records} was due")
                 self.records = entry.seq
             self._hash = link(self._hash, entry.body)
-            self._take(envelope["type"], data)
+            self._take(envelope["type"], envelope, data)
 
-    def _take(self, kind: str, data: dict[str, Any]) -> None:
+    def _take(self, kind: str, envelope: dict[str, Any], data: dict[str, Any]) -> None:
         if kind == "hg.visit.decided.v1":
             self.stages[data["stage"]] += 1
+            self.rights.judged(envelope)
+            if data["stage"] == "referred":
+                self._referred = data["visit"]
             if data["stage"] == "authorised" and not data.get("late"):  # a late one is about somebody gone
                 self._unused.add(data["visit"])
                 self._check_evidence(data["visit"], data)
         elif kind == "hg.visit.closed.v1":
             self.results[data["result"]] += 1
             self._unused.discard(data["visit"])
+            self.rights.closed(data["visit"], data["result"])
+        elif kind == "hg.document.v1":
+            self.documents[data["outcome"]] += 1
+        elif data.get("what") == "document_refused":
+            self.documents["refused"] += 1
         if kind == "hg.passage.forced.v1" or data.get("result") == "forced":
             self._alarm(data["visit"], late=bool(data.get("late")))
 
@@ -278,16 +302,27 @@ class Oracle:
         if person is None or not self._reported():
             self._add(3, visit, "authorised although nobody is reported to be at the gate")
             return
+        self.rights.authorised(visit, person, data)
+        evidence, direction = data["evidence"], self._direction
         found = {finding["reason"] for finding in data["findings"]}
-        vouched = data["evidence"]["attendant"] == "confirmed"
-        if self._policy.temperature.required and "temperature_by_attendant" not in found:
+        # Who has been sent to the person on duty stands before them, and does not age there.
+        vouched = evidence["attendant"] == "confirmed" or visit == self._referred
+        measured = self._is_measured(evidence.get("person", Role.VISITOR))
+        if measured and not found & {"temperature_by_attendant", "round_kept", "fever_seen_out"}:
             self._check_temperature(visit, person, vouched=vouched)
-        if self._policy.code.required and "code_by_attendant" not in found:
-            self._check_code(visit, person, data["evidence"]["code"], vouched=vouched)
-        if self._policy.mask.required and "mask_by_attendant" not in found:
+        coded = self._policy.code.required and direction is Direction.IN
+        if coded and not found & {"code_by_attendant", "code_by_real_name"}:
+            self._check_code(visit, person, evidence["code"], vouched=vouched)
+        masked = self._policy.mask.required and direction in self._policy.mask.directions
+        if masked and "mask_by_attendant" not in found:
             owner = self._seen.get(visit, Seen()).mask
             if owner != person.number:
                 self._add(3, visit, f"person {person.number} authorised on the mask of {owner}")
+
+    def _is_measured(self, role: str) -> bool:
+        staff = self._policy.staff if role == Role.STAFF else None
+        asked = self._policy.temperature if staff is None else staff
+        return self._policy.temperature.required and self._direction in asked.directions
 
     def _check_temperature(self, visit: str, person: Person, *, vouched: bool) -> None:
         seen = self._seen.get(visit, Seen())
@@ -303,11 +338,12 @@ class Oracle:
 
     def _check_code(self, visit: str, person: Person, code: dict[str, Any] | None, *, vouched: bool) -> None:
         subject = code["subject"] if code else None
-        if subject != subject_of(person.number).hex():
+        cards = (*person.cards, *person.later_cards)
+        if subject is None or subject not in {card.subject for card in cards}:
             self._add(3, visit, f"person {person.number} authorised on the code of subject {subject}")
         elif not vouched:
-            shown = (*person.codes, *person.later_codes)
-            self._check_age(visit, "code", max(self._code_ns.get(payload, 0) for payload in shown))
+            shown = (self._code_ns.get(text, 0) for card in cards for text in card.texts)
+            self._check_age(visit, "code", max(shown, default=0))
 
     def _check_age(self, visit: str, what: str, since_ns: int) -> None:
         age_ns = self._now_ns() - since_ns
@@ -360,9 +396,13 @@ class Oracle:
                     self._add(4, None, f"record {entry.seq} acknowledged, received as {len(received)} others")
 
     def check_convergence(self, head: int) -> None:
-        """Oracle 8: everything up to `head` has been delivered and the gate serves."""
-        if self._actor is None or self._actor.mode is not Mode.SERVING:
-            self._add(8, None, f"mode {self._actor.mode if self._actor else 'off'} after the faults")
+        """Oracle 8: everything up to `head` has been delivered and the gate is in the mode of the day."""
+        now = self._clock()
+        then = replace(now, wall_ms=now.wall_ms - _MODE_FOLLOWS_MS)
+        due = {self.rights.mode(now), self.rights.mode(then)}
+        if self._actor is None or self._actor.mode not in due:
+            mode = self._actor.mode if self._actor else "off"
+            self._add(8, None, f"mode {mode} after the faults, not {' or '.join(sorted(due))}")
         if self._outbox is not None and self._outbox.acknowledged() < head:
             self._add(8, None, f"{head - self._outbox.acknowledged()} records still wait to be sent")
 

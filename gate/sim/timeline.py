@@ -4,9 +4,12 @@ import heapq
 from collections.abc import Callable
 from typing import Final
 
-from gate.core.moment import NS_PER_S
+from gate.core.moment import NS_PER_MS, NS_PER_S
 
 Action = Callable[[], None]
+
+# 2022-03-07 07:00 in China, the true time at which every run begins.
+BEGINS_WALL_MS: Final = 1_646_607_600_000
 
 # More things than this at one and the same instant mean that something wakes itself for ever.
 SAME_INSTANT_MAX: Final = 10_000
@@ -54,6 +57,11 @@ class Timeline:
     def sleep(self, seconds: float) -> None:
         """Let `seconds` pass, and with them whatever is due."""
         self.run_until(self.now_ns + round(seconds * NS_PER_S))
+
+    @property
+    def wall_ms(self) -> int:
+        """The true wall time of this instant, in unix milliseconds."""
+        return BEGINS_WALL_MS + self.now_ns // NS_PER_MS
 
     def monotonic(self) -> float:
         """Return this instant in seconds."""

@@ -3,13 +3,14 @@
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from gate.core.effects import Effect, Record
+from gate.core.evidence import Direction
 from gate.core.inputs import Input
 from gate.core.moment import NS_PER_S, Moment
 from gate.core.policy import Policy
@@ -17,9 +18,11 @@ from gate.perform import Observer
 from gate.sim.delivery import Broker, Centre
 from gate.sim.entrance import Arm, Entrance
 from gate.sim.faults import Fault, schedule
-from gate.sim.machine import BEGINS_WALL_MS, LEDGER_NAME, Machine, Parts, SimThermometer, Surroundings
+from gate.sim.machine import LEDGER_NAME, Machine, Parts, SimThermometer, Surroundings
+from gate.sim.office import Folder, Office
 from gate.sim.oracle import Oracle, Violation
-from gate.sim.people import Kind, Person, Population
+from gate.sim.people import TELLING, Kind, Person, Population
+from gate.sim.service import SimService
 from gate.sim.timeline import StandstillError, Timeline
 from gate.store.ledger import Outbox
 
@@ -46,6 +49,7 @@ class Setup:
     folder: Path
     parts: Parts = field(default_factory=Parts)
     observe: Observer | None = None
+    direction: Direction = Direction.IN
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class Report:
     """What a run has shown. `digest` covers every input, effect and record with its time, and no real time.
 
     `faults` counts by kind and word; `stages` and `results` count the records of visits by their two stages.
+    `came` counts people of the kinds about whom passes and papers say most, `documents` what became of those
+    of the day, `asked` the questions to verify services by how they dealt with them.
     """
 
     seed: int
@@ -65,8 +71,12 @@ class Report:
     stages: dict[str, int]
     results: dict[str, int]
     faults: dict[str, int]
+    came: dict[str, int]
+    documents: dict[str, int]
+    asked: dict[str, int]
     violations: tuple[Violation, ...]
     digest: str
+    direction: str = "in"
     real_s: float = 0.0
 
     @property
@@ -74,9 +84,9 @@ class Report:
         """The command that makes the same run again."""
         kinds = ",".join(self.fault_kinds) or "none"
         policy = shlex.quote(self.policy)
-        return (
-            f"gate simulate --seed {self.seed} --hours {self.hours:.15g} --faults {kinds} --policy {policy}"
-        )
+        way = "" if self.direction == Direction.IN else f" --direction {self.direction}"
+        hours = f"{self.hours:.15g}"
+        return f"gate simulate --seed {self.seed} --hours {hours} --faults {kinds} --policy {policy}{way}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -86,7 +96,7 @@ class Report:
         """Return it for people: what ran, what came of it, what went wrong on purpose, what must not be."""
         speed = f", {self.hours * 3600 / self.real_s:,.0f} times real time" if self.real_s else ""
         lines = [
-            f"seed {self.seed}, {self.hours:g} h, policy {self.policy}{speed}",
+            f"seed {self.seed}, {self.hours:g} h, policy {self.policy}, way {self.direction}{speed}",
             f"people {self.people}, visits {self.visits}, records {self.events}",
             *(f"{name}: {_counts(counts)}" for name, counts in self._tables()),
             f"digest {self.digest}",
@@ -98,11 +108,29 @@ class Report:
         return "\n".join(lines)
 
     def _tables(self) -> tuple[tuple[str, dict[str, int]], ...]:
-        return ("decided", self.stages), ("ended", self.results), ("faults", self.faults)
+        return (
+            ("decided", self.stages),
+            ("ended", self.results),
+            ("came", self.came),
+            ("documents", self.documents),
+            ("services asked", self.asked),
+            ("faults", self.faults),
+        )
 
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{word} {count}" for word, count in counts.items()) or "none"
+
+
+def _spelled(what: object) -> str:
+    """Return the one spelling of an input or effect: a set has none of its own."""
+    if is_dataclass(what):
+        return (
+            f"{type(what).__name__}({','.join(_spelled(getattr(what, part.name)) for part in fields(what))})"
+        )
+    if isinstance(what, frozenset):
+        return f"{{{','.join(sorted(map(_spelled, what)))}}}"
+    return repr(what)
 
 
 class Simulation:
@@ -116,9 +144,11 @@ class Simulation:
         self._plan = schedule(setup.seed, setup.faults, self._quiet_ns)
         self._faults: Counter[str] = Counter()
         self._digest = sha256()
-        self._people = 0
+        self._people: Counter[Kind] = Counter()
         self._thermometer = setup.make_thermometer(timeline.monotonic, self._sleep, setup.seed)
-        self._population = Population(setup.seed)
+        self._population = population = Population(setup.seed, setup.policy)
+        population.counter.open(timeline.wall_ms // 1000)
+        self._service = SimService(setup.seed)
         centre = Centre()
         self._broker = Broker(timeline, centre, setup.seed)
         error_cc = self._thermometer.error_cc
@@ -130,12 +160,17 @@ class Simulation:
             self._reported,
             centre,
             self._broker,
+            setup.direction,
+            self._clock,
+        )
+        self._office = Office(
+            setup.seed, timeline, population.counter, setup.policy.occupancy.people_max, self._deliver
         )
         self._entrance = Entrance(timeline, setup.seed, self._post, self._view, self._oracle)
         around = Surroundings(
             timeline=timeline,
             policy=setup.policy,
-            trust=self._population.trust,
+            trust=population.counter.issuer.trust,
             thermometer=self._thermometer,
             oracle=self._oracle,
             broker=self._broker,
@@ -144,6 +179,10 @@ class Simulation:
             outbox=Outbox(setup.folder / LEDGER_NAME),
             parts=setup.parts,
             ledger_path=setup.folder / LEDGER_NAME,
+            direction=setup.direction,
+            service=self._service,
+            folder=Folder(),
+            delivered=self._delivered,
         )
         self._entrance.fit(around.arm)
         self._machine = Machine(around, setup.seed, self._observe)
@@ -169,14 +208,18 @@ class Simulation:
             hours=setup.hours,
             policy=setup.policy.name,
             fault_kinds=tuple(sorted(setup.faults)),
-            people=self._people,
+            people=self._people.total(),
             visits=oracle.visits,
             events=oracle.records,
             stages=dict(sorted(oracle.stages.items())),
             results=dict(sorted(oracle.results.items())),
             faults=dict(sorted((self._faults + self._machine.cuts).items())),
+            came={str(kind): self._people[kind] for kind in Kind if kind in TELLING and self._people[kind]},
+            documents=dict(sorted(oracle.documents.items())),
+            asked=dict(sorted(self._service.asked.items())),
             violations=tuple(oracle.violations),
             digest=self._digest.hexdigest(),
+            direction=str(setup.direction),
         )
 
     # --- everything that is to happen
@@ -187,6 +230,7 @@ class Simulation:
             at(fault.begins_ns, partial(self._begin, fault))
         at(self._quiet_ns, self._machine.spare_power)
         at(self._end_ns, self._entrance.close_doors)
+        self._office.open(self._end_ns)
         self._next_arrival(self._population.arrivals(self._end_ns))
         at(0, self._audit)
         if self._end_ns - self._quiet_ns >= _CONVERGED_WITHIN_S * NS_PER_S:
@@ -211,9 +255,12 @@ class Simulation:
             self._timeline.at(instant_ns, partial(self._next_arrival, arrivals))
 
     def _arrive(self, kind: Kind | None) -> None:
-        self._people += 1
-        now_s = BEGINS_WALL_MS // 1000 + self._timeline.now_ns // NS_PER_S
-        self._entrance.arrive(self._population.next(now_s, kind))
+        for person in self._population.next(self._timeline.wall_ms // 1000, kind):
+            self._people[person.kind] += 1
+            for card in person.cards:
+                if card.said is not None:
+                    self._service.know(card)
+            self._entrance.arrive(person)
 
     def _audit(self) -> None:
         self._oracle.audit()
@@ -259,6 +306,17 @@ class Simulation:
 
     # --- what connects the parts
 
+    def _clock(self) -> Moment:
+        return self._machine.now()
+
+    def _deliver(self, text: bytes) -> None:
+        self._machine.deliver(text)
+
+    def _delivered(self, text: bytes) -> None:
+        document = self._office.stated(text)
+        if document is not None:
+            self._oracle.rights.given(document)
+
     def _post(self, happened: Input) -> None:
         self._machine.post(happened)
 
@@ -282,6 +340,6 @@ class Simulation:
     def _observe(self, happened: Input, effect: Effect | None, now: Moment) -> None:
         # Records are covered by the chain, whose last hash ends the digest.
         what = happened if effect is None else "Record" if isinstance(effect, Record) else effect
-        self._digest.update(f"{self._timeline.now_ns} {now.wall_ms} {what!r}\n".encode())
+        self._digest.update(f"{self._timeline.now_ns} {now.wall_ms} {_spelled(what)}\n".encode())
         if self._setup.observe is not None:
             self._setup.observe(happened, effect, now)

@@ -114,12 +114,17 @@ class Ledger:
                 unclosed.pop(visit, None)
         return tuple(unclosed)
 
-    def uses(self) -> tuple[Use, ...]:
-        """Return the last use of each pass, without those of passes that ended a day before the newest."""
+    def uses(self, now_ms: int | None = None) -> tuple[Use, ...]:
+        """Return the last use of each pass.
+
+        Passes that ended a day before `now_ms` (unix milliseconds) are forgotten; none are while nobody knows
+        the time, because a wrong clock would forget what still counts.
+        """
         # A disk that takes no more must not keep the gate from starting: the next record tells of it.
         with suppress(sqlite3.OperationalError), self._db:
             self._db.execute(_FORGET_OVERTAKEN)
-            self._db.execute(_FORGET_ENDED, (USES_KEPT_MS,))
+            if now_ms is not None:
+                self._db.execute(_FORGET_ENDED, (now_ms - USES_KEPT_MS,))
         return _read_uses(self._db)
 
     def close(self) -> None:
@@ -332,22 +337,17 @@ def _check_tail(db: sqlite3.Connection, seq: int, digest: bytes, epoch: str) -> 
         raise LedgerError("the newest record is not the one written last; keep the file, start a new ledger")
 
 
-# The bare column comes from the row with the greatest count (SQLite, "Bare columns in an aggregate query").
-_FORGET_OVERTAKEN: Final = """
-    DELETE FROM uses
-    WHERE id NOT IN (SELECT id FROM (SELECT id, max(count) FROM uses GROUP BY pass, direction))
-"""
-_FORGET_ENDED: Final = """
-    DELETE FROM uses
-    WHERE coalesce(until_s * 1000, at_ms) < (SELECT max(at_ms) FROM uses) - ?
-"""
+_FORGET_OVERTAKEN: Final = (
+    "DELETE FROM uses WHERE id NOT IN (SELECT max(id) FROM uses GROUP BY pass, direction)"
+)
+_FORGET_ENDED: Final = "DELETE FROM uses WHERE coalesce(until_s * 1000, at_ms) < ?"
 
 
 def _read_uses(db: sqlite3.Connection) -> tuple[Use, ...]:
-    """Return the last use of each pass and direction: the one with the greatest count."""
-    rows = db.execute("SELECT pass, direction, at_ms, until_s, step, count FROM uses ORDER BY count, id")
+    """Return what was written last of each pass and direction, apart from what was given back."""
+    rows = db.execute("SELECT pass, direction, at_ms, until_s, step, count FROM uses ORDER BY id")
     last = {(key, direction): Use(key, Direction(direction), *rest) for key, direction, *rest in rows}
-    return tuple(last.values())
+    return tuple(use for use in last.values() if use.count)
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:

@@ -16,27 +16,36 @@ import pytest
 
 from drivers.sim.mlx90614 import Fault
 from gate.app.application import StateFolderError
+from gate.app.desk import DeskError, ask
 from gate.app.simulated import PINS
 from gate.config import CameraSection, Config, MqttSection, ThermometerSection
 from gate.core import actor
 from gate.core.effects import Effect, HoldOpen, Record, Unlock
 from gate.core.events import Kind, gate_stopped
+from gate.core.evidence import Direction
 from gate.core.inputs import (
+    AttendantConfirmed,
+    AttendantRefused,
     CodesRead,
     Device,
+    DocumentReceived,
     FireAlarmChanged,
     Input,
+    LedgerOpened,
     PersonArrived,
     ReadingTaken,
     RecordFailed,
+    Started,
 )
 from gate.core.mode import Mode
 from gate.core.moment import Moment
 from gate.core.texts import Key
+from gate.core.uses import Use
 from gate.demo.witness import event_validator
+from gate.shell.desk import SOCKET_NAME
 from gate.shell.inbox import INBOX_MAX
 from gate.store.ledger import Ledger, verify
-from tests.app.running_gate import SITE, RunningGate, a_config
+from tests.app.running_gate import GATE, SITE, RunningGate, a_config
 from tests.brokers import HOST, Mosquitto, Subscriber, free_port, password_file, wait_for
 from tests.integration.test_mosquitto import Authority, a_tls_broker
 
@@ -394,9 +403,134 @@ def test_a_ledger_that_can_be_used_again_is_sent_behind_its_mark(
             path.unlink()
             aside.rename(path)
             wait_for(lambda: gate.app.actor.mode is Mode.SERVING, 3, "the gate to serve again")
+            gate.issuer.issue()  # the first pass of either run is the same, and has been used
             gate.visit()
         assert subscriber.bodies() == gate.bodies(), "each once, in order"
     assert verify(path).ok
+
+
+def test_what_was_on_record_before_is_taken_up_when_the_ledger_opens_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor, "LEDGER_RETRY_NS", 300_000_000)
+    config = a_config(tmp_path)
+    with RunningGate(config) as gate:
+        gate.visit()
+
+        def meddle(_happened: Input, effect: Effect | None) -> None:
+            if isinstance(effect, Unlock):
+                raise ZeroDivisionError
+
+        gate.meddle = meddle
+        gate.come(gate.issuer.issue())
+        gate.take_error()
+    visit = gate.events()[-1]["data"]["visit"]
+    path, aside = gate.ledger, tmp_path / "aside.db"
+    path.rename(aside)
+    path.write_bytes(os.urandom(5000))
+    with RunningGate(config) as again:
+        wait_for(lambda: again.app.actor.mode is Mode.FAULT, 3, "the gate to be closed")
+        assert not again.handled(LedgerOpened)
+        path.unlink()
+        aside.rename(path)
+        again.wait_recorded(Kind.VISIT_CLOSED, visit=visit, result="interrupted", duration_ms=None)
+        again.come(again.issuer.issue())  # the first pass of either run is the same
+        decided = again.wait_recorded(Kind.VISIT_DECIDED)
+        assert (decided["stage"], decided["evidence"]["code"]["reason"]) == ("referred", "replay")
+        assert again.count(LedgerOpened) == 1
+    assert verify(path).ok
+
+
+def test_a_ledger_that_was_open_from_the_start_is_not_taken_up_twice(tmp_path: Path) -> None:
+    with RunningGate(a_config(tmp_path)) as gate:
+        gate.visit()
+    assert not gate.handled(LedgerOpened)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_uses_are_forgotten_only_by_a_clock_that_is_trusted(tmp_path: Path, trusted: bool) -> None:
+    config = a_config(tmp_path)
+    config.gate.state_dir.mkdir()
+    path = config.gate.state_dir / "ledger.db"
+    long_ago = Use("counter/cafe0001", Direction.IN, 1_600_000_000_000, 1_600_000_000)
+    ledger = Ledger(path, site=SITE, gate=GATE, new_epoch="ab" * 8, boot_id="boot")
+    ledger.append(gate_stopped(), Moment(1, 1, clock_trusted=True), long_ago)
+    ledger.close()
+    with RunningGate(config, trusted=trusted) as gate:
+        (started,) = [happened for happened, _, _ in gate.steps if isinstance(happened, Started)][:1]
+    assert started.uses == (() if trusted else (long_ago,))
+
+
+def desk_answers(config: Config) -> bool:
+    try:
+        return bool(ask(config.gate.state_dir / SOCKET_NAME, {"show": True})["ok"])
+    except DeskError:
+        return False
+
+
+def test_without_a_desk_everybody_is_served_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = a_config(tmp_path)
+    config.gate.state_dir.mkdir()
+    taken = config.gate.state_dir / SOCKET_NAME
+    taken.write_text("precious")
+    with RunningGate(config) as gate:
+        failed = gate.wait_recorded(Kind.DEVICE_FAILED, device="desk")
+        assert "remove what is there" in failed["problem"]
+        gate.visit()
+        assert gate.app.actor.mode is Mode.SERVING
+        assert gate.app.actor.failed_devices == {Device.DESK}
+        assert not desk_answers(config)
+    assert "the desk cannot be opened" in caplog.text
+    assert taken.read_text() == "precious"
+    taken.unlink()
+    with RunningGate(config) as again:
+        wait_for(lambda: desk_answers(config), 3, "the desk to answer")
+        assert again.app.actor.failed_devices == frozenset()
+    assert not taken.exists()
+
+
+def test_what_is_said_at_the_desk_is_said_of_the_visitor_who_is_there(tmp_path: Path) -> None:
+    config = a_config(tmp_path)
+    with RunningGate(config) as gate:
+        socket_path = config.gate.state_dir / SOCKET_NAME
+        gate.come(mask=False)
+        visit = gate.wait_recorded(Kind.VISIT_DECIDED, stage="referred")["visit"]
+        assert ask(socket_path, {"refuse": True, "visit": visit})["visit"] == visit
+        gate.wait_recorded(Kind.VISIT_CLOSED, visit=visit)
+        gate.leave()
+        with pytest.raises(DeskError, match="that visitor has gone"):
+            ask(socket_path, {"confirm": True, "visit": visit})
+    said = [happened for happened, _, _ in gate.steps if isinstance(happened, AttendantRefused)]
+    assert {word.visit for word in said} == {visit}
+    assert not gate.handled(AttendantConfirmed)
+
+
+def test_documents_come_right_after_the_start_before_anything_else(tmp_path: Path) -> None:
+    config = a_config(tmp_path)
+    folder = config.gate.state_dir / "documents"
+    folder.mkdir(parents=True)
+    for name in ("b", "a"):
+        (folder / f"{name}.hgd").write_text(f"HGD1:{name}\n")
+    with RunningGate(config, before=lambda place: place.fire(active=True)) as gate:
+        wait_for(lambda: gate.handled(FireAlarmChanged), 3, "the alarm")
+    happened = [happened for happened, effect, _ in gate.steps if effect is None]
+    assert isinstance(happened[0], Started)
+    assert happened[1:3] == [DocumentReceived(b"HGD1:a"), DocumentReceived(b"HGD1:b")]
+    assert gate.app.actor.failed_devices == frozenset(), "a document that is refused was read"
+
+
+def test_documents_that_cannot_be_read_are_a_part_that_failed(tmp_path: Path) -> None:
+    config = a_config(tmp_path)
+    config.gate.state_dir.mkdir()
+    (config.gate.state_dir / "documents").write_text("no folder")
+    with RunningGate(config) as gate:
+        failed = gate.wait_recorded(Kind.DEVICE_FAILED, device="documents")
+        assert str(config.gate.state_dir / "documents") in failed["problem"]
+        wait_for(lambda: gate.app.actor.mode is Mode.DEGRADED, 3, "the mode to say so")
+        gate.visit()
+    assert [event["type"] for event in gate.events()][:2] == ["hg.gate.started.v1", "hg.device.failed.v1"]
 
 
 def test_a_full_disk_closes_the_gate_says_so_and_loses_nothing_when_there_is_room(

@@ -192,3 +192,13 @@ def test_long_values_are_cut_on_the_line_and_whole_in_json(tmp_path: Path) -> No
     file = suite(tmp_path, case(assertion("x" * 5_000)))
     assert len(run("--suite", file).stdout.splitlines()[0]) < 600
     assert json.loads(run("--suite", file, "--json").stdout)["failures"][0]["expected"] == "x" * 5_000
+
+
+def test_one_is_one_however_it_is_written_and_true_is_not(tmp_path: Path) -> None:
+    case = {"name": "n", "certLogicExpression": {"var": "n"}, "assertions": []}
+    case["assertions"] = [{"data": {"n": 1.0}, "expected": 1}, {"data": {"n": True}, "expected": 1}]
+    file = tmp_path / "suite.json"
+    file.write_text(json.dumps({"name": "numbers", "cases": [case]}))
+    result = CliRunner().invoke(certlogic, ["--suite", str(file), "--json"])
+    found = json.loads(result.stdout)
+    assert (found["passed"], found["failed"]) == (1, 1)

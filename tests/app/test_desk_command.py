@@ -7,16 +7,25 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from gate.app.desk import WORDS, DeskError, ask, done_line, status_lines
-from gate.cli.desk import desk
+from gate.cli import main
 from gate.core.codes.model import REGISTRATION_FIELDS, LabTest, Travel
 from gate.core.evidence import MaskStatus, Origin, Person, Symptom
-from gate.core.inputs import AttendantConfirmed, AttendantNoted, AttendantRefused, Input, MaskSeen
+from gate.core.inputs import (
+    NOBODY,
+    AttendantConfirmed,
+    AttendantNoted,
+    AttendantRefused,
+    Input,
+    MaskSeen,
+)
 from gate.core.mode import Mode
 from gate.core.session import State
 from gate.shell.desk import SOCKET_NAME, DeskServer, DeskStatus, address
@@ -42,7 +51,7 @@ class Gate:
 
 
 def run(*words: str) -> Result:
-    return CliRunner().invoke(desk, list(words), catch_exceptions=False)
+    return CliRunner().invoke(main, ["desk", *words], catch_exceptions=False)
 
 
 @pytest.fixture
@@ -97,10 +106,31 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
         ),
     ],
 )
-def test_each_command_reaches_the_gate(gate: Gate, words: list[str], happened: Input, told: str) -> None:
-    result = gate.desk(*words)
-    assert (result.exit_code, result.output) == (0, told)
-    assert gate.posted == [happened]
+def test_each_command_reaches_the_gate(gate: Gate, words: list[str], happened: Any, told: str) -> None:
+    for place in ((), ("--visit", VISIT)):
+        result = gate.desk(*place, *words)
+        assert (result.exit_code, result.output) == (0, told)
+        assert gate.posted.pop() == replace(happened, visit=VISIT)
+    assert gate.posted == []
+
+
+@pytest.mark.parametrize("words", [["confirm"], ["refuse"], ["mask", "worn"], ["note", "--id-checked"]])
+@pytest.mark.parametrize("there", [None, "0a1b2c3d-000008"])
+def test_a_word_for_a_visitor_who_has_gone_ends_with_1(
+    gate: Gate, words: list[str], there: str | None
+) -> None:
+    gate.status = DeskStatus() if there is None else replace(WAITING, visit=there)
+    result = gate.desk("--visit", VISIT, *words)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "that visitor has gone; look again with show\n"
+    assert gate.posted == []
+
+
+def test_the_name_that_show_gives_is_the_one_that_is_taken(gate: Gate) -> None:
+    shown = gate.desk("show").output
+    name = shown.split("Visit ")[1].split(":")[0]
+    assert gate.desk("--visit", name, "confirm").exit_code == 0
+    assert gate.desk("--visit", name, "show").output == shown, "looking is for everybody"
 
 
 def test_with_nobody_at_the_gate_the_answer_says_that_a_visit_begins(gate: Gate) -> None:
@@ -110,7 +140,7 @@ def test_with_nobody_at_the_gate_the_answer_says_that_a_visit_begins(gate: Gate)
     assert "尚未为任何人确认" in gate.desk("confirm", "--lang", "zh").output
     refused = gate.desk("refuse")
     assert (refused.exit_code, refused.stderr) == (1, "nobody is being checked at the gate\n")
-    assert AttendantRefused() not in gate.posted
+    assert gate.posted == [AttendantNoted(id_checked=True, visit=NOBODY), *[AttendantConfirmed(NOBODY)] * 2]
 
 
 def test_show_says_what_the_gate_waits_for(gate: Gate) -> None:

@@ -160,6 +160,15 @@ def test_documents_that_are_out_of_their_time(tmp_path: Path, ends_s: int, statu
     assert unsure.status is Status.WARNING
 
 
+def test_documents_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path) -> None:
+    config = office(tmp_path)
+    config.gate.state_dir.mkdir()
+    (config.gate.state_dir / "documents").write_text("no folder")
+    check = only(machine.documents(config, NOW))
+    assert (check.status, check.value) == (Status.WARNING, "none")
+    assert f"documents in {config.gate.state_dir / 'documents'} cannot be read: " in check.advice
+
+
 def test_a_document_for_another_site_is_not_taken(tmp_path: Path) -> None:
     config = office(tmp_path)
     config.gate.state_dir.mkdir()

@@ -2,12 +2,13 @@
 
 import logging
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from gate.app import documents
-from gate.app.documents import BYTES_MAX, DocumentFolder
+from gate.app.documents import BYTES_MAX, FILES_MAX, DocumentFolder
 from gate.core.codes.model import CodeError, Reason
 from gate.core.codes.trust import Trust
 from gate.core.documents import TEXT_BYTES_MAX, open_document
@@ -61,14 +62,54 @@ def test_what_cannot_be_read_is_said_and_left(
 ) -> None:
     folder.keep("c", b"last")
     folder.keep("a", b"first")
-    (path / "b.hgd").mkdir()
-    (path / "bb.hgd").symlink_to(path / "nowhere")
+    for name in ("b.hgd", "bb.hgd"):
+        (path / name).symlink_to("/proc/self/mem")  # a plain file that nobody can read from its start
     assert list(folder.texts()) == [b"first", b"last"]
     said = [record.getMessage() for record in caplog.records]
-    assert [
-        f"{path / name} cannot be read" in line for name, line in zip(("b.hgd", "bb.hgd"), said, strict=True)
-    ]
+    for name, line in zip(("b.hgd", "bb.hgd"), said, strict=True):
+        assert f"document {path / name} cannot be read: " in line
     assert all(record.levelno == logging.ERROR for record in caplog.records)
+
+
+def test_of_all_that_cannot_be_read_or_kept_somebody_is_told(path: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    folder = DocumentFolder(path, told.append)
+    folder.keep("a", b"text")
+    (path / "b.hgd").symlink_to("/proc/self/mem")
+    assert list(folder.texts()) == [b"text"]
+    assert [line.split(": ")[0] for line in told] == [f"document {path / 'b.hgd'} cannot be read"]
+    told.clear()
+    (path / "c.part").mkdir()
+    folder.keep("c", b"text")
+    assert [line.split(": ")[0] for line in told] == [
+        f"document {path / 'c.hgd'} is used but not kept for the next start"
+    ]
+    told.clear()
+    (tmp_path / "file").touch()
+    assert list(DocumentFolder(tmp_path / "file", told.append).texts()) == []
+    assert [line.split(": ")[0] for line in told] == [f"documents in {tmp_path / 'file'} cannot be read"]
+    told.clear()
+    assert list(DocumentFolder(tmp_path / "never-made", told.append).texts()) == []
+    assert told == [], "a gate to which none has come misses none"
+
+
+def test_what_is_no_plain_file_is_not_waited_for(path: Path, folder: DocumentFolder) -> None:
+    folder.keep("a", b"text")
+    os.mkfifo(path / "pipe.hgd")  # to open it would wait for somebody who writes
+    (path / "folder.hgd").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path / "s.hgd"))
+    assert list(folder.texts()) == [b"text"]
+
+
+def test_no_more_than_so_many_are_read_at_a_start(path: Path, folder: DocumentFolder) -> None:
+    path.mkdir()
+    for number in range(FILES_MAX):
+        (path / f"{number:04}.hgd").write_text(str(number))
+        os.mkfifo(path / f"-{number:04}.hgd")  # these take nobody's place
+    assert list(folder.texts()) == [str(number).encode() for number in range(FILES_MAX)]
+    (path / f"{FILES_MAX:04}.hgd").write_text("one too many")
+    assert list(folder.texts()) == [str(number).encode() for number in range(FILES_MAX)]
 
 
 def test_a_folder_that_is_none_is_said(

@@ -42,10 +42,20 @@ def test_a_decision() -> None:
             {"rule": "TR-1", "verdict": "admit", "reason": "mask_worn"},
             {"rule": "TR-1", "verdict": "admit", "reason": "registration_complete"},
         ],
-        "tasks": [],
         "policy": "township-routine",
         "policy_hash": policy_hash(load_policy("township-routine")),
     }
+
+
+def test_tasks_are_named_when_they_are_asked_for() -> None:
+    normal, red = (
+        json.dumps(IN_ORDER | change).encode() for change in ({}, {"health_code": "red", "mask": None})
+    )
+    for lines in ([], ["--lines"]):
+        for data, tasks in ((normal, []), (red, ["TR-2"])):
+            silent = json.loads(run(data, *lines).stdout)
+            assert "tasks" not in silent
+            assert json.loads(run(data, *lines, "--tasks").stdout) == silent | {"tasks": tasks}
 
 
 def test_everything_may_be_absent_or_null() -> None:
@@ -183,10 +193,12 @@ def test_every_problem_at_once_but_not_without_end() -> None:
         (37.3, 0, Reading(3730, 3730, 3730)),
         (37.29, 0, Reading(3729, 3729, 3729)),
         (37.3, 0.1, Reading(3730, 3720, 3740)),
-        (37.3, 0.001, Reading(3730, 3729, 3731)),
-        (37.294, 0, Reading(3729, 3729, 3730)),
-        (37.001, 0, Reading(3700, 3700, 3701)),
-        (37.299, 0, Reading(3730, 3729, 3730)),
+        (37.3, 0.001, Reading(3730, 3729.9, 3730.1)),
+        (37.294, 0, Reading(3729, 3729.4, 3729.4)),
+        (37.001, 0, Reading(3700, 3700.1, 3700.1)),
+        (37.299, 0, Reading(3730, 3729.9, 3729.9)),
+        (37.505, 0, Reading(3751, 3750.5, 3750.5)),
+        (37.2, 0.1, Reading(3720, 3710, 3730)),
         (37, 0, Reading(3700, 3700, 3700)),
         (34.0, 0, Reading(3400, 3400, 3400)),
         (43.0, 0, Reading(4300, 4300, 4300)),
@@ -200,6 +212,27 @@ def test_hundredths_of_a_degree(
 ) -> None:
     evidence = read_evidence({"temperatures_c": [celsius], "temperature_error_c": error_c})
     assert evidence.measurements == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("policy", "celsius", "error_c", "expected"),
+    [
+        ("township-routine", [37.299], 0, ("admit", "none")),
+        ("township-routine", [37.3], 0, ("retest", "none")),
+        ("township-routine", [37.299], 0.001, ("retest", "none")),
+        ("township-routine", [38, 37.2999], 0, ("admit", "none")),
+        ("county-hall", [38, 37.5], 0, ("refuse", "observe_at_home")),
+        ("county-hall", [38, 37.505], 0, ("refuse", "isolate_and_call_120")),
+        ("county-hall", [38, 37.4], 0.1, ("refuse", "observe_at_home")),
+        ("county-hall", [38, 37.4], 0.101, ("refer", "none")),
+    ],
+)
+def test_a_limit_is_met_as_exactly_as_the_temperature_is_given(
+    policy: str, celsius: list[float], error_c: float, expected: tuple[str, str]
+) -> None:
+    evidence = IN_ORDER | {"temperatures_c": celsius, "temperature_error_c": error_c}
+    decision = json.loads(run(json.dumps(evidence).encode(), policy=policy).stdout)
+    assert (decision["verdict"], decision["disposition"]) == expected
 
 
 def test_instants_in_any_zone_and_year() -> None:

@@ -36,6 +36,7 @@ from gate.core.codes import (
     judge_code,
     rotating,
 )
+from gate.core.codes.trust import PASSES
 from gate.core.documents import Document, Residents, Revocations, open_document, sign_document
 from gate.trust_files import load_trust
 
@@ -84,7 +85,7 @@ def test_a_new_key_and_what_the_gates_must_know(key: Path) -> None:
     trust = load_trust([key.with_name("trust.toml")])
     (trusted,) = trust.keys
     assert (trusted.issuer, trusted.issuer_name) == ("county-hall", "County hall 县政务大厅")
-    assert trusted.purposes == {Credential.VISITOR, "documents"}
+    assert trusted.purposes == {*PASSES, "documents"}
     assert trusted.public_key == counter.load_key(key).public_key
 
 
@@ -363,6 +364,10 @@ def test_what_a_pass_is_worth(key: Path, tmp_path: Path) -> None:
     run("revoke", "--key", key, "--site", SITE, "--list", listed, claims_of(good).pass_id.hex())
     stranger = tmp_path / "stranger.pem"
     run("key", "--new", stranger, "--issuer", "county-hall", "--issuer-name", "X")
+    limited = tmp_path / "limited" / "key.pem"
+    limited.parent.mkdir()
+    words = ("--issuer", "desk", "--issuer-name", "Desk", "--purpose", "visitor")
+    (limited.parent / "trust.toml").write_text(run("key", "--new", limited, *words).stdout)
     past = replace(
         claims_of(good), issued_at=1_700_000_000, valid_from=1_700_000_000, valid_until=1_700_000_001
     )
@@ -372,7 +377,7 @@ def test_what_a_pass_is_worth(key: Path, tmp_path: Path) -> None:
         (shown(key, good, "--list", listed), "was revoked"),
         (shown(key, good[:-6] + "000000"), "a signature is false"),
         (shown(key, issued(stranger, "--hours", 1).stdout.strip("\n")), "key is in none of these files"),
-        (shown(key, issued(key, "--hours", 1, "--kind", "staff").stdout.strip("\n")), "of this kind"),
+        (shown(limited, issued(limited, "--hours", 1, "--kind", "staff").stdout.strip("\n")), "of this kind"),
         (shown(key, issued(key, "--hours", 1, "--status", "red").stdout.strip("\n")), "its status is red"),
         (shown(key, issued(key, "--hours", 1, "--holder-key", PHONE_HEX).stdout.strip("\n")), "only a copy"),
         (shown(key, "-", given=old), "its time is over"),

@@ -130,6 +130,31 @@ def test_it_serves_until_sigterm_and_leaves_in_order(tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
+def at_the_desk(gate: Installation, *words: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [GATE_COMMAND, "desk", "--config", gate.config, *words],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_person_on_duty_talks_to_it_about_the_visitor_who_is_there(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path / "broker") as broker, Subscriber(broker.port, qos=1) as subscriber:
+        gate = Installation(tmp_path, broker.port)
+        with started(tmp_path / "log", GATE_COMMAND, "run", "--config", gate.config) as process:
+            wait_for(lambda: subscriber.bodies("state"), 10, "the birth message")
+            gone = "that visitor has gone; look again with show\n"
+            assert at_the_desk(gate, "--visit", "0a1b2c3d-000001", "confirm") == (1, gone)
+            assert at_the_desk(gate, "show") == (0, "The gate is serving.\nNobody is being checked.\n")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        assert "no gate is running here" in at_the_desk(gate, "show")[1]
+    assert [event["type"] for event in gate.events()] == ["hg.gate.started.v1", "hg.gate.stopped.v1"]
+
+
 def test_killed_at_any_moment_it_forgets_nothing(tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails

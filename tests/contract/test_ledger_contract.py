@@ -11,9 +11,10 @@ from gate.app.records import OwnLedger, OwnOutbox
 from gate.config import Config, GateSection, MqttSection
 from gate.core.chain import genesis, link
 from gate.core.events import Result, Stage, anomaly, gate_stopped, visit_closed, visit_decided
-from gate.core.evidence import Evidence
+from gate.core.evidence import Direction, Evidence
 from gate.core.moment import Moment
 from gate.core.policy import Decision, Disposition, Verdict
+from gate.core.uses import Use
 from gate.demo.witness import event_validator
 from gate.ports import Entry, Outbox, RecordFailure
 from gate.store import ledger as store
@@ -60,7 +61,7 @@ def in_memory(_folder: Path) -> Iterator[Fitted]:
 
 def in_the_application(folder: Path) -> Iterator[Fitted]:
     section = GateSection(site="hall", id="g", state_dir=folder)
-    ledger = OwnLedger(Config(gate=section, mqtt=MqttSection(host="h")))
+    ledger = OwnLedger(Config(gate=section, mqtt=MqttSection(host="h")), lambda _ledger: None)
     assert ledger._ledger is not None
     outbox = OwnOutbox(ledger, folder / "ledger.db")
     yield Fitted(ledger, *_limits(ledger._ledger._db), outbox)
@@ -122,6 +123,93 @@ def test_open_visits_are_those_without_an_end_oldest_first(fitted: Fitted) -> No
     ledger.append(visit_closed("a", Result.PASSED, 1), NOW)
     ledger.append(visit_closed("c", Result.PASSED, 1), NOW)
     assert ledger.open_visits() == ()
+
+
+PASS, OTHER = "counter/cafe0001", "counter/cafe0002"
+DAY_MS = 86_400_000
+
+
+def used(count: int, *, key: str = PASS, direction: Direction = Direction.IN, until_s: int = 2**31) -> Use:
+    return Use(key, direction, NOW.wall_ms, until_s, None, count)
+
+
+def test_of_each_pass_and_direction_the_use_written_last_counts(fitted: Fitted) -> None:
+    ledger = fitted.ledger
+    assert ledger.uses() == ()
+    for use in (used(1), used(2), used(1, key=OTHER), used(5, direction=Direction.OUT), used(1)):
+        ledger.append(gate_stopped(), NOW, use)
+    wanted = {used(1), used(1, key=OTHER), used(5, direction=Direction.OUT)}
+    assert set(ledger.uses()) == wanted, "not the greatest: one was given back"
+    assert set(ledger.uses()) == wanted, "and the same again"
+
+
+def test_a_use_that_was_given_back_was_none(fitted: Fitted) -> None:
+    ledger = fitted.ledger
+    ledger.append(gate_stopped(), NOW, used(1))
+    ledger.append(gate_stopped(), NOW, used(0))
+    assert ledger.uses() == ()
+    assert ledger.uses() == (), "nor is it when what was overtaken is gone"
+    ledger.append(gate_stopped(), NOW, used(1))
+    assert ledger.uses() == (used(1),)
+
+
+def test_a_use_is_on_record_with_its_record_or_not_at_all(fitted: Fitted) -> None:
+    ledger = fitted.ledger
+    fitted.fill()
+    _write_until_full(ledger)
+    before = ledger.uses()
+    with pytest.raises(RecordFailure):
+        ledger.append(anomaly("what", "x" * 200), NOW, used(1))
+    fitted.empty()
+    assert ledger.uses() == before == ()
+
+
+def test_passes_are_forgotten_a_day_after_their_end_where_the_time_is_known(fitted: Fitted) -> None:
+    ledger = fitted.ledger
+    end_ms = NOW.wall_ms + 3_600_000
+    ended = used(3, until_s=end_ms // 1000)
+    ledger.append(gate_stopped(), NOW, ended)
+    ledger.append(gate_stopped(), NOW, used(1, key=OTHER))
+    assert ledger.uses(end_ms + DAY_MS) == (ended, used(1, key=OTHER))
+    assert set(ledger.uses()) == {ended, used(1, key=OTHER)}, "nobody knows the time"
+    assert ledger.uses(end_ms + DAY_MS + 1) == (used(1, key=OTHER),)
+    assert ledger.uses() == (used(1, key=OTHER),), "forgotten is forgotten"
+
+
+def test_a_pass_without_an_end_is_forgotten_a_day_after_its_use(fitted: Fitted) -> None:
+    endless = Use(PASS, Direction.IN, NOW.wall_ms, None)
+    fitted.ledger.append(gate_stopped(), NOW, endless)
+    assert fitted.ledger.uses(NOW.wall_ms + DAY_MS) == (endless,)
+    assert fitted.ledger.uses(NOW.wall_ms + DAY_MS + 1) == ()
+
+
+# --- the application's opens late
+
+
+def own_ledger(folder: Path, opened: list[store.Ledger]) -> OwnLedger:
+    section = GateSection(site="hall", id="g", state_dir=folder)
+    return OwnLedger(Config(gate=section, mqtt=MqttSection(host="h")), opened.append)
+
+
+def test_what_was_on_record_is_told_once_when_the_ledger_opens_late(tmp_path: Path) -> None:
+    path, opened = tmp_path / "ledger.db", list[store.Ledger]()
+    before = own_ledger(tmp_path, opened)
+    before.append(_decided("a", Stage.AUTHORISED), NOW, used(1))
+    before.close()
+    assert opened == [], "it was open from the start"
+    path.rename(tmp_path / "aside.db")
+    path.write_bytes(b"noise" * 1000)
+    ledger = own_ledger(tmp_path, opened)
+    assert (ledger.uses(), ledger.open_visits()) == ((), ())
+    with pytest.raises(RecordFailure):
+        ledger.append(gate_stopped(), NOW)
+    assert opened == []
+    (tmp_path / "aside.db").rename(path)
+    assert ledger.append(gate_stopped(), NOW).seq == 2
+    ledger.append(gate_stopped(), NOW)
+    (one,) = opened
+    assert (one.open_visits(), one.uses()) == (("a",), (used(1),))
+    ledger.close()
 
 
 # --- the outbox

@@ -1,5 +1,6 @@
 """Random evidence as a gate can have it, for every property that must hold of all of it."""
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -45,6 +46,7 @@ WALL_MS = st.one_of(
 _seconds = st.one_of(
     st.integers(1, 2**32 - 1), st.integers(1_709_164_800, 1_709_254_800), st.floats(0, 2**32, width=32)
 )
+_maybe = st.none() | _seconds
 _times = st.integers(1, 2**32 - 1)
 _cc = st.one_of(st.integers(-7000, 38_219), st.integers(3600, 3900))
 _ref = st.text("0123456789abcdef", min_size=1, max_size=64)
@@ -106,7 +108,9 @@ _good_codes = _codes.map(
         code.subject_ref,
     )
 )
-codes = _codes | _good_codes
+# An authentic code whatever else stands against it or speaks for it: what it says of its holder must count.
+_authentic_codes = _codes.map(lambda code: replace(code, authenticity=Authenticity.VERIFIED))
+codes = _codes | _good_codes | _authentic_codes
 
 
 def evidences(at_s: st.SearchStrategy[float | None] | None = None) -> st.SearchStrategy[Evidence]:
@@ -126,12 +130,10 @@ def evidences(at_s: st.SearchStrategy[float | None] | None = None) -> st.SearchS
         travel=st.sampled_from(Travel),
         symptoms=_some(Symptom),
         id_checked=st.none() | st.booleans(),
-        appointment=st.none()
-        | st.builds(Appointment, _seconds, _seconds, st.none() | _seconds, st.booleans()),
+        appointment=st.none() | st.builds(Appointment, _maybe, _maybe, _maybe, st.booleans()),
         test=st.none() | lab_tests,
         origin=st.sampled_from(Origin),
-        household_pass=st.none()
-        | st.builds(HouseholdPass, _seconds, _seconds, st.none() | st.integers(-3, 255)),
+        household_pass=st.none() | st.builds(HouseholdPass, _maybe, _maybe, st.none() | st.integers(-3, 255)),
         occupancy=st.none() | st.integers(0, 1_000_000),
         suspended=st.booleans(),
         last_measured_s=st.none() | _seconds,

@@ -11,8 +11,9 @@ one above. Time moves with `wait` alone, and the wall clock also when it is set 
 
 Passes are shown by name (`PASSES`; `TOKENS` for codes that a service is asked about; `PHONES` for passes that
 rotate: `holds up bound`, or a copy of it, `holds up bound of 30 s ago`). The person on duty writes down what
-stands in `_NOTES`: `desk notes name, phone, ID checked`. A verify service answers its newest question:
-`service says green`, `service timeout`. A signed document comes as `document 2: residents resident` (version
+stands in `_NOTES`: `desk notes name, phone, ID checked`. Who speaks of a certain visit names it: `of visit 2:
+staff confirms`, `of nobody: mask on`. A verify service answers its newest question: `service says green`,
+`service timeout`. A signed document comes as `document 2: residents resident` (version
 and content), perhaps `for 60` (until 60 s from the box's first instant), `by office`, `elsewhere` (for
 another site) or `forged`.
 
@@ -71,6 +72,7 @@ from gate.core.events import BODY_BYTES_MAX, Event, Kind, Origin, encode
 from gate.core.evidence import Direction, MaskStatus, Person, Reading, Symptom, Unmeasured
 from gate.core.evidence import Origin as ComesFrom
 from gate.core.inputs import (
+    NOBODY,
     ArmTurned,
     AttendantConfirmed,
     AttendantNoted,
@@ -83,6 +85,7 @@ from gate.core.inputs import (
     FireAlarmChanged,
     InboxOverflowed,
     Input,
+    LedgerOpened,
     MaskSeen,
     PersonArrived,
     PersonLeft,
@@ -213,6 +216,9 @@ PASSES: Final = {
     "known": make_pass(1, number=3, registered=("name", "phone", "id_number")),
     "exposed": make_pass(1, number=4, travel=Travel.RISK_AREA),
     "untravelled": make_pass(1, number=5, travel=Travel.UNKNOWN),
+    "twice": make_pass(1, number=6, uses_max=2),
+    "early_red": make_pass(1, number=7, starts_s=3600, status=Status.RED),
+    "old_red": make_pass(1, number=8, ends_s=-1, status=Status.RED),
     "slot": slot(11, 600, 1200),
     "late_booked": slot(11, 600, 1200, booked_s=-49_399),
     "just_booked": slot(11, 600, 1200, booked_s=-49_400),
@@ -222,13 +228,16 @@ PASSES: Final = {
     "neighbour": office_pass(15, Credential.RESIDENT),
     "household": office_pass(14, Credential.HOUSEHOLD, number=2, ends_s=3600, uses_max=2),
     "household_soon": office_pass(14, Credential.HOUSEHOLD, number=3, starts_s=200, issued_s=-60),
+    "household_red": office_pass(14, Credential.HOUSEHOLD, number=4, ends_s=3600, status=Status.RED),
     "supplier": office_pass(16, Credential.SUPPLY, ends_s=3600),
+    "copy_resident": office_pass(19, Credential.RESIDENT, holder_key=HOLDER),
     "copy": make_pass(17, holder_key=HOLDER),
 }
 # Passes that rotate on the phone of their holder.
 PHONES: Final = {
     "bound": (HOLDER, make_pass(17, holder_key=HOLDER)),
     "bound_staff": (HOLDER, office_pass(18, Credential.STAFF, holder_key=HOLDER)),
+    "bound_resident": (HOLDER, office_pass(19, Credential.RESIDENT, holder_key=HOLDER)),
 }
 # Codes of which only a verify service knows the colour; each with the region that is asked.
 TOKENS: Final = {
@@ -311,7 +320,8 @@ class Box:
         return ()
 
     def uses(self) -> tuple[Use, ...]:
-        return ()
+        """Return the last row of each pass and direction, which is the one that counts."""
+        return tuple({(use.key, use.direction): use for use in self.uses_recorded}.values())
 
     def unlock(self, duration_ms: int) -> bool:
         assert duration_ms == self.policy.timing.unlock_ms
@@ -577,6 +587,14 @@ def signed(box: Box, forged_: str, elsewhere: str, version: str, issuer: str, en
     return text[:last] + (b"A" if text[last:][:1] != b"A" else b"B") + text[last + 1 :]
 
 
+def _of(box: Box, whom: str, phrase: str) -> list[str]:
+    """Say something of a certain visit, or of nobody."""
+    noted = re.fullmatch(r"desk notes (.+)", phrase)
+    word: Any = notes(noted[1], box.now) if noted else _FIXED[phrase]
+    visit = NOBODY if whom == "nobody" else f"{RUN}-{int(whom.removeprefix('visit ')):06d}"
+    return box.feed(replace(word, visit=visit))
+
+
 def _toggle(box: Box, *, trusted: bool) -> list[str]:
     box.now = replace(box.now, clock_trusted=trusted)
     return []
@@ -590,6 +608,7 @@ def _set_clock(box: Box, seconds: str) -> list[str]:
 _PATTERNS: Final[dict[str, Callable[..., list[str]]]] = {
     r"holds up (\w+)": lambda box, name: box.hold_up(name),
     r"holds up (\w+) of (-?\d+) s ago": lambda box, name, age_s: box.hold_up(name, int(age_s)),
+    r"of (nobody|visit \d+): (.+)": _of,
     r"desk notes (.+)": lambda box, words: box.feed(notes(words, box.now)),
     r"service says (.+)": lambda box, words: box.say(service_answer(words)),
     r"service (\w+)": lambda box, word: box.say(ServiceAnswer(Outcome(word))),
@@ -610,6 +629,7 @@ _PATTERNS: Final[dict[str, Callable[..., list[str]]]] = {
     r"(\w+) fails": lambda box, name: box.feed(DeviceFailed(Device(name), "no answer")),
     r"(\w+) works": lambda box, name: box.feed(DeviceRecovered(Device(name))),
     r"(\d+) inputs lost": lambda box, number: box.feed(InboxOverflowed(int(number))),
+    r"ledger opens after (.+)": lambda box, names: box.feed(LedgerOpened(tuple(names.split()), ())),
     r"starts after (.+)": lambda box, names: box.feed(Started("1.0", tuple(names.split()))),
 }
 

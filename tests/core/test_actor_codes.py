@@ -1,5 +1,6 @@
 """What becomes of a code at the gate: asked of a service, rotating, handed back, used up, shown too often."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,9 @@ from gatebox import TOKENS, WALL_0_S, Box, do, effects_of, play, scenarios, serv
 
 from gate.config import load_policy
 from gate.core import actor
+from gate.core.codes import LabTest
 from gate.core.effects import AskService, Record
+from gate.core.events import Kind
 from gate.core.evidence import Direction
 from gate.core.inputs import CodesRead, Started
 from gate.core.uses import Use
@@ -35,12 +38,12 @@ SERVICE = {
     "yellow": """
         arrives                | welcome; measure
         shows token            | ask CN-32; checking_code
-        service says yellow    | refused TR-1:status_yellow; refused_status
+        service says yellow    | refused TR-2:status_yellow; refused_status
     """,
     "red": """
         arrives                | welcome; measure
         shows token            | ask CN-32; checking_code
-        service says red       | refused TR-1:status_red; refused_status
+        service says red       | refused TR-2:status_red; refused_status
     """,
     "no colour is no green": """
         arrives                | welcome; measure
@@ -98,7 +101,7 @@ SERVICE = {
         leaves                 |
         arrives                | welcome; measure
         shows other_token      | ask CN-32; checking_code
-        service says red       | health_service recovered; refused TR-1:status_red; refused_status
+        service says red       | health_service recovered; refused TR-2:status_red; refused_status
     """,
     "unreachable": """
         arrives                | welcome; measure
@@ -135,8 +138,19 @@ SERVICE = {
         desk notes name, phone |
         shows token            | ask CN-32; checking_code
         wait 12                | referred TR-1:not_checkable TR-1:travel_unknown; code_cannot_verify
-        service says red       |
-        staff confirms         | refused TR-1:status_red; refused_status
+        service says red       | refused TR-2:status_red; refused_status
+        staff confirms         |
+        wait 5                 | left; idle
+    """,
+    "no answer while the person on duty looks": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone |
+        shows token            | ask CN-32; checking_code
+        wait 12                | referred TR-1:not_checkable TR-1:travel_unknown; code_cannot_verify
+        service timeout        | health_service failed
+        staff confirms         | authorised; UNLOCK; pass_please
     """,
     "green while the person on duty looks": """
         arrives                | welcome; measure
@@ -148,7 +162,7 @@ SERVICE = {
         service says green     |
         staff confirms         | authorised; UNLOCK; pass_please
     """,
-    "too late for whoever is let in": """
+    "red for whoever has just been let in: called back": """
         arrives                | welcome; measure
         mask on                |
         36.50                  |
@@ -156,9 +170,46 @@ SERVICE = {
         shows token            | ask CN-32; checking_code
         wait 12                | referred TR-1:not_checkable TR-1:travel_unknown; code_cannot_verify
         staff confirms         | authorised; UNLOCK; pass_please
+        service says yellow    | called_back: 0a1b2c3d-000001: status_yellow; LOCK; not_passed; refused_status
         service says red       |
+        wait 5                 | idle
+    """,
+    "called back, and pushes through": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows token            | ask CN-32; checking_code
+        staff confirms         |
+        wait 12                | authorised; UNLOCK; pass_please
+        service says red       | called_back: 0a1b2c3d-000001: status_red; LOCK; not_passed; refused_status
+        turns                  | passage forced; forced
+    """,
+    "green for whoever has just been let in": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows token            | ask CN-32; checking_code
+        staff confirms         |
+        wait 12                | authorised; UNLOCK; pass_please
+        service says green     |
+        turns                  | passed; LOCK; idle
+    """,
+    "too late for whoever has gone in": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows token            | ask CN-32; checking_code
+        staff confirms         |
+        wait 12                | authorised; UNLOCK; pass_please
         turns                  | passed; LOCK; idle
         service says red       |
+    """,
+    "red during the farewell": """
+        arrives                | welcome; measure
+        shows token            | ask CN-32; checking_code
+        staff refuses          | refused CH-6:refused_by_attendant; refused_by_attendant
+        service says red       |
+        wait 5                 | left; idle
     """,
     "vouched for while the answer is awaited: it may be red": """
         arrives                | welcome; measure
@@ -166,7 +217,7 @@ SERVICE = {
         36.50                  |
         shows token            | ask CN-32; checking_code
         staff confirms         |
-        service says red       | refused TR-1:status_red; refused_status
+        service says red       | refused TR-2:status_red; refused_status
     """,
     "vouched for, and the service is too slow": """
         arrives                | welcome; measure
@@ -191,8 +242,45 @@ SERVICE = {
         36.50                  |
         shows token            | ask CN-32; checking_code
         shows expired          | refused_code_expired
-        service says red       |
-        shows green            | authorised; UNLOCK; pass_please
+        service says red       | refused TR-2:status_red; refused_status
+        shows green            |
+    """,
+    "a good pass has taken the place of the token: nobody is let in before the answer": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows token            | ask CN-32; checking_code
+        shows green            |
+        service says red       | refused TR-2:status_red; refused_status
+    """,
+    "and with a green answer somebody is": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows token            | ask CN-32; checking_code
+        shows green            |
+        service says green     | authorised; UNLOCK; pass_please
+    """,
+    "and at the end of the time, without one": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        shows token            | ask CN-32; checking_code
+        wait 5                 |
+        shows green            |
+        wait 6.9               |
+        wait 0.1               | authorised; UNLOCK; pass_please
+        service says red       | called_back: 0a1b2c3d-000001: status_red; LOCK; not_passed; refused_status
+    """,
+    "of two tokens one has been answered": """
+        arrives                | welcome; measure
+        mask on                |
+        36.50                  |
+        desk notes name, phone |
+        shows other_token      | ask CN-32; checking_code
+        shows token            | ask CN-32; checking_code
+        service says green     |
+        wait 12                | authorised; UNLOCK; pass_please
     """,
     "what the service says wrongly is told once": """
         arrives                | welcome; measure
@@ -250,7 +338,7 @@ SERVICE = {
         clock unsure           |
         arrives                | welcome; measure
         shows dated_token      | ask CN-31; checking_code
-        service says red       | refused TR-1:status_red; refused_status
+        service says red       | refused TR-2:status_red; refused_status
     """,
     "two tokens in view are not asked about": """
         arrives                      | welcome; measure
@@ -282,13 +370,68 @@ def test_the_real_name_stands_on_the_record() -> None:
     assert "code_by_attendant" in {found["reason"] for found in box.decided["findings"]}
 
 
-@pytest.mark.parametrize("between", [("shows other_token",), ("leaves", "wait 5", "arrives", "shows token")])
-def test_an_answer_counts_for_its_own_visit_and_token(between: tuple[str, ...]) -> None:
+def test_an_answer_counts_for_its_own_visit() -> None:
     box = Box()
-    do(box, "arrives", "shows token", *between)
+    do(box, "arrives", "shows token", "leaves", "wait 5", "arrives", "shows token")
     assert len(box.questions) == 2
     assert box.say(service_answer("red"), box.questions[0]) == []
-    assert box.say(service_answer("red"))[0] == "refused TR-1:status_red"
+    assert box.say(service_answer("red"))[0] == "refused TR-2:status_red"
+
+
+def test_an_answer_counts_for_its_own_token() -> None:
+    box = Box()
+    do(box, "arrives", "mask on", "36.50", "desk notes name, phone", "shows token", "shows other_token")
+    assert box.say(service_answer("green"), box.questions[0]) == []
+    assert box.say(service_answer("red"), box.questions[1]) == ["refused TR-2:status_red", "refused_status"]
+
+
+def test_a_red_token_is_refused_whichever_token_is_held_up_by_now() -> None:
+    box = Box()
+    do(box, "arrives", "shows token", "shows other_token")
+    assert box.say(service_answer("red"), box.questions[0]) == ["refused TR-2:status_red", "refused_status"]
+    assert box.decided["evidence"]["code"]["status"] == "red"
+
+
+def test_who_is_called_back_has_not_passed_and_the_record_says_why() -> None:
+    box = play(SERVICE["red for whoever has just been let in: called back"])
+    assert [data["result"] for data in box.data(Kind.VISIT_CLOSED)] == ["not_passed"]
+    assert [event.abnormal for event in box.recorded if event.kind is Kind.ANOMALY] == [True]
+
+
+@pytest.mark.parametrize("order", ["note first", "answer first"])
+@pytest.mark.parametrize("age_h", [1, 100])
+def test_a_positive_test_counts_beside_a_negative_note(order: str, age_h: int) -> None:
+    box = Box()
+    do(box, "arrives", "36.50", "shows token")
+    test = LabTest(WALL_0_S - age_h * 3600, negative=False)
+    answer = replace(service_answer("green"), test=test)
+    if order == "note first":
+        do(box, "desk notes name, phone, test negative 2 h old")
+        box.say(answer)
+    else:
+        box.say(answer)
+        do(box, "desk notes name, phone, test negative 2 h old")
+    assert (box.decided["stage"], box.reasons) == ("refused", {"test_positive"})
+    assert box.decided["disposition"] == "isolate_and_call_120"
+
+
+def test_a_positive_note_counts_beside_a_negative_test() -> None:
+    box = Box()
+    do(box, "arrives", "36.50", "shows token", "desk notes test positive 100 h old")
+    box.say(replace(service_answer("green"), test=LabTest(WALL_0_S - 3600, negative=True)))
+    assert box.reasons == {"test_positive"}
+
+
+def test_a_token_without_a_name_is_counted_by_itself() -> None:
+    box = Box()
+    comes = ("arrives", "mask on", "36.50", "desk notes name, phone", "shows token")
+    do(box, *comes, "service says green of nobody", "turns", "leaves", "wait 10")
+    do(box, *comes, "service says green of nobody")
+    assert "replay" in box.reasons
+    do(box, "staff refuses", "leaves", "wait 10", *comes[:-1], "shows other_token")
+    do(box, "service says green of nobody")
+    assert box.decided["stage"] == "authorised"
+    assert re.fullmatch("CN-32/[0-9a-f]{16}", box.uses()[0].key)
 
 
 def test_a_token_is_asked_about_once_in_a_visit_whatever_is_shown_between() -> None:
@@ -418,13 +561,107 @@ def test_a_restart_remembers_how_often_a_household_pass_was_used() -> None:
     assert [use.count for use in (*first.uses_recorded, *second.uses_recorded)] == [1, 2]
 
 
-def test_the_use_is_recorded_with_the_passage_and_with_nothing_else() -> None:
-    box = play(THROUGH)
+GREEN_USE = Use("county/00000101", Direction.IN, WALL_0_S * 1000, WALL_0_S + 86_400)
+GREEN_UNUSED = replace(GREEN_USE, at_ms=0, count=0)
+COMES = ("arrives", "mask on", "36.50", "shows green")
+
+
+def uses_in_records(box: Box) -> list[tuple[str, Use | None]]:
+    """Name what was recorded of visits, and the use that each record carried."""
     records = [effect for effect in effects_of(box, Record) if isinstance(effect, Record)]
-    assert [(record.event.data.get("result"), record.use) for record in records] == [
-        (None, None),
-        ("passed", Use("county/00000101", Direction.IN, WALL_0_S * 1000, WALL_0_S + 86_400)),
-    ]
+    visits = [record for record in records if "visit" in record.event.data]
+    return [(str(record.event.data.get("result", "decided")), record.use) for record in visits]
+
+
+def test_the_use_is_recorded_with_the_authorisation_and_with_nothing_else() -> None:
+    box = play(THROUGH)
+    assert uses_in_records(box) == [("decided", GREEN_USE), ("passed", None)]
+
+
+GIVEN_BACK = {
+    "does not pass": ("wait 6",),
+    "is called back by the person on duty": ("staff refuses",),
+    "interrupted by a fire": ("fire",),
+    "interrupted by the end": ("stops",),
+}
+
+
+@pytest.mark.parametrize("steps", GIVEN_BACK.values(), ids=GIVEN_BACK.keys())
+def test_a_use_is_given_back_with_the_record_that_nobody_passed(steps: tuple[str, ...]) -> None:
+    box = Box()
+    do(box, *COMES, *steps)
+    result = "not_passed" if steps[0] in {"wait 6", "staff refuses"} else "interrupted"
+    assert uses_in_records(box) == [("decided", GREEN_USE), (result, GREEN_UNUSED)]
+    assert box.uses() == (GREEN_UNUSED,)
+
+
+def test_what_is_given_back_is_the_use_before() -> None:
+    box = Box()
+    do(box, *COMES, "turns", "leaves", "wait 100", *COMES, "wait 6")
+    assert [use.count for use in box.uses_recorded] == [1, 2, 1]
+    assert box.uses() == (GREEN_USE,)
+
+
+def test_who_is_referred_or_refused_uses_nothing() -> None:
+    box = Box()
+    do(box, *COMES[:-2], "shows green", "wait 12", "wait 200", "arrives", "shows red", "wait 10")
+    assert [data["stage"] for data in box.data(Kind.VISIT_DECIDED)] == ["referred", "refused"]
+    assert box.uses_recorded == []
+
+
+def restarted(box: Box) -> Box:
+    """Start again with what the ledger holds, as after a power cut."""
+    second = Box(box.policy)
+    second.now = box.now
+    second.feed(Started("1.0", ("0a1b2c3d-000001",), box.uses()))
+    return second
+
+
+def test_after_a_kill_between_authorisation_and_passage_the_pass_is_used() -> None:
+    first = Box()
+    do(first, *COMES)
+    second = restarted(first)
+    do(second, "arrives", "mask on", "36.50", "desk notes name, phone, travel clear", "shows green")
+    assert second.reasons == {"replay"}
+
+
+def test_after_a_kill_behind_the_giving_back_it_is_not() -> None:
+    first = Box()
+    do(first, *COMES, "wait 6")
+    second = restarted(first)
+    do(second, *COMES)
+    assert second.decided["stage"] == "authorised"
+    assert [use.count for use in second.uses_recorded] == [1]
+
+
+TWICE = ("arrives", "mask on", "36.50", "desk notes name, phone, travel clear", "shows twice")
+
+
+def test_a_pass_for_two_times_is_used_two_times() -> None:
+    box = Box()
+    for _ in range(2):
+        do(box, *TWICE, "turns", "leaves", "wait 100")
+    do(box, *TWICE)
+    assert (box.decided["stage"], box.reasons) == ("referred", {"replay"})
+    assert [use.count for use in box.uses_recorded] == [1, 2]
+
+
+def test_a_time_that_nobody_passed_is_none_of_the_two() -> None:
+    box = Box()
+    for end in ("turns", "wait 6", "turns"):
+        do(box, *TWICE, end, "leaves", "wait 100")
+    assert box.performed.count("passed") == 2
+    do(box, *TWICE)
+    assert box.reasons == {"replay"}
+
+
+def test_a_pass_for_two_times_that_a_restart_knows_is_used_up() -> None:
+    first = Box()
+    for _ in range(2):
+        do(first, *TWICE, "turns", "leaves", "wait 100")
+    second = restarted(first)
+    do(second, *TWICE)
+    assert second.reasons == {"replay"}
 
 
 def test_who_shows_no_pass_uses_none() -> None:
@@ -435,23 +672,37 @@ def test_who_shows_no_pass_uses_none() -> None:
     assert box.uses_recorded == []
 
 
-def test_a_use_whose_record_fails_is_written_with_it_later() -> None:
+def test_a_passage_whose_record_fails_was_a_use_all_the_same() -> None:
     box = Box()
-    do(box, "arrives", "mask on", "36.50", "shows green", "disk fills up", "turns", "wait 30")
-    assert box.uses_recorded == []
+    do(box, *COMES, "disk fills up", "turns", "wait 30")
+    assert box.uses_recorded == [GREEN_USE]
     do(box, "disk has room", "wait 10")
     assert "late passed" in box.performed
-    assert [use.key for use in box.uses_recorded] == ["county/00000101"]
-    do(box, "leaves", "arrives", "mask on", "36.50", "shows green")
+    assert box.uses_recorded == [GREEN_USE]
+    do(box, "leaves", *COMES)
     assert "replay" in box.reasons
+
+
+def test_a_use_given_back_while_the_ledger_fails_is_given_back_later() -> None:
+    box = Box()
+    do(box, *COMES, "disk fills up", "wait 20", "disk has room", "wait 10")
+    assert "late not_passed" in box.performed
+    assert box.uses() == (GREEN_UNUSED,)
 
 
 def test_an_authorisation_that_was_never_on_record_uses_no_pass() -> None:
     box = Box()
     do(box, "arrives", "mask on", "36.50", "disk fills up", "shows green", "disk has room", "wait 20")
-    assert box.uses_recorded == []
-    do(box, "leaves", "wait 5", "arrives", "mask on", "36.50", "shows green")
+    assert [use.count for use in box.uses_recorded] == [0]
+    do(box, "leaves", "wait 5", *COMES)
     assert box.decided["stage"] == "authorised"
+
+
+def test_a_late_record_carries_what_is_known_by_then() -> None:
+    box = Box(replace(load_policy("county-hall"), on_ledger_failure="open"))
+    do(box, "disk fills up", *COMES, "turns", "leaves", "wait 100", *COMES, "turns", "leaves")
+    do(box, "disk has room", "wait 200")
+    assert [use.count for use in box.uses_recorded] == [2, 2]
 
 
 def test_with_a_failing_ledger_that_stops_nobody_a_pass_is_used_once_all_the_same() -> None:
@@ -460,7 +711,7 @@ def test_with_a_failing_ledger_that_stops_nobody_a_pass_is_used_once_all_the_sam
     do(box, "disk fills up", *comes, "turns", "leaves", "wait 5", *comes)
     assert box.performed.count("UNLOCK") == 1
     do(box, "disk has room", "wait 200")
-    assert len(box.uses_recorded) == 1
+    assert [use.count for use in box.uses()] == [1]
 
 
 # --- passes that rotate

@@ -79,7 +79,7 @@ TAKING = {
     """,
 }
 SUSPENSION = {
-    "CO-7 visitors are told, staff and residents pass, and it goes on by a higher version": """
+    "CO-7 visitors are told, staff pass, and it goes on by a higher version": """
         document 1: suspended  | keep suspension-county; document suspension 1 accepted; mode suspended;
                                | idle, suspended
         arrives                | welcome; measure
@@ -97,11 +97,10 @@ SUSPENSION = {
         arrives                | welcome; measure
         mask on                |
         36.50                  |
-        shows resident         | authorised; UNLOCK; pass_please
-        turns                  | passed; LOCK; idle, suspended
-        document 2: resumed    | keep suspension-county; document suspension 2 accepted; mode serving; idle
+        shows resident         | refused CO-7:suspended; suspended
+        document 2: resumed    | keep suspension-county; document suspension 2 accepted; mode serving
         leaves                 |
-        wait 5                 |
+        wait 5                 | left; idle
         arrives                | welcome; measure
         mask on                |
         36.50                  |
@@ -172,13 +171,13 @@ SUSPENSION = {
 REVOKING = {
     "a pass is refused as soon as the list has come": """
         document 1: revokes green renewed | keep revocations-county; document revocations 1 accepted
-        shows green                       | welcome; measure; refused TR-1:revoked; revoked
+        shows green                       | welcome; measure; refused TR-2:revoked; revoked
     """,
     "and nobody vouches for it": """
         document 1: revokes green         | keep revocations-county; document revocations 1 accepted
         arrives                           | welcome; measure
         staff confirms                    |
-        shows green                       | refused TR-1:revoked; revoked
+        shows green                       | refused TR-2:revoked; revoked
     """,
     "a list counts for its own issuer's passes": """
         document 1 by office: revokes green | keep revocations-office; document revocations 1 accepted
@@ -189,11 +188,11 @@ REVOKING = {
     """,
     "a member of staff": """
         document 1 by office: revokes staff | keep revocations-office; document revocations 1 accepted
-        shows staff                         | welcome; measure; refused TR-1:revoked; revoked
+        shows staff                         | welcome; measure; refused TR-2:revoked; revoked
     """,
     "a rotating pass": """
         document 1: revokes copy          | keep revocations-county; document revocations 1 accepted
-        holds up bound                    | welcome; measure; refused TR-1:revoked; revoked
+        holds up bound                    | welcome; measure; refused TR-2:revoked; revoked
     """,
     "a newer list takes it back": """
         document 1: revokes green         | keep revocations-county; document revocations 1 accepted
@@ -203,10 +202,35 @@ REVOKING = {
         36.50                             |
         shows green                       | authorised; UNLOCK; pass_please
     """,
+    "before its time: authentic is enough": """
+        document 1: revokes early         | keep revocations-county; document revocations 1 accepted
+        shows early                       | welcome; measure; refused TR-2:revoked; revoked
+    """,
+    "after its time": """
+        document 1: revokes expired       | keep revocations-county; document revocations 1 accepted
+        shows expired                     | welcome; measure; refused TR-2:revoked; revoked
+    """,
+    "while the clock is unsure": """
+        document 1: revokes green         | keep revocations-county; document revocations 1 accepted
+        clock unsure                      |
+        shows green                       | welcome; measure; refused TR-2:revoked; revoked
+    """,
+    "in the middle of a visit, before its time": """
+        arrives                           | welcome; measure
+        mask on                           |
+        shows early                       | refused_code_not_yet_valid
+        document 1: revokes early         | keep revocations-county; document revocations 1 accepted
+        36.50                             | refused TR-2:revoked; revoked
+    """,
+    "a forged one stays forged": """
+        document 1: revokes green         | keep revocations-county; document revocations 1 accepted
+        arrives                           | welcome; measure
+        shows forged                      | refused TR-2:bad_signature; refused_code_not_valid
+    """,
     "out of its time: home passes are shown to the person on duty, what was revoked stays so": """
         document 1 for 60: revokes green  | keep revocations-county; document revocations 1 accepted
         wait 120                          | document revocations 1 stale; mode degraded; idle, see staff
-        shows green                       | welcome; measure; refused TR-1:revoked; revoked
+        shows green                       | welcome; measure; refused TR-2:revoked; revoked
         leaves                            |
         wait 5                            | left; idle, see staff
         arrives                           | welcome; measure
@@ -239,13 +263,32 @@ INSIDE = {
         36.50                   |
         shows staff             | authorised; UNLOCK; pass_please
     """,
-    "TR-5 a count that is too old counts no more": """
-        document 1 for 60: counts 100 | keep occupancy-county; document occupancy 1 accepted
+    "TR-5 a count that is too old is none: the person on duty looks": """
+        document 1 for 60: counts 5   | keep occupancy-county; document occupancy 1 accepted
         wait 120                      | document occupancy 1 stale; mode degraded; idle, see staff
         arrives                       | welcome; measure
         mask on                       |
         36.50                         |
-        shows green                   | authorised; UNLOCK; pass_please
+        shows green                   | referred TR-5:occupancy_stale; see_staff
+        staff confirms                | authorised; UNLOCK; pass_please
+    """,
+    "TR-5 of two counts one is too old": """
+        document 1 for 60: counts 100    | keep occupancy-county; document occupancy 1 accepted
+        document 1 by office: counts 5   | keep occupancy-office; document occupancy 1 accepted
+        wait 120                         | document occupancy 1 stale; mode degraded; idle, see staff
+        arrives                          | welcome; measure
+        mask on                          |
+        36.50                            |
+        shows green                      | authorised; UNLOCK; pass_please
+    """,
+    "TR-5 and the other one is full": """
+        document 1 for 60: counts 5      | keep occupancy-county; document occupancy 1 accepted
+        document 1 by office: counts 100 | keep occupancy-office; document occupancy 1 accepted
+        wait 120                         | document occupancy 1 stale; mode degraded; idle, see staff
+        arrives                          | welcome; measure
+        mask on                          |
+        36.50                            |
+        shows green                      | referred TR-5:full; full
     """,
 }
 AREAS = {
@@ -277,7 +320,7 @@ AREAS = {
         shows token                   | ask CN-32; checking_code
         service says green            | authorised; UNLOCK; pass_please
     """,
-    "TR-3 an old list names nobody": """
+    "TR-3 an old list clears nobody: the person on duty asks": """
         document 1 for 60: areas CN-32 | keep risk_areas-county; document risk_areas 1 accepted
         wait 120                      | document risk_areas 1 stale; mode degraded; idle, see staff
         arrives                       | welcome; measure
@@ -285,7 +328,27 @@ AREAS = {
         36.50                         |
         desk notes name, phone        |
         shows token                   | ask CN-32; checking_code
-        service says green            | authorised; UNLOCK; pass_please
+        service says green            | referred TR-3:risk_areas_stale; service_unavailable
+        staff confirms                | authorised; UNLOCK; pass_please
+    """,
+    "TR-3 a code without a region is none of an old list's business": """
+        document 1 for 60: areas CN-32 | keep risk_areas-county; document risk_areas 1 accepted
+        wait 120                      | document risk_areas 1 stale; mode degraded; idle, see staff
+        arrives                       | welcome; measure
+        mask on                       |
+        36.50                         |
+        shows green                   | authorised; UNLOCK; pass_please
+    """,
+    "TR-3 of two lists one is too old, the other counts": """
+        document 1 for 60: areas CN-31  | keep risk_areas-county; document risk_areas 1 accepted
+        document 1 by office: areas CN-32 | keep risk_areas-office; document risk_areas 1 accepted
+        wait 120                      | document risk_areas 1 stale; mode degraded; idle, see staff
+        arrives                       | welcome; measure
+        mask on                       |
+        36.50                         |
+        desk notes name, phone        |
+        shows token                   | ask CN-32; checking_code
+        service says green            | test_missing
     """,
 }
 
@@ -316,9 +379,7 @@ def test_risk_areas(scenario: str) -> None:
 
 
 def test_the_order_stands_on_the_record_of_whom_it_sent_away() -> None:
-    box = play(
-        SUSPENSION["CO-7 visitors are told, staff and residents pass, and it goes on by a higher version"]
-    )
+    box = play(SUSPENSION["CO-7 visitors are told, staff pass, and it goes on by a higher version"])
     assert [data["evidence"].get("suspended") for data in box.data(Kind.VISIT_DECIDED)] == [
         True,
         True,
@@ -334,7 +395,7 @@ def test_who_is_inside_gets_out_while_service_is_suspended() -> None:
 
 
 def test_what_is_out_of_its_time_stands_on_the_record() -> None:
-    box = play(INSIDE["TR-5 a count that is too old counts no more"])
+    box = play(INSIDE["TR-5 a count that is too old is none: the person on duty looks"])
     assert box.decided["evidence"]["stale"] == ["occupancy"]
     assert box.actor.stale_documents == {"occupancy"}
     assert "occupancy" not in box.decided["evidence"]
@@ -377,6 +438,40 @@ def test_what_is_told_of_bad_documents_is_bounded(monkeypatch: pytest.MonkeyPatc
     box = Box()
     assert do(box, "forged document 1: counts 5") == ["document_refused: bad_signature: bad_signature"]
     assert do(box, "document elsewhere 1: counts 5") == []
+
+
+def test_of_two_offices_residents_the_list_that_is_current_counts() -> None:
+    box = Box("sealed-area")
+    do(box, "document 1 for 60: residents green", "document 1 by office: residents friend", "wait 120")
+    comes = ("arrives", "mask on", "36.50", "desk notes test negative 1 h old")
+    do(box, *comes, "shows friend", "turns", "leaves", "wait 10")
+    assert box.decided["stage"] == "authorised"
+    do(box, *comes, "shows green", "wait 15")
+    assert (box.decided["stage"], box.reasons) == ("refused", {"not_resident"})
+
+
+def test_of_two_offices_appointments_the_list_that_is_current_counts() -> None:
+    box = Box("appointment-hall")
+    do(box, "document 1 for 60: books green 0-9000", "document 1 by office: books friend 0-9000", "wait 120")
+    comes = ("arrives", "mask on", "36.50", "desk notes ID checked")
+    do(box, *comes, "shows friend", "turns", "leaves", "wait 10")
+    assert box.decided["stage"] == "authorised"
+    do(box, *comes, "shows green")
+    assert (box.decided["stage"], box.reasons) == ("referred", {"appointment_unverified"})
+
+
+def test_of_two_orders_the_one_that_is_current_counts() -> None:
+    box = Box()
+    do(box, "document 1 for 60: suspended", "document 1 by office: resumed", "wait 120")
+    assert box.actor.mode is Mode.DEGRADED
+    do(box, "document 2 by office: suspended")
+    assert box.actor.mode is Mode.SUSPENDED
+
+
+def test_an_order_that_was_over_stands_again_while_nobody_knows_the_time() -> None:
+    box = Box()
+    do(box, "document 1 for 60: suspended", "wait 120", "clock unsure", "wait 60")
+    assert box.actor.mode is Mode.SUSPENDED
 
 
 @given(st.binary(max_size=200))

@@ -77,7 +77,7 @@ FIRE = {
     """,
     "refused": """
         arrives      | welcome; measure
-        shows red    | refused TR-1:status_red; refused_status
+        shows red    | refused TR-2:status_red; refused_status
         fire         | OPEN; evacuate; interrupted; fire on; mode evacuating; evacuate
     """,
     "after not passing": """

@@ -58,7 +58,7 @@ LEAVING = {
     """,
     "refused": """
         arrives      | welcome; measure
-        shows red    | refused TR-1:status_red; refused_status
+        shows red    | refused TR-2:status_red; refused_status
         leaves       |
         wait 1       | left; idle
     """,
@@ -142,7 +142,7 @@ AWAY = {
 NEXT = {
     "the next person comes during the farewell": """
         arrives      | welcome; measure
-        shows red    | refused TR-1:status_red; refused_status
+        shows red    | refused TR-2:status_red; refused_status
         leaves       |
         wait 0.5     |
         arrives      | left; welcome; measure
@@ -151,7 +151,7 @@ NEXT = {
     """,
     "the refused person stays": """
         arrives      | welcome; measure
-        shows red    | refused TR-1:status_red; refused_status
+        shows red    | refused TR-2:status_red; refused_status
         arrives      |
         wait 5       | left; idle
     """,
@@ -207,7 +207,7 @@ SAME_CODE = {
         shows green  |
     """,
     "nor does what was held up during the farewell": """
-        shows red    | welcome; measure; refused TR-1:status_red; refused_status
+        shows red    | welcome; measure; refused TR-2:status_red; refused_status
         shows green  |
         wait 5       | left; idle
         shows green  |
@@ -269,7 +269,7 @@ FORCING = {
     """,
     "refused": """
         arrives      | welcome; measure
-        shows red    | refused TR-1:status_red; refused_status
+        shows red    | refused TR-2:status_red; refused_status
         turns        | forced; forced
     """,
     "resting before the second measurement": """

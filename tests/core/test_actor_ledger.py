@@ -3,16 +3,19 @@
 from dataclasses import replace
 
 import pytest
-from gatebox import RUN, SITE, TRUST, Box, play, scenarios
+from gatebox import RUN, SITE, TRUST, WALL_0_S, Box, do, play, scenarios
 
 from gate.config import load_policy
 from gate.core import events, unwritten
 from gate.core.actor import GateActor
 from gate.core.effects import Lock
 from gate.core.events import Kind
-from gate.core.inputs import DeviceFailed, RecordFailed, TimePassed
+from gate.core.evidence import Direction
+from gate.core.inputs import DeviceFailed, LedgerOpened, RecordFailed, TimePassed
 from gate.core.moment import NS_PER_S
 from gate.core.policy import policy_hash
+from gate.core.session import State
+from gate.core.uses import Use
 
 OPEN_POLICY = replace(load_policy("county-hall"), on_ledger_failure="open")
 
@@ -92,9 +95,9 @@ CLOSED = {
     """,
     "on a refusal": """
         disk fills up |
-        shows red     | welcome; measure; refused TR-1:status_red!; LOCK; out of order
+        shows red     | welcome; measure; refused TR-2:status_red!; LOCK; out of order
         disk has room |
-        wait 10       | late refused TR-1:status_red; late interrupted; late mode fault; mode serving; idle
+        wait 10       | late refused TR-2:status_red; late interrupted; late mode fault; mode serving; idle
     """,
     "again during recovery, in order all the same": """
         disk fills up     |
@@ -139,10 +142,10 @@ OPEN = {
     """,
     "who is not stays out": """
         disk fills up |
-        shows red     | welcome; measure; refused TR-1:status_red!; refused_status
+        shows red     | welcome; measure; refused TR-2:status_red!; refused_status
         wait 5        | left!; out of order; out of order
         disk has room |
-        wait 10       | late refused TR-1:status_red; late mode fault; late left; mode serving; idle
+        wait 10       | late refused TR-2:status_red; late mode fault; late left; mode serving; idle
     """,
     "the person on duty decides as always": """
         arrives        | welcome; measure
@@ -212,6 +215,54 @@ STARTING = {
                                                      | late mode fault; mode serving; idle
     """,
 }
+OPENED = {
+    "the ledger could be opened at last": """
+        disk fills up                       |
+        starts                              | started!; LOCK; out of order
+        arrives                             |
+        disk has room                       |
+        ledger opens after 0a1b2c3d-000007  | interrupted
+        wait 10                             | late started; late mode fault; mode serving; idle
+        arrives                             | welcome; measure
+    """,
+    "and fails at once": """
+        disk fills up                       |
+        starts                              | started!; LOCK; out of order
+        ledger opens after 0a1b2c3d-000007  | interrupted!; LOCK; out of order
+        disk has room                       |
+        wait 10                             | late started; late mode fault; late interrupted; mode serving;
+                                            | idle
+    """,
+}
+EXIT = {
+    "nobody is kept inside because a disk is full": """
+        disk fills up   |
+        arrives         | authorised!; UNLOCK; pass_please
+        turns           | passed!; LOCK; out of order; out of order
+        leaves          |
+        arrives         | authorised!; UNLOCK; pass_please
+        wait 6          | LOCK; not_passed!; not_passed
+        wait 5          | out of order
+        disk has room   |
+        wait 20         | late authorised; late mode fault; late passed; late authorised; late not_passed;
+                        | mode serving; idle
+    """,
+    "nor before the ledger is opened": """
+        disk fills up                       |
+        starts                              | started!; idle; out of order
+        arrives                             | authorised!; UNLOCK; pass_please
+        turns                               | passed!; LOCK; out of order; out of order
+        disk has room                       |
+        ledger opens after 0a1b2c3d-000007  | interrupted
+        wait 10                             | late started; late mode fault; late authorised; late passed;
+                                            | mode serving; idle
+    """,
+    "a failed turnstile lets nobody out": """
+        disk fills up   |
+        turnstile fails | turnstile failed!; out of order; out of order
+        arrives         |
+    """,
+}
 STOPPING = {
     "nobody there": """
         stops        | LOCK; stopped; closed
@@ -258,7 +309,7 @@ STOPPING = {
     """,
     "refused": """
         arrives      | welcome; measure
-        shows red    | refused TR-1:status_red; refused_status
+        shows red    | refused TR-2:status_red; refused_status
         stops        | LOCK; interrupted; stopped; closed
     """,
     "the ledger fails": """
@@ -292,6 +343,31 @@ ANOMALIES = {
     "the inbox was full": """
         3 inputs lost | inbox_overflowed: 3 inputs lost
     """,
+    "whoever stands there may be somebody else by now": """
+        arrives       | welcome; measure
+        36.50         |
+        mask on       |
+        wait 12       | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
+        3 inputs lost | inbox_overflowed: 3 inputs lost; interrupted; idle
+    """,
+    "before anything was measured": """
+        arrives       | welcome; measure
+        3 inputs lost | inbox_overflowed: 3 inputs lost; idle
+        shows green   | welcome; measure
+    """,
+    "whoever is let in passes": """
+        arrives       | welcome; measure
+        36.50         |
+        mask on       |
+        shows green   | authorised; UNLOCK; pass_please
+        3 inputs lost | inbox_overflowed: 3 inputs lost
+        turns         | passed; LOCK; idle
+    """,
+    "and whoever reads why not is left to read": """
+        shows red     | welcome; measure; refused TR-2:status_red; refused_status
+        3 inputs lost | inbox_overflowed: 3 inputs lost
+        wait 5        | left; idle
+    """,
     "and the disk too": """
         disk fills up |
         3 inputs lost | inbox_overflowed: 3 inputs lost!; LOCK; out of order
@@ -314,6 +390,51 @@ def test_open_policy(scenario: str) -> None:
 @scenarios(STARTING)
 def test_starting(scenario: str) -> None:
     play(scenario)
+
+
+@scenarios(OPENED)
+def test_a_ledger_that_opens_late(scenario: str) -> None:
+    play(scenario)
+
+
+@scenarios(EXIT)
+def test_an_exit_with_a_full_ledger(scenario: str) -> None:
+    play(scenario, Box(direction=Direction.OUT))
+
+
+COMES = ("arrives", "mask on", "36.50", "shows green")
+
+
+def green_used(seconds_ago: int) -> Use:
+    return Use("county/00000101", Direction.IN, (WALL_0_S - seconds_ago) * 1000, WALL_0_S + 86_400)
+
+
+def test_what_a_ledger_that_opens_late_knows_of_a_pass_counts() -> None:
+    box = Box()
+    do(box, "disk fills up", "starts", "disk has room")
+    box.feed(LedgerOpened((), (green_used(5),)))
+    do(box, "wait 10", *COMES, "wait 12")
+    assert "replay" in box.reasons
+
+
+def test_uses_of_this_run_count_on_when_the_ledger_opens() -> None:
+    box = Box(OPEN_POLICY)
+    do(box, "disk fills up", "starts", *COMES, "turns", "leaves", "disk has room")
+    box.feed(LedgerOpened((), (green_used(3600),)))
+    do(box, "wait 20")
+    assert [use.count for use in box.uses()] == [2]
+    do(box, *COMES)
+    assert box.actor.visit is not None
+    assert box.actor.visit.state is not State.AUTHORISED
+
+
+def test_who_is_let_in_as_the_ledger_opens_may_still_not_pass() -> None:
+    box = Box(OPEN_POLICY)
+    do(box, "disk fills up", "starts", *COMES, "disk has room")
+    box.feed(LedgerOpened((), (green_used(3600),)))
+    assert do(box, "wait 6")[:2] == ["LOCK", "not_passed"]
+    do(box, "wait 20")
+    assert box.uses() == (green_used(3600),)
 
 
 @scenarios(STOPPING)

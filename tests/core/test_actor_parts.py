@@ -97,7 +97,7 @@ THERMOMETER = {
     """,
     "answers after the refusal": """
         arrives      | welcome; measure
-        shows red    | refused TR-1:status_red; refused_status
+        shows red    | refused TR-2:status_red; refused_status
         39.00        |
         wait 5       | left; idle
         36.50        |
@@ -237,6 +237,31 @@ CAMERA = {
         camera works      | camera recovered
         thermometer works | thermometer recovered; mode serving; idle
     """,
+    "verify service: whoever comes without a national code is served as ever": """
+        health_service fails | health_service failed
+        arrives              | welcome; measure
+        health_service works | health_service recovered
+    """,
+    "the desk: there are the buttons": """
+        desk fails           | desk failed
+        desk works           | desk recovered
+    """,
+    "presence sensor, during a visit: nobody knows who stands there": """
+        arrives        | welcome; measure
+        36.50          |
+        mask on        |
+        wait 12        | referred TR-1:code_missing TR-1:travel_unknown TR-1:registration_missing; see_staff
+        presence fails | presence failed; interrupted; idle; mode degraded; idle, see staff
+        staff confirms | welcome; measure
+    """,
+    "presence sensor, while somebody passes": """
+        arrives        | welcome; measure
+        36.50          |
+        mask on        |
+        shows green    | authorised; UNLOCK; pass_please
+        presence fails | presence failed; mode degraded
+        turns          | passed; LOCK; idle, see staff
+    """,
     "presence sensor": """
         presence fails | presence failed; mode degraded; idle, see staff
         presence works | presence recovered; mode serving; idle
@@ -272,7 +297,7 @@ TURNSTILE = {
     """,
     "breaks off a farewell": """
         arrives         | welcome; measure
-        shows red       | refused TR-1:status_red; refused_status
+        shows red       | refused TR-2:status_red; refused_status
         turnstile fails | turnstile failed; interrupted; mode fault; out of order
         wait 5          |
     """,

@@ -75,7 +75,7 @@ NO_PHONE = {
         mask on                                   |
         desk notes cough                          |
         36.50                                     |
-        shows green                               | referred TR-2:symptoms_noted; see_staff
+        shows green                               | referred CH-1:symptoms_noted; see_staff
         desk notes no symptoms                    | authorised; UNLOCK; pass_please
     """,
     "from a key area, with a test that nobody has seen yet": """
@@ -442,6 +442,33 @@ SEALED = {
         desk notes supply, name, id_number, phone |
         wait 12                           | refused SA-5:pass_missing; pass_missing
     """,
+    "a red household pass, after its hours": """
+        wait 3601                         |
+        desk notes test negative 1 h old  | welcome; measure
+        shows household_red               | refused TR-2:status_red; refused_status
+    """,
+    "a red household pass, while the clock is unsure": """
+        clock unsure                      |
+        arrives                           | welcome; measure
+        staff confirms                    | exception_incomplete
+        desk notes test negative 1 h old  |
+        shows household_red               | refused TR-2:status_red; refused_status
+    """,
+    "a rotating pass says who comes home": """
+        arrives                           | welcome; measure
+        mask on                           |
+        36.50                             |
+        desk notes test negative 1 h old  |
+        holds up bound_resident           | authorised; UNLOCK; pass_please
+    """,
+    "a copy of one says nothing of who shows it": """
+        arrives                           | welcome; measure
+        mask on                           |
+        36.50                             |
+        desk notes test negative 1 h old  |
+        shows copy_resident               | not_resident
+        wait 15                           | refused SA-2:not_resident; not_resident
+    """,
     "SA-5 a household pass home": """
         arrives                           | welcome; measure
         mask on                           |
@@ -468,6 +495,42 @@ SEALED_OUT = {
         36.50            |
         wait 12          | referred SA-3:mask_unknown; see_staff
         staff confirms   | authorised; UNLOCK; pass_please
+    """,
+    "SA-5 a resident without a pass is shown to the person on duty": """
+        arrives          | welcome; measure
+        shows resident   |
+        mask on          | referred SA-5:pass_missing; pass_missing
+        staff confirms   | authorised; UNLOCK; pass_please
+        turns            | passed; LOCK; idle
+    """,
+    "SA-5 and may be sent back": """
+        arrives          | welcome; measure
+        shows resident   |
+        mask on          | referred SA-5:pass_missing; pass_missing
+        staff refuses    | refused CH-6:refused_by_attendant; refused_by_attendant
+    """,
+    "SA-5 a supplier leaves without one": """
+        arrives          | welcome; measure
+        desk notes supply |
+        mask on          | authorised; UNLOCK; pass_please
+    """,
+    "SA-5 a time that nobody went out is none": """
+        arrives          | welcome; measure
+        shows household  |
+        mask on          | authorised; UNLOCK; pass_please
+        wait 6           | LOCK; not_passed; not_passed
+        leaves           |
+        wait 60          | idle
+        arrives          | welcome; measure
+        shows household  |
+        mask on          | authorised; UNLOCK; pass_please
+        turns            | passed; LOCK; idle
+        leaves           |
+        wait 60          |
+        arrives          | welcome; measure
+        shows household  |
+        mask on          | authorised; UNLOCK; pass_please
+        turns            | passed; LOCK; idle
     """,
     "SA-5 two ways out on one pass, and no third": """
         arrives          | welcome; measure
@@ -636,6 +699,22 @@ STAFF_OUT = {
         arrives       | welcome; measure
         38.00         | authorised; UNLOCK; pass_please
     """,
+    "SB-2 a fever is confirmed: the person on duty sees them out": """
+        arrives        | welcome; measure
+        shows staff    |
+        38.00          | please_wait_retest wait_s=3
+        wait 3         | measuring_again; measure
+        38.00          | referred SB-2:temperature_fever; measured_by_staff
+        staff confirms | authorised; UNLOCK; pass_please
+        turns          | passed; LOCK; idle
+    """,
+    "SB-2 a fever that the second measurement does not confirm": """
+        arrives        | welcome; measure
+        shows staff    |
+        38.00          | please_wait_retest wait_s=3
+        wait 3         | measuring_again; measure
+        36.50          | authorised; UNLOCK; pass_please
+    """,
     "SB-3 overdue: is measured now": """
         arrives       | welcome; measure
         shows staff   |
@@ -687,6 +766,15 @@ def test_staff_come(scenario: str) -> None:
 @scenarios(STAFF_OUT)
 def test_staff_go(scenario: str) -> None:
     play(scenario, Box("service-bureau", direction=Direction.OUT))
+
+
+def test_who_is_seen_out_with_a_fever_is_reported_at_once() -> None:
+    box = play(
+        STAFF_OUT["SB-2 a fever is confirmed: the person on duty sees them out"],
+        Box("service-bureau", direction=Direction.OUT),
+    )
+    assert (box.reasons, box.decided["disposition"]) == ({"fever_seen_out"}, "fever_clinic")
+    assert [event.abnormal for event in box.recorded if event.kind is Kind.VISIT_DECIDED] == [True, True]
 
 
 def test_the_rounds_of_two_thousand_people_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -840,6 +928,14 @@ CHECKPOINT = """
     desk notes plate_number, key_area_contact, signature          | authorised; UNLOCK; pass_please
     turns         | passed; LOCK; idle
 """
+
+
+@pytest.mark.parametrize("said", ["service says red", "service says yellow"])
+@pytest.mark.parametrize("answered", [("36.50", "wait 12"), ("36.50",), ("wait 12",)])
+def test_nobody_is_called_back_on_the_way_out(said: str, answered: tuple[str, ...]) -> None:
+    box = Box("county-office", direction=Direction.OUT)
+    do(box, "arrives", "shows token", *answered, said, "36.50", "staff confirms", "turns")
+    assert box.performed.count("UNLOCK") == box.performed.count("passed") == 1
 
 
 @pytest.mark.parametrize("plan", ["township-routine", "county-hall", "appointment-hall"])

@@ -28,13 +28,16 @@ from hypothesis import strategies as st
 
 from gate.config import load_policy
 from gate.core.codes import rotating
+from gate.core.codes.model import Status
 from gate.core.documents import Documents, open_document
-from gate.core.effects import AskService, Effect, HoldOpen, Lock, Record, TakeReading, Unlock
-from gate.core.events import Event, Kind, Stage
+from gate.core.effects import Effect, HoldOpen, Lock, Record, TakeReading, Unlock
+from gate.core.events import Event, Kind, Result, Stage
 from gate.core.evidence import Direction, MaskStatus, Reading
 from gate.core.inputs import (
+    NOBODY,
     ArmTurned,
     AttendantConfirmed,
+    AttendantNoted,
     AttendantRefused,
     CodesRead,
     Device,
@@ -44,11 +47,13 @@ from gate.core.inputs import (
     FireAlarmChanged,
     InboxOverflowed,
     Input,
+    LedgerOpened,
     MaskSeen,
     PersonArrived,
     PersonLeft,
     ReadingTaken,
     RecordFailed,
+    ServiceAnswered,
     Started,
     Stopped,
     TimePassed,
@@ -56,6 +61,7 @@ from gate.core.inputs import (
 from gate.core.mode import Mode
 from gate.core.moment import NS_PER_S, Moment
 from gate.core.policy import Policy
+from gate.core.session import Visit
 from gate.core.unwritten import UNWRITTEN_MAX
 from gate.core.uses import Use
 from gate.ports import Entry
@@ -63,7 +69,7 @@ from gate.ports import Entry
 VISIT_S_MAX = 300
 LOOK_S_MAX = 60
 EARLIER_RUN = "ffffffff-000001"
-HOUSEHOLD_USES_MAX = 2
+USES_MAX = 2  # of the passes "household" and "twice"
 PLANS = {
     name: load_policy(name)
     for name in (
@@ -141,7 +147,7 @@ documents = st.builds(
             "suspended",
             "resumed",
             "revokes green household",
-            "revokes staff copy",
+            "revokes staff copy early",
             "residents friend",
             "areas CN-32",
             "counts 100",
@@ -149,6 +155,11 @@ documents = st.builds(
             "books green 0-300, token 0-300",
         ]
     ),
+)
+named = st.builds(
+    "of {}: {}".format,
+    st.sampled_from(["nobody", "visit 1", "visit 2"]),
+    st.one_of(notes, st.sampled_from(["staff confirms", "staff refuses", "mask on", "mask off"])),
 )
 clocks = st.sampled_from(
     ["clock unsure", "clock sure", "clock moves 40", "clock moves -40", "clock moves 8000"]
@@ -160,6 +171,7 @@ surprises = st.one_of(
     st.builds(CodesRead, payloads, st.booleans()),
     phones,
     notes,
+    named,
     services,
     documents,
     clocks,
@@ -169,6 +181,7 @@ surprises = st.one_of(
     st.sampled_from([DISK_FULL, DISK_FREE]),
     st.sampled_from([FireAlarmChanged(active=True), FireAlarmChanged(active=False)]),
     st.sampled_from([Started("1.0", (EARLIER_RUN,)), Stopped(), InboxOverflowed(1)]),
+    st.just(LedgerOpened((EARLIER_RUN,), ())),
     st.builds(DeviceFailed, st.sampled_from(Device), st.just("no answer")),
     st.builds(DeviceRecovered, st.sampled_from(Device)),
     st.builds(ReadingTaken, st.just("0a1b2c3d-000001"), values.map(measurement)),
@@ -188,6 +201,20 @@ visits = st.sampled_from([*PERSONS.values(), *PASSES.values(), *TOKENS.values()]
             [PersonArrived(), NOTED, WORN, (ANSWER, "36.50"), "holds up bound", ArmTurned(), PersonLeft()],
             [PersonArrived(), CodesRead((code,)), "document 4: revokes green", WORN, (ANSWER, "36.50")],
             [PersonArrived(), CodesRead((code,)), "shows noise", CodesRead((code,)), "service says green"],
+            [
+                "shows token",
+                WORN,
+                (ANSWER, "36.50"),
+                CodesRead((code,)),
+                12.0,
+                "service says red",
+                ArmTurned(),
+            ],
+            ["shows token", WORN, (ANSWER, "36.50"), 12.0, AttendantConfirmed(), "service says yellow"],
+            [PersonArrived(), WORN, (ANSWER, "36.50"), CodesRead((code,)), 6.0, PersonLeft(), 60.0],
+            [NOTED, WORN, (ANSWER, "36.50"), "shows twice", ArmTurned(), PersonLeft(), 60.0],
+            [NOTED, WORN, (ANSWER, "36.50"), "shows green", "shows red", CodesRead((code,)), ArmTurned()],
+            ["of visit 1: desk notes name", WORN, (ANSWER, "36.50"), 12.0, "of visit 1: staff confirms"],
             ["shows household", WORN, ArmTurned(), 5.0, "shows household", WORN, ArmTurned(), PersonLeft()],
         ]
     )
@@ -214,6 +241,8 @@ class Watched(Box):
         self.documents = Documents()
         self.passed: dict[str, Use] = {}
         self.asked: set[tuple[str, bytes]] = set()
+        self.told: set[tuple[str, bytes]] = set()
+        self.bad: set[str] = set()
         self.checked = 0
         self.unlocked: set[str] = set()
         self.began_ns: dict[str, int] = {}
@@ -226,8 +255,9 @@ class Watched(Box):
         elif isinstance(step, str):
             if self.questions or not step.startswith("service"):
                 act(self, step)
-        elif isinstance(step, Started):
-            self.feed(replace(step, uses=tuple(self.passed.values())))
+        elif isinstance(step, Started | LedgerOpened):
+            if self.actor.visit is None:  # a run begins with nobody at the gate
+                self.feed(replace(step, uses=tuple(self.passed.values())))
         elif isinstance(step, tuple):
             self.answer_uniquely(step[1])
         else:
@@ -246,7 +276,13 @@ class Watched(Box):
         if isinstance(happened, DocumentReceived):
             self.documents.take(open_document(happened.text, trust=TRUST, site=SITE))
         before, due_ns = self.actor.visit, self.actor.next_wakeup()
+        evidence = None if before is None else before.evidence
+        if isinstance(happened, ServiceAnswered):
+            self.note_answer(happened)
         performed = super().feed(happened)
+        if not self.is_meant(happened, before):
+            assert self.actor.visit is before
+            assert before is None or before.evidence is evidence
         if isinstance(happened, TimePassed) and due_ns is not None and due_ns <= self.now.mono_ns:
             assert performed or self.actor.next_wakeup() != due_ns, "a wake-up that changes nothing"
         for visit in (before, self.actor.visit):
@@ -261,21 +297,63 @@ class Watched(Box):
         self.check_limits()
         return performed
 
+    def note_answer(self, happened: ServiceAnswered) -> None:
+        """A question has one answer: what a service says of it afterwards is nobody's."""
+        question = happened.visit, happened.payload
+        if question not in self.told and happened.answer.status in {Status.YELLOW, Status.RED}:
+            self.bad.add(happened.visit)
+        self.told.add(question)
+
+    @staticmethod
+    def is_meant(happened: Input, visit: Visit | None) -> bool:
+        """Say whether a word of the person on duty names the visit that is under way, or none."""
+        if not isinstance(happened, AttendantConfirmed | AttendantRefused | AttendantNoted | MaskSeen):
+            return True
+        return happened.visit in {None, NOBODY if visit is None else visit.name}
+
+    def ask(self, visit: str, token: bytes, region: str) -> None:
+        assert (visit, token) not in self.asked, "asked twice"
+        self.asked.add((visit, token))
+        super().ask(visit, token, region)
+
+    def unlock(self, duration_ms: int) -> bool:
+        visit = self.actor.visit
+        assert visit is not None
+        if self.direction is Direction.IN:
+            assert visit.name not in self.bad, "let in on a red code"
+        if visit.use is not None:
+            self.check_use(visit.use)
+        return super().unlock(duration_ms)
+
     def check_effects(self, happened: Input, effects: list[Effect]) -> None:
         if isinstance(happened, RecordFailed):
             assert not has(effects, Record)
-            assert self.policy.on_ledger_failure == "open" or not has(effects, Unlock)
+            assert self.serves_on or not has(effects, Unlock)
         else:
             self.check_unlocks(effects)
         for effect in effects:
-            if isinstance(effect, AskService):
-                assert (effect.visit, effect.token) not in self.asked, "asked twice"
-                self.asked.add((effect.visit, effect.token))
-            if isinstance(effect, Record) and effect.use is not None and "late" not in effect.event.data:
-                self.check_use(effect.use)
+            if isinstance(effect, Record):
+                self.check_record(effect)
         assert has(effects, HoldOpen) == (happened == FireAlarmChanged(active=True) and bool(effects))
         assert not has(effects[1:], HoldOpen)
         assert self.actor.mode is not Mode.EVACUATING or not has(effects, Unlock, Lock)
+
+    @property
+    def serves_on(self) -> bool:
+        return self.policy.on_ledger_failure == "open" or self.direction is Direction.OUT
+
+    def check_record(self, record: Record) -> None:
+        """A pass is counted by who is let in, and given back by who did not pass; nobody passes on a red."""
+        data, use = record.event.data, record.use
+        if record.event.kind is Kind.VISIT_CLOSED:
+            passed = data["result"] == Result.PASSED
+            assert use is None or not passed
+            if self.direction is Direction.IN and "late" not in data:
+                assert not (passed and data["visit"] in self.bad), "passed on a red code"
+            if use is not None:
+                self.passed[use.key] = use
+        elif use is not None:
+            assert data["stage"] == Stage.AUTHORISED
 
     def check_unlocks(self, effects: list[Effect]) -> None:
         """Every opening stands directly behind the record of its authorisation, and each visit has one."""
@@ -294,9 +372,11 @@ class Watched(Box):
             return
         code = evidence["code"] or {}
         assert (code.get("issuer"), code.get("pass_id")) not in self.documents.revoked()
+        assert code.get("authenticity") != "verified" or code.get("status") not in {"yellow", "red"}
         assert code.get("reason") not in {"bad_signature", "revoked", "status_yellow", "status_red"}
         if self.actor.mode is Mode.SUSPENDED or self.out_of_hours():
-            assert evidence.get("person") in {"staff", "resident"}
+            lives_here = {"resident"} if self.policy.residents is not None else set()
+            assert evidence.get("person") in {"staff"} | lives_here
         self.attendant = evidence["attendant"]
 
     def out_of_hours(self) -> bool:
@@ -306,13 +386,15 @@ class Watched(Box):
         return not hours.opens_min * 60 <= local_s % 86_400 < hours.closes_min * 60
 
     def check_use(self, use: Use) -> None:
-        """Two people on one pass within a minute have been looked at; a counted pass lets out so many."""
+        """Two people on one pass within a minute have been looked at; a counted pass counts so often."""
         last = self.passed.get(use.key)
         if last is not None and self.direction is Direction.IN:
             apart_ms = abs(use.at_ms - last.at_ms)
             assert apart_ms >= self.policy.timing.passback_s * 1000 or self.attendant == "confirmed"
         if self.policy.household_pass is not None and self.direction is Direction.OUT:
-            assert use.key != HOUSEHOLD_KEY or use.count <= HOUSEHOLD_USES_MAX
+            assert use.key != HOUSEHOLD_KEY or use.count <= USES_MAX
+        if self.direction is Direction.IN:
+            assert use.key != TWICE_KEY or use.count <= USES_MAX or self.attendant == "confirmed"
         self.passed[use.key] = use
 
     def check_limits(self) -> None:
@@ -353,6 +435,7 @@ def has(effects: list[Effect], *kinds: type) -> bool:
 
 
 HOUSEHOLD_KEY = f"office/{pass_id('household')}"
+TWICE_KEY = f"county/{pass_id('twice')}"
 every_way = pytest.mark.parametrize("direction", Direction)
 every_ledger = pytest.mark.parametrize("on_ledger_failure", ["closed", "open"])
 

@@ -1,6 +1,6 @@
 """Visits as the plans describe them, from arrival to the arm: `county-hall`, then what differs elsewhere."""
 
-from gatebox import Box, measurement, play, scenarios
+from gatebox import Box, do, measurement, play, scenarios
 
 from gate.core.events import Kind
 from gate.core.inputs import ReadingTaken
@@ -139,7 +139,7 @@ MASK = {
         mask on      |
     """,
     "no longer asked for once refused": """
-        shows red    | welcome; measure; refused TR-1:status_red; refused_status
+        shows red    | welcome; measure; refused TR-2:status_red; refused_status
         mask on      |
     """,
     "missing and fever: the second measurement comes first": """
@@ -200,20 +200,50 @@ CODES = {
         arrives      | welcome; measure
         mask on      |
         36.50        |
-        shows forged | refused TR-1:bad_signature; refused_code_not_valid
+        shows forged | refused TR-2:bad_signature; refused_code_not_valid
         shows green  |
         wait 5       | left; idle
     """,
     "a forged code before the temperature": """
         arrives      | welcome; measure
-        shows forged | refused TR-1:bad_signature; refused_code_not_valid
+        shows forged | refused TR-2:bad_signature; refused_code_not_valid
         36.50        |
     """,
     "yellow": """
-        shows yellow | welcome; measure; refused TR-1:status_yellow; refused_status
+        shows yellow | welcome; measure; refused TR-2:status_yellow; refused_status
+    """,
+    "red after green replaces it": """
+        arrives      | welcome; measure
+        mask on      |
+        shows green  |
+        shows red    | refused TR-2:status_red; refused_status
+        36.50        |
+    """,
+    "somebody else's red after green": """
+        arrives      | welcome; measure
+        shows friend |
+        shows yellow | refused TR-2:status_yellow; refused_status
+    """,
+    "red of yesterday": """
+        shows old_red | welcome; measure; refused TR-2:status_red; refused_status
+    """,
+    "red of tomorrow": """
+        shows early_red | welcome; measure; refused TR-2:status_red; refused_status
+    """,
+    "red while the clock is unsure": """
+        clock unsure |
+        shows red    | welcome; measure; refused TR-2:status_red; refused_status
+    """,
+    "red while the clock is unsure, and somebody vouches": """
+        clock unsure   |
+        arrives        | welcome; measure
+        staff confirms |
+        mask on        |
+        shows red      | refused TR-2:status_red; refused_status
+        staff confirms |
     """,
     "red": """
-        shows red    | welcome; measure; refused TR-1:status_red; refused_status
+        shows red    | welcome; measure; refused TR-2:status_red; refused_status
     """,
     "a foreign code, then the right one": """
         arrives       | welcome; measure
@@ -348,7 +378,7 @@ ATTENDANT = {
         mask on        |
         staff confirms |
         36.60 +-0.80   | please_wait_retest wait_s=3
-        shows forged   | refused TR-1:bad_signature; refused_code_not_valid
+        shows forged   | refused TR-2:bad_signature; refused_code_not_valid
     """,
     "CH-6 the person on duty refuses": """
         arrives       | welcome; measure
@@ -369,7 +399,7 @@ ATTENDANT = {
         staff refuses | refused CH-6:refused_by_attendant; refused_by_attendant
     """,
     "refused twice is refused": """
-        shows red     | welcome; measure; refused TR-1:status_red; refused_status
+        shows red     | welcome; measure; refused TR-2:status_red; refused_status
         staff refuses |
     """,
     "called back after being let in": """
@@ -405,6 +435,113 @@ ATTENDANT = {
     "nobody there to refuse": """
         staff refuses |
     """,
+    "an expired pass, and time runs on beside the person on duty": """
+        arrives        | welcome; measure
+        36.50          |
+        shows short    |
+        wait 12        | referred TR-1:mask_unknown; see_staff
+        mask on        |
+        wait 20        |
+        staff confirms | authorised; UNLOCK; pass_please
+    """,
+}
+NAMED = {
+    "of who stands there": """
+        arrives                                       | welcome; measure
+        36.50                                         |
+        of visit 1: mask on                           |
+        of visit 1: desk notes name, phone, travel clear |
+        wait 12                                       | referred TR-1:code_missing; see_staff
+        of visit 1: staff confirms                    | authorised; UNLOCK; pass_please
+        of visit 1: staff refuses                     | LOCK; not_passed; refused_by_attendant
+    """,
+    "of who has gone: the next one is not meant": """
+        arrives                                       | welcome; measure
+        36.50                                         |
+        mask on                                       |
+        wait 12                                       | referred TR-1:code_missing TR-1:travel_unknown
+                                                      | TR-1:registration_missing; see_staff
+        leaves                                        |
+        wait 1                                        | left; idle
+        arrives                                       | welcome; measure
+        of visit 1: mask on                           |
+        36.50                                         |
+        of visit 1: desk notes name, phone            |
+        of visit 1: staff refuses                     |
+        wait 12                                       | referred TR-1:code_missing TR-1:travel_unknown
+                                                      | TR-1:mask_unknown TR-1:registration_missing; see_staff
+        of visit 1: desk notes name, phone            |
+        of visit 1: staff confirms                    |
+        of visit 1: staff refuses                     |
+        of visit 2: staff confirms                    | authorised; UNLOCK; pass_please
+        of visit 1: staff refuses                     |
+        turns                                         | passed; LOCK; idle
+    """,
+    "of who has gone, and nobody has come: nothing begins": """
+        arrives                                       | welcome; measure
+        leaves                                        |
+        wait 1                                        | idle
+        of visit 1: desk notes name                   |
+        of visit 1: staff confirms                    |
+        of visit 1: staff refuses                     |
+        of visit 1: mask on                           |
+    """,
+    "of nobody, and somebody has come meanwhile": """
+        arrives                                       | welcome; measure
+        mask on                                       |
+        of nobody: staff confirms                     |
+        of nobody: desk notes name, phone, travel clear |
+        of nobody: mask off                           |
+        of nobody: staff refuses                      |
+        36.50                                         |
+        wait 12                                       | referred TR-1:code_missing TR-1:travel_unknown
+                                                      | TR-1:registration_missing; see_staff
+        of nobody: staff confirms                     |
+    """,
+    "of nobody: somebody is there whom nothing has announced": """
+        of nobody: mask on                            |
+        of nobody: staff refuses                      |
+        of nobody: desk notes name, phone, travel clear | welcome; measure
+        of visit 1: mask on                           |
+        36.50                                         |
+        wait 12                                       | referred TR-1:code_missing; see_staff
+    """,
+    "of nobody, by the button": """
+        of nobody: staff confirms                     | welcome; measure
+    """,
+}
+ABSENT = {
+    "a note or a button begins nothing while nobody is seen": """
+        arrives             | welcome; measure
+        leaves              |
+        wait 1              | idle
+        desk notes name     |
+        staff confirms      |
+        of nobody: desk notes name |
+        of nobody: staff confirms  |
+        arrives             | welcome; measure
+    """,
+    "a sensor that has failed sees nobody, and proves nothing": """
+        leaves              |
+        presence fails      | presence failed; mode degraded; idle, see staff
+        desk notes name     | welcome; measure
+    """,
+    "and when it works again it counts": """
+        leaves              |
+        presence fails      | presence failed; mode degraded; idle, see staff
+        presence works      | presence recovered; mode serving; idle
+        staff confirms      |
+    """,
+    "who has stepped away a moment ago may still be spoken of": """
+        arrives             | welcome; measure
+        mask on             |
+        36.50               |
+        desk notes name, phone, travel clear |
+        wait 12             | referred TR-1:code_missing; see_staff
+        leaves              |
+        staff confirms      |
+        wait 1              | left; idle
+    """,
 }
 
 
@@ -436,6 +573,30 @@ def test_codes(scenario: str) -> None:
 @scenarios(ATTENDANT)
 def test_attendant(scenario: str) -> None:
     play(scenario)
+
+
+@scenarios(NAMED)
+def test_words_of_the_desk(scenario: str) -> None:
+    play(scenario)
+
+
+@scenarios(ABSENT)
+def test_words_while_nobody_is_seen(scenario: str) -> None:
+    play(scenario)
+
+
+def test_a_note_takes_nothing_from_somebody_whom_the_person_on_duty_may_still_vouch_for() -> None:
+    box = Box()
+    do(box, "arrives", "36.50", "shows short", "wait 12", "mask on", "wait 20", "desk notes name")
+    assert "refused_code_expired" not in box.performed
+    do(box, "staff confirms")
+    assert box.decided["stage"] == "authorised"
+
+
+def test_a_pass_that_ran_out_beside_the_person_on_duty_is_on_record_as_vouched_for() -> None:
+    box = play(ATTENDANT["an expired pass, and time runs on beside the person on duty"])
+    assert box.decided["evidence"]["code"]["reason"] == "expired"
+    assert "code_by_attendant" in {found["reason"] for found in box.decided["findings"]}
 
 
 def test_another_plan_sends_a_fever_elsewhere() -> None:
@@ -506,7 +667,7 @@ def test_a_pass_counts_to_its_last_instant() -> None:
         wait 30      |
         shows short  | welcome; measure
         wait 0.1     |
-        staff refuses | refused CH-6:refused_by_attendant; refused_by_attendant
+        staff refuses | refused CH-6:refused_by_attendant TR-1:expired; refused_by_attendant
         wait 8       | left; idle
         shows short  | welcome; measure; refused_code_expired
     """)

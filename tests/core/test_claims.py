@@ -17,6 +17,7 @@ from gate.core.codes.model import (
     Freshness,
     LabTest,
     Reason,
+    Status,
     Travel,
 )
 from gate.core.documents import (
@@ -52,6 +53,8 @@ CODE = CodeResult(
     pass_id="cafe0001",
 )
 REFUSED = replace(CODE, reason=Reason.REVOKED)
+GOOD, BAD = LabTest(NOW_S - 50, negative=True), LabTest(NOW_S - 90, negative=False)
+ENDED = NOW_S  # the last second of a document that is over by a millisecond at `AT`
 
 
 def known(
@@ -61,14 +64,17 @@ def known(
     measured_s: dict[str, float] | None = None,
     direction: Direction = Direction.IN,
     by_appointment: bool = False,
+    by_household: bool = False,
+    end: int = 2**32 - 1,
     revoked: frozenset[tuple[str, str]] = frozenset(),
 ) -> Knowledge:
     documents = Documents()
     for content in contents:
-        documents.take(Document("hall-east", "centre", 1, 1, 2, content))
+        documents.take(Document("hall-east", "centre", 1, 1, end, content))
     return Knowledge(
         direction=direction,
         by_appointment=by_appointment,
+        by_household=by_household,
         passback_s=60,
         uses=uses or Uses(),
         documents=documents,
@@ -101,7 +107,7 @@ def test_without_an_authentic_code_only_the_gate_and_the_day_add_something(
 ) -> None:
     code = evidence.code
     if code is not None and code.authenticity is Authenticity.VERIFIED:
-        code = replace(code, reason=Reason.REVOKED)
+        code = replace(code, authenticity=Authenticity.REFUSED)
     evidence = replace(evidence, code=code)
     at = replace(AT, clock_trusted=trusted)
     assert completed(evidence, known(stale=frozenset({Kind.RESIDENTS})), at) == replace(
@@ -117,11 +123,9 @@ def test_the_direction_is_that_of_the_gate() -> None:
     assert of(None, known(direction=Direction.OUT)).direction is Direction.OUT
 
 
-@pytest.mark.parametrize(("stale", "count"), [(frozenset(), 42), (frozenset({Kind.OCCUPANCY}), None)])
-def test_how_many_are_inside_counts_while_the_count_is_current(
-    stale: frozenset[Kind], count: int | None
-) -> None:
-    assert of(None, known(Occupancy(42, 1), stale=stale)).occupancy == count
+@pytest.mark.parametrize(("end", "count"), [(ENDED + 1, 42), (ENDED, None)])
+def test_how_many_are_inside_counts_while_the_count_is_current(end: int, count: int | None) -> None:
+    assert of(None, known(Occupancy(42, 1), end=end)).occupancy == count
 
 
 def test_what_was_said_before_is_not_lost() -> None:
@@ -189,21 +193,22 @@ def test_an_appointment_and_a_code_with_something_against_it_keep_their_own_reas
 def test_the_kind_of_pass_says_who_it_is(credential: Credential, person: Person) -> None:
     assert of(replace(CODE, credential=credential)).person is person
     assert of(replace(REFUSED, credential=credential)).person is Person.VISITOR
+    assert (
+        of(replace(CODE, credential=credential, authenticity=Authenticity.REFUSED)).person is Person.VISITOR
+    )
 
 
 @pytest.mark.parametrize(
-    ("subject", "stale", "person"),
+    ("subject", "end", "person"),
     [
-        (ALICE, frozenset(), Person.RESIDENT),
-        (BOB, frozenset(), Person.VISITOR),
-        (None, frozenset(), Person.VISITOR),
-        (ALICE, frozenset({Kind.RESIDENTS}), Person.VISITOR),
+        (ALICE, ENDED + 1, Person.RESIDENT),
+        (BOB, ENDED + 1, Person.VISITOR),
+        (None, ENDED + 1, Person.VISITOR),
+        (ALICE, ENDED, Person.VISITOR),
     ],
 )
-def test_who_stands_in_the_list_lives_here(
-    subject: str | None, stale: frozenset[Kind], person: Person
-) -> None:
-    listed = known(Residents(frozenset({ALICE})), stale=stale)
+def test_who_stands_in_the_list_lives_here(subject: str | None, end: int, person: Person) -> None:
+    listed = known(Residents(frozenset({ALICE})), end=end)
     assert of(replace(CODE, subject_ref=subject), listed).person is person
     assert of(replace(CODE, credential=Credential.STAFF), listed).person is Person.STAFF
 
@@ -222,23 +227,77 @@ def test_of_two_travel_statuses_a_risk_area_counts_then_the_code(said: Travel, c
 
 
 @pytest.mark.parametrize(
-    ("region", "stale", "origin"),
+    ("region", "end", "origin"),
     [
-        ("CN-22", frozenset(), Origin.KEY_AREA),
-        ("CN-31", frozenset(), Origin.UNKNOWN),
-        (None, frozenset(), Origin.UNKNOWN),
-        ("CN-22", frozenset({Kind.RISK_AREAS}), Origin.UNKNOWN),
+        ("CN-22", ENDED + 1, Origin.KEY_AREA),
+        ("CN-31", ENDED + 1, Origin.UNKNOWN),
+        (None, ENDED + 1, Origin.UNKNOWN),
+        ("CN-22", ENDED, Origin.UNKNOWN),
     ],
 )
-def test_a_code_from_a_key_area_says_so(region: str | None, stale: frozenset[Kind], origin: Origin) -> None:
-    listed = known(RiskAreas(frozenset({"CN-22"})), stale=stale)
+def test_a_code_from_a_key_area_says_so(region: str | None, end: int, origin: Origin) -> None:
+    listed = known(RiskAreas(frozenset({"CN-22"})), end=end)
     assert of(replace(CODE, region=region), listed).origin is origin
+    expected = origin if origin is Origin.KEY_AREA else Origin.ELSEWHERE
+    assert of(replace(CODE, region=region), listed, origin=Origin.ELSEWHERE).origin is expected
 
 
-def test_a_test_that_was_noted_by_hand_comes_before_that_of_the_code() -> None:
-    noted, coded = LabTest(1, negative=False), LabTest(2, negative=True)
-    assert of(replace(CODE, test=coded)).test == coded
-    assert of(replace(CODE, test=coded), test=noted).test == noted
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.OK])
+def test_what_speaks_against_somebody_counts_however_the_authentic_code_stands(reason: Reason) -> None:
+    against = replace(CODE, reason=reason, region="CN-22", travel=Travel.RISK_AREA, test=BAD)
+    listed = known(RiskAreas(frozenset({"CN-22"})))
+    said = {"travel": Travel.CLEAR, "origin": Origin.ELSEWHERE, "test": GOOD}
+    found = of(against, listed, **said)
+    assert (found.travel, found.origin, found.test) == (Travel.RISK_AREA, Origin.KEY_AREA, BAD)
+    for word in Authenticity:
+        if word is not Authenticity.VERIFIED:  # nobody vouches for it
+            found = of(replace(against, authenticity=word), listed, **said)
+            assert (found.travel, found.origin, found.test) == (Travel.CLEAR, Origin.ELSEWHERE, GOOD)
+    # What speaks for somebody is not taken from a code that does not count.
+    found = of(replace(against, region="CN-31", travel=Travel.CLEAR, test=GOOD), listed)
+    assert (found.travel, found.origin, found.test) == (Travel.UNKNOWN, Origin.UNKNOWN, None)
+
+
+def test_what_speaks_against_somebody_counts_also_from_a_pass_that_is_called_back_or_used() -> None:
+    against = replace(CODE, region="CN-22", travel=Travel.RISK_AREA, test=BAD)
+    areas = RiskAreas(frozenset({"CN-22"}))
+    for knowledge in (
+        known(areas, revoked=frozenset({("county", "cafe0001")})),
+        known(areas, uses=used(AT.now_ms)),
+    ):
+        found = of(against, knowledge)
+        assert (found.travel, found.origin, found.test) == (Travel.RISK_AREA, Origin.KEY_AREA, BAD)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "counts"),
+    [
+        ((1, True), (2, True), (2, True)),
+        ((1, False), (2, True), (1, False)),  # a positive one before all, however old
+        ((2, False), (1, True), (2, False)),
+        ((1, False), (2, False), (2, False)),
+        ((1, True), (1, True), (1, True)),
+        ((1, True), None, (1, True)),
+        ((1, False), None, (1, False)),
+        (None, None, None),
+    ],
+)
+def test_the_newer_of_two_tests_counts_and_a_positive_one_before_all(
+    one: tuple[float, bool] | None, other: tuple[float, bool] | None, counts: tuple[float, bool] | None
+) -> None:
+    first, second, expected = (
+        None if test is None else LabTest(test[0], negative=test[1]) for test in (one, other, counts)
+    )
+    for noted, coded in ((first, second), (second, first)):
+        if not (noted and coded and not noted.negative and not coded.negative):
+            assert of(replace(CODE, test=coded), test=noted).test == expected
+
+
+def test_of_two_positive_tests_one_counts() -> None:
+    noted, coded = LabTest(2, negative=False), LabTest(1, negative=False)
+    found = of(replace(CODE, test=coded), test=noted).test
+    assert found is not None
+    assert not found.negative
 
 
 @pytest.mark.parametrize(("subject", "measured"), [(ALICE, 7.5), (BOB, None), (None, None)])
@@ -293,7 +352,7 @@ def test_the_next_appointment_in_the_list_counts_else_the_last(
     listed = known(Appointments(frozenset(rows)))
     assert of(CODE, listed).appointment == found
     assert of(replace(CODE, subject_ref=None), listed).appointment is None
-    outdated = replace(listed, stale=frozenset({Kind.APPOINTMENTS}))
+    outdated = known(Appointments(frozenset(rows)), end=ENDED)
     assert of(CODE, outdated).appointment is None
 
 
@@ -314,6 +373,48 @@ def test_an_appointment_is_used_once_whichever_pass_it_is_used_with() -> None:
 
 
 @pytest.mark.parametrize(
+    ("taken", "found"),
+    [
+        ((), slot(-9, 9)),
+        ((1,), slot(50, 60)),
+        ((2,), slot(-9, 9)),
+        ((1, 2), slot(-9, 9, used=True)),  # all are used: the next one says so
+    ],
+)
+def test_a_slot_not_yet_used_comes_before_one_that_is(
+    taken: tuple[int, ...], found: Appointment | None
+) -> None:
+    starts = {1: NOW_S - 9, 2: NOW_S + 50}
+    listed = known(
+        Appointments(frozenset({row(-9, 9, 1), row(50, 60, 2), row(-90, -80, 3)})),
+        uses=Uses([Use(f"appointment/{n:08x}@{starts[n]}", Direction.IN, 1) for n in taken]),
+        by_appointment=True,
+    )
+    assert of(CODE, listed).appointment == found
+    number = 2 if found == slot(50, 60) else 1
+    assert pass_key(used_code(CODE, listed, AT)) == f"appointment/{number:08x}@{starts[number]}"
+
+
+def test_slots_of_one_pass_are_used_each_for_itself() -> None:
+    """Both rows have one pass id: a use of the first is none of the second; leaving is none at all."""
+    rows = Appointments(frozenset({row(-9, 9), row(50, 60)}))
+    first = f"00000001@{NOW_S - 9}"
+    entered = known(rows, uses=used(1, name="appointment", number=first), by_appointment=True)
+    assert of(CODE, entered).appointment == slot(50, 60)
+    left = known(rows, uses=used(1, 1, Direction.OUT, "appointment", first), by_appointment=True)
+    assert of(CODE, left).appointment == slot(-9, 9)
+
+
+def test_a_slot_that_was_given_back_is_unused() -> None:
+    listed = known(Appointments(frozenset({row(-9, 9)})), by_appointment=True)
+    use = listed.uses.add(used_code(CODE, listed, AT), Direction.IN, AT.now_ms)
+    assert use is not None
+    assert of(CODE, listed).appointment == slot(-9, 9, used=True)
+    listed.uses.take_back(use)
+    assert of(CODE, listed).appointment == slot(-9, 9)
+
+
+@pytest.mark.parametrize(
     ("credential", "by_appointment", "key"),
     [
         (Credential.APPOINTMENT, True, f"appointment/cafe0001@{NOW_S - 100}"),
@@ -329,6 +430,44 @@ def test_under_whose_name_a_passage_counts(credential: Credential, by_appointmen
     assert pass_key(used_code(replace(CODE, credential=Credential.VISITOR), nobody, AT)) == "county/cafe0001"
 
 
+@pytest.mark.parametrize("reason", Reason)
+def test_a_pass_that_is_called_back_is_so_however_it_stands(reason: Reason) -> None:
+    called_back = known(revoked=frozenset({("county", "cafe0001")}))
+    staff = replace(CODE, reason=reason, credential=Credential.STAFF)
+    found = of(staff, called_back)
+    assert found.code == replace(staff, reason=Reason.REVOKED)
+    assert found.person is Person.VISITOR  # it tells of nobody
+    forged = replace(staff, authenticity=Authenticity.REFUSED)
+    assert of(forged, called_back).code == forged
+
+
+@pytest.mark.parametrize("past_ms", [0, 1])
+@pytest.mark.parametrize("clock_trusted", [True, False])
+def test_a_code_that_runs_out_during_the_visit(past_ms: int, clock_trusted: bool) -> None:
+    staff = replace(CODE, credential=Credential.STAFF, travel=Travel.CLEAR, registered=frozenset({"name"}))
+    at = replace(AT, now_ms=(NOW_S + 100) * 1000 + past_ms, clock_trusted=clock_trusted)
+    found = completed(Evidence(code=staff), known(), at)
+    over = past_ms > 0 and clock_trusted
+    expired = replace(staff, reason=Reason.EXPIRED, freshness=Freshness.EXPIRED)
+    assert found.code == (expired if over else staff)
+    assert found.person is Person.STAFF
+    assert found.travel is (Travel.UNKNOWN if over else Travel.CLEAR)
+    assert found.registered == (frozenset() if over else {"name"})
+
+
+def test_a_code_without_an_end_does_not_run_out() -> None:
+    endless = replace(CODE, valid_until=None)
+    far = replace(AT, now_ms=2**32 * 1000)
+    assert completed(Evidence(code=endless), known(), far).code == endless
+
+
+def test_a_code_with_another_reason_keeps_it_when_it_runs_out_or_is_used() -> None:
+    at = replace(AT, now_ms=(NOW_S + 101) * 1000)
+    for reason in (Reason.STATUS_RED, Reason.WRONG_SITE, Reason.CLOCK_UNTRUSTED):
+        code = replace(CODE, reason=reason, uses_max=1)
+        assert completed(Evidence(code=code), known(uses=used(at.now_ms)), at).code == code
+
+
 def test_a_pass_that_is_called_back_in_the_middle_of_a_visit() -> None:
     called_back = known(revoked=frozenset({("county", "cafe0001")}))
     assert of(CODE, called_back).code == replace(CODE, reason=Reason.REVOKED)
@@ -338,7 +477,14 @@ def test_a_pass_that_is_called_back_in_the_middle_of_a_visit() -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", [Reason.EXPIRED, Reason.NOT_YET_VALID, Reason.CLOCK_UNTRUSTED, Reason.REPLAY]
+    "reason",
+    [
+        Reason.EXPIRED,
+        Reason.NOT_YET_VALID,
+        Reason.CLOCK_UNTRUSTED,
+        Reason.STATUS_YELLOW,
+        Reason.STATUS_RED,
+    ],
 )
 def test_an_authentic_code_out_of_its_time_says_whose_it_is_and_no_more(reason: Reason) -> None:
     late = replace(
@@ -355,7 +501,66 @@ def test_an_authentic_code_out_of_its_time_says_whose_it_is_and_no_more(reason: 
     assert (found.registered, found.travel, found.test) == (frozenset(), Travel.UNKNOWN, None)
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [Reason.REPLAY, Reason.REVOKED, Reason.WRONG_SITE, Reason.WRONG_PURPOSE, Reason.NOT_CHECKABLE],
+)
+def test_a_copy_or_a_pass_for_something_else_tells_of_nobody(reason: Reason) -> None:
+    listed = known(
+        Residents(frozenset({ALICE})), Appointments(frozenset({row(-9, 9)})), measured_s={ALICE: 7.5}
+    )
+    for credential in Credential:
+        found = of(replace(CODE, credential=credential, reason=reason), listed)
+        assert (found.person, found.appointment, found.household_pass) == (Person.VISITOR, None, None)
+        assert (found.last_measured_s, found.registered) == (None, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"), [(Reason.STATUS_RED, Status.RED), (Reason.STATUS_YELLOW, Status.YELLOW)]
+)
+def test_a_bad_status_is_left_as_it_is(reason: Reason, status: Status) -> None:
+    bad = replace(CODE, reason=reason, status=status)
+    assert of(bad, known(uses=used(AT.now_ms))).code == bad
+
+
 # --- household and supply
+
+
+@pytest.mark.parametrize("credential", Credential)
+@pytest.mark.parametrize("by_household", [False, True])
+@pytest.mark.parametrize(("count", "spent"), [(1, False), (2, True), (3, True)])
+def test_a_pass_that_is_used_up_is_a_replay_unless_a_rule_of_its_own_says_so(
+    credential: Credential, by_household: bool, count: int, spent: bool
+) -> None:
+    code = replace(CODE, credential=credential, uses_max=2)
+    long_ago = used(AT.now_ms - 60_000, count)
+    own_rule = by_household and credential in {Credential.HOUSEHOLD, Credential.SUPPLY}
+    replayed = replace(code, reason=Reason.REPLAY, freshness=Freshness.REPLAYED)
+    found = of(code, known(uses=long_ago, by_household=by_household))
+    assert found.code == (replayed if spent and not own_rule else code)
+    other_way = known(uses=long_ago, direction=Direction.OUT, by_household=by_household)
+    assert of(code, other_way).code == code
+    endless = replace(code, uses_max=None)
+    assert of(endless, known(uses=long_ago, by_household=by_household)).code == endless
+
+
+@pytest.mark.parametrize("credential", [Credential.HOUSEHOLD, Credential.SUPPLY])
+def test_a_household_pass_handed_back_over_the_arm_is_a_replay_under_every_plan(
+    credential: Credential,
+) -> None:
+    for by_household in (False, True):
+        knowledge = known(uses=used(AT.now_ms - 59_999), by_household=by_household)
+        found = of(replace(CODE, credential=credential, uses_max=9), knowledge)
+        assert found.code is not None
+        assert found.code.reason is Reason.REPLAY
+        # It has been read as good, so it still says whose it is.
+        assert found.household_pass == HouseholdPass(NOW_S - 100, NOW_S + 100, 8)
+
+
+def test_the_use_of_a_spent_appointment_is_for_its_own_rule() -> None:
+    booked = replace(CODE, credential=Credential.APPOINTMENT, uses_max=1)
+    knowledge = known(uses=used(AT.now_ms), by_appointment=True)
+    assert of(booked, knowledge).code == booked
 
 
 @pytest.mark.parametrize("credential", [Credential.HOUSEHOLD, Credential.SUPPLY])

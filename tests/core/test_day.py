@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gate.config import load_policy
 from gate.core import events
-from gate.core.codes.model import NAME, Credential, Reason
+from gate.core.codes.model import NAME, Circumstances, Credential, Reason
 from gate.core.codes.trust import DOCUMENTS, Trust, TrustedKey, key_id
 from gate.core.day import DAY_MS, LOOK_AGAIN_NS, REFUSALS_TOLD_MAX, Day, closed_at
 from gate.core.documents import (
@@ -37,6 +37,7 @@ STRANGER = Ed25519PrivateKey.from_private_bytes(b"\x06" * 32)
 SITE = "hall-east"
 ISSUED_S, END_S = 1_700_000_000, 1_700_007_200
 NOW = Moment(5 * NS_PER_S, 1_700_003_600_000, clock_trusted=True)
+AT = Circumstances(SITE, NOW.wall_ms)
 ALWAYS = load_policy("county-hall")
 HOURS = HoursRequirement("TH-6", 8 * 60, 17 * 60 + 30)
 
@@ -192,7 +193,7 @@ def test_a_document_is_kept_recorded_and_used() -> None:
         ("keep", "occupancy-centre"),
         ("occupancy", "centre", 7, "accepted"),
     ]
-    counted = today.documents.occupancy()
+    counted = today.documents.occupancy(AT)
     assert counted is not None
     assert counted.count == 42
     assert today.next_look_ns == NOW.mono_ns + LOOK_AGAIN_NS
@@ -210,7 +211,13 @@ def test_only_a_newer_one_changes_anything() -> None:
     assert told(today.receive(signed(Occupancy(42, 1), 7), NOW)) == []
     assert told(today.receive(signed(Occupancy(1, 1), 6), NOW)) == [("occupancy", "centre", 6, "older")]
     assert told(today.receive(signed(Occupancy(1, 1), 7), NOW)) == [("occupancy", "centre", 7, "conflict")]
-    counted = today.documents.occupancy()
+    for version in (5, 6, 7):  # told once
+        assert told(today.receive(signed(Occupancy(2, 2), version), NOW)) == []
+    branch = signed(Occupancy(1, 1), 7, issuer="branch")
+    assert [say[-1] for say in told(today.receive(branch, NOW))[1:]] == ["accepted"]
+    older = signed(Occupancy(1, 1), 6, issuer="branch")
+    assert told(today.receive(older, NOW)) == [("occupancy", "branch", 6, "older")]
+    counted = today.documents.occupancy(AT)
     assert counted is not None
     assert counted.count == 42
     assert told(today.receive(signed(Occupancy(1, 1), 8), NOW))[0] == ("keep", "occupancy-centre")
@@ -325,6 +332,20 @@ def test_without_a_clock_every_document_is_stale_until_there_is_one() -> None:
     assert today.stale == frozenset()
 
 
+def test_of_a_kind_that_is_stale_already_the_next_document_is_told_too() -> None:
+    """Once each: that one list of a kind has run out says nothing of the other."""
+    today = day()
+    list(today.receive(signed(Occupancy(42, 1), 7, end_s=END_S - 3600), NOW))
+    list(today.receive(signed(Occupancy(43, 1), 9, issuer="branch"), NOW))
+    first = replace(later(60), wall_ms=(END_S - 3600) * 1000 + 1)
+    assert told(today.look(first)) == [("occupancy", "centre", 7, "stale")]
+    assert today.documents.occupancy(Circumstances(SITE, first.wall_ms)) == Occupancy(43, 1)
+    second = replace(later(60, first), wall_ms=END_S * 1000 + 1)
+    assert told(today.look(second)) == [("occupancy", "branch", 9, "stale")]
+    assert told(today.look(later(60, second))) == []
+    assert today.stale == {Kind.OCCUPANCY}
+
+
 def test_kinds_are_told_in_one_order() -> None:
     today = day()
     for content in (Suspension(suspended=True), Residents(frozenset()), Occupancy(1, 1)):
@@ -334,6 +355,20 @@ def test_kinds_are_told_in_one_order() -> None:
 
 
 # --- what they do
+
+
+@pytest.mark.parametrize("wall_ms", [END_S * 1000, END_S * 1000 + 1, 1])
+def test_a_suspension_stands_while_nobody_knows_the_time(wall_ms: int) -> None:
+    today = day()
+    list(today.receive(signed(Suspension(suspended=True), 1), NOW))
+    unsure = replace(later(60), wall_ms=wall_ms, clock_trusted=False)
+    assert told(today.look(unsure)) == [("suspension", "centre", 1, "stale")]
+    assert (today.suspended, today.stale) == (True, {Kind.SUSPENSION})
+    sure = replace(later(120), wall_ms=END_S * 1000 + 1)
+    assert told(today.look(sure)) == []
+    assert not today.suspended
+    list(today.receive(signed(Suspension(suspended=False), 2), unsure))
+    assert not today.suspended
 
 
 def test_a_suspension_holds_in_its_time_and_until_it_is_lifted() -> None:

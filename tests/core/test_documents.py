@@ -29,6 +29,7 @@ from gate.core.documents import (
     Suspension,
     Taken,
     open_document,
+    read_document,
     sign_document,
 )
 
@@ -385,7 +386,7 @@ def test_it_never_goes_back() -> None:
     assert documents.held(Kind.RESIDENTS) == (version(2),)
     assert documents.take(version(3, content=fewer)) is Taken.ACCEPTED
     assert documents.take(version(2)) is Taken.OLDER
-    assert not documents.is_resident(ALICE)
+    assert not documents.is_resident(ALICE, at())
 
 
 def test_the_same_again_changes_nothing() -> None:
@@ -420,8 +421,8 @@ def test_kinds_and_issuers_count_for_themselves() -> None:
     for content in CONTENTS:
         if content.kind is not Kind.RESIDENTS:
             assert documents.take(version(1, content=content)) is Taken.ACCEPTED
-    assert documents.is_resident(ALICE)
-    assert documents.is_resident(BOB)
+    assert documents.is_resident(ALICE, at())
+    assert documents.is_resident(BOB, at())
     assert [document.issuer for document in documents.held(Kind.RESIDENTS)] == ["bureau", "centre"]
 
 
@@ -430,13 +431,13 @@ def test_kinds_and_issuers_count_for_themselves() -> None:
 
 def test_nothing_is_known_without_documents() -> None:
     documents = Documents()
-    assert documents.risk_areas() == frozenset()
+    assert documents.risk_areas(at()) == frozenset()
     assert documents.revoked() == frozenset()
-    assert documents.appointments(ALICE) == ()
-    assert documents.occupancy() is None
-    assert not documents.suspended()
+    assert documents.appointments(ALICE, at()) == ()
+    assert documents.occupancy(at()) is None
+    assert not documents.suspended(at())
     assert documents.kinds == frozenset()
-    assert not documents.is_resident(ALICE)
+    assert not documents.is_resident(ALICE, at())
     assert documents.held(Kind.OCCUPANCY) == ()
 
 
@@ -444,14 +445,14 @@ def test_what_each_kind_says() -> None:
     documents = Documents()
     for content in CONTENTS:
         documents.take(replace(DOCUMENT, content=content))
-    assert documents.risk_areas() == {"310115", "吉林市"}
-    assert documents.is_resident(ALICE)
-    assert not documents.is_resident("00" * 8)
-    assert documents.appointments(ALICE) == (ROW,)
-    assert documents.appointments("00" * 8) == ()
+    assert documents.risk_areas(at()) == {"310115", "吉林市"}
+    assert documents.is_resident(ALICE, at())
+    assert not documents.is_resident("00" * 8, at())
+    assert documents.appointments(ALICE, at()) == (ROW,)
+    assert documents.appointments("00" * 8, at()) == ()
     assert documents.revoked() == {("centre", "cafe0001"), ("centre", "00" * 16)}
-    assert documents.occupancy() == Occupancy(42, NOW - 60)
-    assert documents.suspended()
+    assert documents.occupancy(at()) == Occupancy(42, NOW - 60)
+    assert documents.suspended(at())
     assert documents.kinds == frozenset(Kind)
 
 
@@ -467,7 +468,7 @@ def test_appointments_of_all_issuers_come_in_order() -> None:
     late, early = replace(ROW, valid_from=NOW + 10, pass_id="00" * 4), replace(ROW, pass_id="ff" * 4)
     for issuer, row in (("a", late), ("b", early)):
         documents.take(version(1, issuer=issuer, content=Appointments(frozenset({row, ROW}))))
-    assert documents.appointments(ALICE) == (ROW, ROW, early, late)
+    assert documents.appointments(ALICE, at()) == (ROW, ROW, early, late)
 
 
 def test_the_latest_count_counts() -> None:
@@ -476,16 +477,16 @@ def test_the_latest_count_counts() -> None:
         documents.take(
             version(1, issuer=issuer, content=Occupancy(len(issuer) + NOW - counted_at, counted_at))
         )
-    assert documents.occupancy() == Occupancy(2, NOW - 1)
+    assert documents.occupancy(at()) == Occupancy(2, NOW - 1)
 
 
 def test_whoever_suspends_visits_has_to_lift_it() -> None:
     documents = Documents()
     documents.take(version(1, issuer="a", content=Suspension(True)))
     documents.take(version(9, issuer="b", content=Suspension(False)))
-    assert documents.suspended()
+    assert documents.suspended(at())
     documents.take(version(2, issuer="a", content=Suspension(False)))
-    assert not documents.suspended()
+    assert not documents.suspended(at())
 
 
 # Aged
@@ -505,30 +506,162 @@ def test_whoever_suspends_visits_has_to_lift_it() -> None:
 def test_a_document_is_current_in_its_time(now_s: float, stale: bool) -> None:
     documents = Documents()
     documents.take(DOCUMENT)
-    assert (Kind.RESIDENTS in documents.stale(at(now_s))) == stale
+    assert documents.stale(at(now_s)) == ({Kind.RESIDENTS} if stale else frozenset())
+    assert documents.not_current(at(now_s)) == ({DOCUMENT} if stale else frozenset())
+    assert documents.is_resident(ALICE, at(now_s)) is not stale
+
+
+EMPTY: tuple[object, ...] = (frozenset(), False, (), None)
+
+
+def looked_up(documents: Documents, now: Circumstances) -> tuple[object, ...]:
+    """What is known of risk areas, Alice, her appointments and the number inside."""
+    return (
+        documents.risk_areas(now),
+        documents.is_resident(ALICE, now),
+        documents.appointments(ALICE, now),
+        documents.occupancy(now),
+    )
+
+
+@pytest.mark.parametrize(
+    ("now_s", "current"), [(ISSUED - 300.001, False), (ISSUED - 300, True), (END, True), (END + 0.001, False)]
+)
+def test_only_what_is_current_is_looked_into_but_revocations_stay(now_s: float, current: bool) -> None:
+    documents = Documents()
+    for content in CONTENTS:
+        documents.take(replace(DOCUMENT, content=content))
+    full = (frozenset({"310115", "吉林市"}), True, (ROW,), Occupancy(42, NOW - 60))
+    assert looked_up(documents, at(now_s)) == (full if current else EMPTY)
+    assert documents.suspended(at(now_s)) is current
+    assert documents.stale(at(now_s)) == (frozenset() if current else frozenset(Kind))
+    assert documents.revoked() == {("centre", "cafe0001"), ("centre", "00" * 16)}
+
+
+def test_each_document_counts_as_long_as_it_is_current_itself() -> None:
+    """A list that has run out takes nothing from that of another issuer, and adds nothing to it."""
+    documents = Documents()
+    over = NOW - 1
+    for issuer, end, areas, subject in (("a", over, "CN-22", ALICE), ("b", END, "CN-31", BOB)):
+        for content in (
+            RiskAreas(frozenset({areas})),
+            Residents(frozenset({subject})),
+            Appointments(frozenset({replace(ROW, subject=subject)})),
+            Occupancy(len(areas) + (end == END), NOW - 60 + (end == over)),
+        ):
+            documents.take(version(1, issuer=issuer, not_after=end, content=content))
+    assert looked_up(documents, at()) == ({"CN-31"}, False, (), Occupancy(6, NOW - 60))
+    assert looked_up(documents, at(over))[0] == {"CN-22", "CN-31"}
+    assert documents.is_resident(BOB, at())
+    assert documents.appointments(BOB, at()) == (replace(ROW, subject=BOB),)
+    assert {document.issuer for document in documents.not_current(at())} == {"a"}
 
 
 @pytest.mark.parametrize("now_s", [0, NOW, END + 1])
 def test_an_untrusted_clock_makes_nothing_current(now_s: int) -> None:
     documents = Documents()
-    documents.take(DOCUMENT)
-    assert documents.stale(at(now_s, clock_trusted=False)) == frozenset(Kind)
+    for content in CONTENTS:
+        documents.take(replace(DOCUMENT, content=content))
+    unsure = at(now_s, clock_trusted=False)
+    assert documents.stale(unsure) == frozenset(Kind)
+    assert len(documents.not_current(unsure)) == len(CONTENTS)
+    assert looked_up(documents, unsure) == EMPTY
 
 
-def test_what_has_never_come_is_not_current() -> None:
+def test_what_has_never_come_is_not_stale() -> None:
     documents = Documents()
-    assert documents.stale(at()) == frozenset(Kind)
+    for now in (at(), at(END + 1), at(clock_trusted=False)):
+        assert (documents.stale(now), documents.not_current(now)) == (frozenset(), frozenset())
     documents.take(DOCUMENT)
-    assert documents.stale(at()) == frozenset(Kind) - {Kind.RESIDENTS}
+    assert documents.stale(at()) == frozenset()
+    assert documents.stale(at(END + 1)) == {Kind.RESIDENTS}
 
 
 def test_a_kind_is_as_old_as_the_oldest_of_its_issuers() -> None:
     documents = Documents()
     documents.take(version(1, not_after=NOW - 1, issuer="a"))
     documents.take(version(1, issuer="b"))
-    assert Kind.RESIDENTS in documents.stale(at())
+    assert documents.stale(at()) == {Kind.RESIDENTS}
     documents.take(version(2, issuer="a"))
-    assert Kind.RESIDENTS not in documents.stale(at())
+    assert documents.stale(at()) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("now_s", "trusted_clock", "ordered", "suspended"),
+    [
+        (END, True, True, True),
+        (END + 0.001, True, True, False),
+        (END + 1, False, True, True),  # nobody knows whether it has run out
+        (0, False, True, True),
+        (NOW, True, False, False),
+        (NOW, False, False, False),
+    ],
+)
+def test_an_order_stands_in_its_time_and_while_nobody_knows_the_time(
+    now_s: float, trusted_clock: bool, ordered: bool, suspended: bool
+) -> None:
+    documents = Documents()
+    documents.take(replace(DOCUMENT, content=Suspension(ordered)))
+    documents.take(DOCUMENT)  # of another kind
+    assert documents.suspended(at(now_s, clock_trusted=trusted_clock)) is suspended
+
+
+def test_an_order_that_was_lifted_does_not_come_back_with_the_clock_in_doubt() -> None:
+    documents = Documents()
+    documents.take(version(1, content=Suspension(True)))
+    documents.take(version(2, content=Suspension(False)))
+    assert not documents.suspended(at(clock_trusted=False))
+
+
+def test_an_order_that_has_run_out_leaves_that_of_another_issuer() -> None:
+    documents = Documents()
+    documents.take(version(1, issuer="a", not_after=NOW - 1, content=Suspension(True)))
+    assert not documents.suspended(at())
+    documents.take(version(1, issuer="b", content=Suspension(True)))
+    assert documents.suspended(at())
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=lambda content: content.kind)
+def test_what_a_document_states_can_be_read_whoever_signed_it(content: Content) -> None:
+    document = replace(DOCUMENT, site="hall-west", content=content, not_after=ISSUED)
+    text = sign_document(STRANGER, document).encode()
+    assert refusal(text) is Reason.UNKNOWN_ISSUER
+    assert read_document(text) == document
+    bent = base64.urlsafe_b64decode(text[5:])
+    bent = bent[:4] + bytes(64) + bent[68:]
+    assert read_document(b"HGD1:" + base64.urlsafe_b64encode(bent)) == document
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", Reason.MALFORMED),
+        (b"HGD1:", Reason.MALFORMED),
+        (framed(b"{}").encode(), Reason.MALFORMED),
+        (framed(wire(version=0)).encode(), Reason.MALFORMED),
+        (b"HGD1:" + base64.urlsafe_b64encode(bytes(68)), Reason.MALFORMED),
+        (b"HGD1:" + b"A" * (TEXT_BYTES_MAX - 5), Reason.MALFORMED),
+        (b"HGD1:" + b"A" * (TEXT_BYTES_MAX - 4), Reason.TOO_LARGE),
+    ],
+    ids=range(7),
+)
+def test_what_cannot_be_read_has_its_reason(text: bytes, reason: Reason) -> None:
+    with pytest.raises(CodeError) as caught:
+        read_document(text)
+    assert caught.value.reason is reason
+
+
+@settings(deadline=None)  # a busy machine is no fault
+@given(
+    st.binary(max_size=300)
+    | st.binary(max_size=300).map(lambda raw: b"HGD1:" + base64.urlsafe_b64encode(raw))
+    | st.sampled_from(Kind).map(lambda kind: framed(wire(kind=kind)).encode())
+)
+def test_any_bytes_are_read_or_have_a_reason(text: bytes) -> None:
+    try:
+        assert read_document(text).site == SITE
+    except CodeError as error:
+        assert error.reason is Reason.MALFORMED
 
 
 def test_an_expired_list_is_taken_and_stays_stale() -> None:

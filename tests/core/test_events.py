@@ -68,6 +68,7 @@ CODE = CodeResult(
     2,
 )
 FEVER = Evidence((Reading(3800, 3790, 3810), Reading(3760, 3750, 3770)), CODE, mask=MaskStatus.WORN)
+WELL = Evidence((Reading(3650, 3640, 3660),), CODE, mask=MaskStatus.WORN)
 PLAN = load_policy("county-hall")
 
 
@@ -79,6 +80,15 @@ def data_of(event: Event) -> dict[str, Any]:
 
 def decided(stage: Stage, evidence: Evidence, *steps: Decision) -> Event:
     return events.visit_decided(VISIT, stage, decide(PLAN, SHA, evidence), evidence, steps, 1500)
+
+
+def seen_out(stage: Stage) -> Event:
+    """A member of staff who leaves with a fever, and with the word of the person on duty."""
+    plan = load_policy("county-office")
+    evidence = replace(FEVER, direction=Direction.OUT, person=Person.STAFF, attendant=AttendantWord.CONFIRMED)
+    decision = decide(plan, SHA, evidence)
+    assert decision.verdict is Verdict.ADMIT
+    return events.visit_decided(VISIT, stage, decision, evidence, (), 1500)
 
 
 SAMPLES = {
@@ -170,6 +180,9 @@ def test_time_is_exact_to_the_millisecond_up_to_the_year_9999(wall_ms: int) -> N
         (decided(Stage.REFERRED, Evidence()), False),
         (decided(Stage.REFERRED, replace(FEVER, measurements=FEVER.measurements[:1])), False),
         (decided(Stage.AUTHORISED, Evidence()), False),
+        *((decided(stage, FEVER), True) for stage in Stage),  # a fever that is certain, whatever became of it
+        *((seen_out(stage), True) for stage in Stage),
+        (decided(Stage.AUTHORISED, WELL), False),
         *((events.visit_closed(VISIT, result, 1), result is Result.FORCED) for result in Result),
         (events.passage_forced(), True),
         (events.gate_started("1.0", "0a1b2c3d", "county-hall", SHA), False),

@@ -77,7 +77,13 @@ OWN: dict[str, dict[str, Any]] = {
 }
 # Who comes, said short in the tables: {"as": "staff"}.
 AS: dict[str, dict[str, Any]] = {
-    "resident_out": {"direction": "out", "temperatures_c": None, "health_code": None, "travel_code": None},
+    "resident_out": {
+        "direction": "out",
+        "temperatures_c": None,
+        "health_code": None,
+        "travel_code": None,
+        "household_pass": PASS,
+    },
     "stranger": {
         "person": "visitor",
         "nucleic_acid_test": None,
@@ -98,9 +104,10 @@ AS: dict[str, dict[str, Any]] = {
 TABLES = {
     "township-routine": """
 TR-1 | all four in order | {} | admit | none | TR-1:code_ok TR-1:travel_clear TR-1:mask_worn TR-1:registration_complete TR-2:temperature_normal
-TR-1 | yellow code | {"health_code": "yellow"} | refuse | none | TR-1:status_yellow +TR-2
-TR-1 | red code | {"health_code": "red"} | refuse | none | TR-1:status_red +TR-2
-TR-1 | red code, whatever the person on duty says | {"health_code": "red", "attendant": {"confirmed": true}} | refuse | none | TR-1:status_red
+TR-1 | yellow code | {"health_code": "yellow"} | refuse | none | TR-2:status_yellow +TR-2
+TR-1 | red code | {"health_code": "red"} | refuse | none | TR-2:status_red +TR-2
+TR-1 | red code, whatever the person on duty says | {"health_code": "red", "attendant": {"confirmed": true}} | refuse | none | TR-2:status_red
+TR-2 | yellow code | {"health_code": "yellow"} | refuse | none | TR-2:status_yellow +TR-2
 TR-1 | a code that nobody here can check | {"health_code": "unknown"} | refer | none | TR-1:not_checkable
 TR-1 | the person on duty has looked at it | {"health_code": "unknown", "attendant": {"confirmed": true}} | admit | none | AL-3:code_by_real_name
 TR-1 | and at that of somebody known by name alone | {"health_code": "unknown", "attendant": {"confirmed": true}, "registration": ["name", "phone"]} | admit | none | AL-3:code_by_attendant
@@ -143,6 +150,12 @@ TR-2 | a wall is not a person | {"temperatures_c": [33.99]} | refer | none | TR-
 TR-2 | the coldest forehead | {"temperatures_c": [34.0]} | admit | none | TR-2:temperature_normal
 TR-2 | a lamp is not a person | {"temperatures_c": [38.5, 43.01]} | refer | none | TR-2:temperature_unmeasurable
 TR-2 | the hottest forehead | {"temperatures_c": [38.5, 43.0]} | refuse | fever_clinic | TR-2:temperature_fever
+TR-2 | 37.299 is below 37.3 | {"temperatures_c": [37.299]} | admit | none | TR-2:temperature_normal
+TR-2 | the second: 37.299 | {"temperatures_c": [38.5, 37.299]} | admit | none | TR-2:temperature_normal
+TR-2 | 37.299 by a thermometer right within 0.001 | {"temperatures_c": [37.299], "temperature_error_c": 0.001} | retest | none | TR-2:temperature_raised
+TR-2 | says to have a fever | {"symptoms": ["fever"]} | refuse | fever_clinic | TR-2:symptoms TR-2:temperature_normal +TR-2
+TR-2 | says to have a fever, whatever the person on duty says | {"symptoms": ["cold", "fever"], "attendant": {"confirmed": true}} | refuse | fever_clinic | TR-2:symptoms
+TR-2 | says to have a fever, on the way out | {"symptoms": ["fever"], "direction": "out"} | admit | none |
 TR-2 | a symptom is noted | {"symptoms": ["cough"]} | refer | none | TR-2:symptoms_noted
 TR-2 | the person on duty judges it | {"symptoms": ["cold"], "attendant": {"confirmed": true}} | admit | none | AL-3:symptoms_by_attendant
 TR-3 | from a key area, not tested | {"origin": "key_area"} | refuse | none | TR-3:test_missing +TR-3
@@ -158,21 +171,32 @@ TR-3 | nobody knows what time it is | {"at": null, "origin": "key_area", "nuclei
 TR-3 | result not known yet | {"origin": "key_area", "nucleic_acid_test": {"taken_at": "2022-04-10T10:00:00+08:00", "result": "unknown"}} | refuse | none | TR-3:test_missing
 TR-3 | positive | {"origin": "key_area", "nucleic_acid_test": {"taken_at": "2022-04-10T10:00:00+08:00", "result": "positive"}} | refuse | isolate_and_call_120 | TR-3:test_positive +TR-2
 TR-3 | positive, from anywhere | {"nucleic_acid_test": {"result": "positive"}, "attendant": {"confirmed": true}} | refuse | isolate_and_call_120 | TR-3:test_positive +TR-2
+TR-3 | positive, been in a risk area: said once | {"travel_code": "risk_area", "nucleic_acid_test": {"result": "positive"}} | refuse | isolate_and_call_120 | TR-3:test_positive +TR-2
 TR-3 | not tested, whatever the person on duty says | {"origin": "key_area", "attendant": {"confirmed": true}} | refuse | none | TR-3:test_missing
 TR-3 | tested, but no mask | {"origin": "key_area", "nucleic_acid_test": {"taken_at": "2022-04-10T10:00:00+08:00", "result": "negative"}, "mask": "missing"} | refuse | wear_mask | TR-3:test_negative TR-1:mask_missing
 TR-4 | from elsewhere: the plain pass | {"origin": "elsewhere"} | admit | none | TR-4:from_elsewhere TR-1:code_ok TR-2:temperature_normal TR-1:mask_worn
 TR-4 | from nobody knows where: the plain pass | {"origin": "unknown"} | admit | none |
-TR-4 | from elsewhere, without a green code | {"origin": "elsewhere", "health_code": "yellow"} | refuse | none | TR-1:status_yellow
+TR-4 | from elsewhere, without a green code | {"origin": "elsewhere", "health_code": "yellow"} | refuse | none | TR-2:status_yellow
 TR-4 | from elsewhere, without protection | {"origin": "elsewhere", "mask": "missing"} | refuse | wear_mask | TR-1:mask_missing
 TR-5 | 99 inside | {"occupancy": 99} | admit | none | TR-5:room_inside
 TR-5 | 100 inside | {"occupancy": 100} | refer | none | TR-5:full
 TR-5 | 100 inside, approved | {"occupancy": 100, "attendant": {"confirmed": true}} | admit | none | AL-3:full_approved
 TR-5 | 100 inside, on the way out | {"occupancy": 100, "direction": "out"} | admit | none |
+TR-5 | 99 inside, somebody resident elsewhere | {"person": "resident", "occupancy": 99} | admit | none | TR-5:room_inside
+TR-5 | 100 inside, somebody resident elsewhere | {"person": "resident", "occupancy": 100} | refer | none | TR-5:full
+TR-1 | somebody resident elsewhere, not registered | {"person": "resident", "registration": []} | refer | none | TR-1:registration_missing
+CO-7 | service suspended, somebody resident elsewhere | {"person": "resident", "suspended": true} | refuse | none | CO-7:suspended
 TR-5 | 100 inside, on the staff | {"person": "staff", "occupancy": 100} | admit | none |
 AL-3 | no phone, registered, measured, on the word of the person on duty | {"as": "no_phone"} | admit | none | AL-3:code_by_attendant AL-3:travel_by_attendant
 AL-3 | the same, nobody has said a word | {"as": "no_phone", "attendant": null} | refer | none | TR-1:code_missing TR-1:travel_unknown
 AL-3 | the same, not confirmed | {"as": "no_phone", "attendant": {"confirmed": false}} | refer | none | TR-1:code_missing
 AL-3 | the same, not registered | {"as": "no_phone", "registration": null} | refer | none | TR-1:registration_missing
+AL-3 | the same, by the ID card and without a phone number | {"as": "no_phone", "registration": ["name"], "id_checked": true} | admit | none | AL-3:registration_by_id
+AL-3 | the same, not that person's card | {"as": "no_phone", "registration": ["name"], "id_checked": false} | refer | none | TR-1:registration_missing
+AL-3 | the same, the card not looked at | {"as": "no_phone", "registration": ["name"]} | refer | none | TR-1:registration_missing
+AL-3 | the same, nobody has said a word of it | {"as": "no_phone", "registration": ["name"], "id_checked": true, "attendant": null} | refer | none | TR-1:registration_missing
+AL-3 | the same, more than the phone number lacks | {"as": "no_phone", "registration": [], "id_checked": true} | refer | none | TR-1:registration_missing
+AL-3 | with a number all is as ever | {"as": "no_phone", "id_checked": true} | admit | none | TR-1:registration_complete
 AL-3 | the same, not measured | {"as": "no_phone", "temperatures_c": null} | refer | none | TR-2:temperature_missing
 AL-3 | the same, could not be measured | {"as": "no_phone", "temperatures_c": [null]} | refer | none | TR-2:temperature_unmeasurable
 AL-3 | the same, 37.3 | {"as": "no_phone", "temperatures_c": [37.3]} | retest | none | TR-2:temperature_raised
@@ -189,7 +213,10 @@ CO-1 | staff before work, not measured | {"as": "staff", "temperatures_c": null}
 CO-1 | staff after work | {"as": "staff", "direction": "out"} | admit | none | CO-1:temperature_normal
 CO-1 | staff after work, not measured | {"as": "staff", "direction": "out", "temperatures_c": null} | refer | none | CO-1:temperature_missing
 CO-1 | staff after work, 37.3 | {"as": "staff", "direction": "out", "temperatures_c": [37.3]} | retest | none | CO-1:temperature_raised
-CO-1 | staff after work, fever | {"as": "staff", "direction": "out", "temperatures_c": [37.3, 37.3]} | refuse | fever_clinic | CO-4:temperature_fever +CO-4
+CO-1 | staff after work, fever | {"as": "staff", "direction": "out", "temperatures_c": [37.3, 37.3]} | refer | fever_clinic | CO-4:temperature_fever +CO-4
+CO-1 | staff after work, fever, seen out | {"as": "staff", "direction": "out", "temperatures_c": [37.3, 37.3], "attendant": {"confirmed": true}} | admit | fever_clinic | CO-4:fever_seen_out
+CO-1 | staff after work, raised and then normal | {"as": "staff", "direction": "out", "temperatures_c": [37.3, 37.299]} | admit | none | CO-1:temperature_normal
+CO-1 | staff before work, fever, whatever the person on duty says | {"as": "staff", "temperatures_c": [37.3, 37.3], "attendant": {"confirmed": true}} | refuse | fever_clinic | CO-4:temperature_fever +CO-4
 CO-2 | visitor measured on arrival | {} | admit | none | CO-2:temperature_normal
 CO-2 | visitor not measured | {"temperatures_c": []} | refer | none | CO-2:temperature_missing
 CO-2 | visitor, 37.3 | {"temperatures_c": [37.3]} | retest | none | CO-2:temperature_raised
@@ -204,6 +231,7 @@ CO-4 | another symptom | {"symptoms": ["cold"]} | refer | none | CO-4:symptoms_n
 CO-4 | another symptom, judged harmless | {"symptoms": ["cold"], "attendant": {"confirmed": true}} | admit | none | AL-3:symptoms_by_attendant
 CO-6 | 99 inside | {"occupancy": 99} | admit | none | CO-6:room_inside
 CO-6 | 100 inside | {"occupancy": 100} | refer | none | CO-6:full
+CO-6 | 100 inside, somebody resident elsewhere | {"person": "resident", "occupancy": 100} | refer | none | CO-6:full
 CO-7 | suspended for visitors | {"suspended": true} | refuse | none | CO-7:suspended
 CO-7 | whatever the person on duty says | {"suspended": true, "attendant": {"confirmed": true}} | refuse | none | CO-7:suspended
 CO-7 | suspended, for suppliers | {"suspended": true, "person": "supply"} | refuse | none | CO-7:suspended
@@ -221,10 +249,13 @@ TH-3 | no mask: one is given | {"mask": "missing"} | refuse | wear_mask | TH-3:m
 TH-3 | and put on | {"mask": "worn"} | admit | none | TH-3:mask_worn
 TH-4 | fever | {"temperatures_c": [37.3, 37.3]} | refuse | fever_clinic | TH-4:temperature_fever +TH-4
 TH-4 | raised, then normal | {"temperatures_c": [37.3, 37.29]} | admit | none | TH-2:temperature_normal
+TH-4 | says to have a fever | {"symptoms": ["fever"]} | refuse | fever_clinic | TH-4:symptoms +TH-4
+TH-4 | another symptom | {"symptoms": ["cough"]} | refer | none | TH-4:symptoms_noted
 TH-5 | staff at the start | {"as": "staff"} | admit | none | TH-5:temperature_normal
 TH-5 | staff at the start, not measured | {"as": "staff", "temperatures_c": null} | refer | none | TH-5:temperature_missing
 TH-5 | staff at the end | {"as": "staff", "direction": "out"} | admit | none | TH-5:temperature_normal
 TH-5 | staff at the end, not measured | {"as": "staff", "direction": "out", "temperatures_c": null} | refer | none | TH-5:temperature_missing
+TH-5 | staff leave with a fever, seen out | {"as": "staff", "direction": "out", "temperatures_c": [37.3, 37.3], "attendant": {"confirmed": true}} | admit | fever_clinic | TH-4:fever_seen_out +TH-4
 TH-6 | 08:29:59 | {"at": "2022-04-11T08:29:59+08:00"} | refuse | none | TH-6:closed_hours
 TH-6 | 08:30:00 | {"at": "2022-04-11T08:30:00+08:00"} | admit | none | TH-6:open_hours
 TH-6 | 17:29:59 | {"at": "2022-04-11T17:29:59+08:00"} | admit | none | TH-6:open_hours
@@ -235,6 +266,8 @@ TH-6 | closed, whatever the person on duty says | {"at": "2022-04-11T17:30:00+08
 TH-6 | nobody knows what time it is | {"at": null} | refer | none | TH-6:hours_unknown
 TH-6 | but the person on duty | {"at": null, "attendant": {"confirmed": true}} | admit | none | AL-3:hours_by_attendant
 TH-6 | closed, not for staff | {"at": "2022-04-11T06:00:00+08:00", "as": "staff"} | admit | none |
+TH-6 | closed, for somebody resident elsewhere | {"at": "2022-04-11T06:00:00+08:00", "person": "resident"} | refuse | none | TH-6:closed_hours
+TH-6 | open, for somebody resident elsewhere | {"person": "resident"} | admit | none | TH-6:open_hours
 TH-6 | closed, on the way out | {"at": "2022-04-11T18:00:00+08:00", "direction": "out"} | admit | none |
 """,
     "county-hall": """
@@ -248,6 +281,11 @@ CH-1 | with fever as the one symptom | {"temperatures_c": [37.8, 37.5], "symptom
 CH-1 | the second: 37.40, right within 0.1 | {"temperatures_c": [37.8, 37.4], "temperature_error_c": 0.1} | refuse | observe_at_home | CH-1:temperature_fever
 CH-1 | the second: 37.39, right within 0.1 | {"temperatures_c": [37.8, 37.39], "temperature_error_c": 0.1} | refer | none | CH-1:temperature_uncertain
 CH-1 | the second: 37.41, right within 0.1: perhaps more | {"temperatures_c": [37.8, 37.41], "temperature_error_c": 0.1} | refuse | isolate_and_call_120 | CH-2:temperature_fever
+CH-1 | the second: 37.299 | {"temperatures_c": [37.8, 37.299]} | admit | none | CH-1:temperature_normal
+CH-1 | says to have a fever | {"symptoms": ["fever"]} | refuse | observe_at_home | CH-1:symptoms +TR-2
+CH-1 | another symptom | {"symptoms": ["cough"]} | refer | none | CH-1:symptoms_noted
+CH-2 | says to have a fever and has one | {"temperatures_c": [37.8, 37.6], "symptoms": ["fever"]} | refuse | isolate_and_call_120 | CH-1:symptoms CH-2:temperature_fever
+CH-2 | the second: 37.501 | {"temperatures_c": [37.4, 37.501]} | refuse | isolate_and_call_120 | CH-2:temperature_fever
 CH-2 | the second: 37.51 | {"temperatures_c": [37.4, 37.51]} | refuse | isolate_and_call_120 | CH-2:temperature_fever +CH-3 +CH-4 +CH-5 +TR-2
 CH-2 | the second: 37.505 | {"temperatures_c": [37.4, 37.505]} | refuse | isolate_and_call_120 | CH-2:temperature_fever
 CH-2 | 37.3 with a cough is not for home | {"temperatures_c": [37.3, 37.3], "symptoms": ["cough"]} | refuse | isolate_and_call_120 | CH-2:temperature_fever
@@ -276,27 +314,35 @@ AH-1 | booked at 16:30:00 for past midnight | {"at": "2022-04-10T17:00:00Z", "ap
 AH-1 | booked nobody knows when | {"appointment": {"booked_at": null}} | refer | none | AH-1:appointment_unverified
 AH-1 | nobody knows what time it is | {"at": null} | refer | none | AH-1:appointment_unverified
 AH-1 | but the person on duty | {"at": null, "attendant": {"confirmed": true}} | admit | none | AL-3:appointment_by_attendant
+AH-1 | somebody resident elsewhere, without one | {"person": "resident", "appointment": null} | refuse | none | AH-1:appointment_missing
+AH-1 | somebody resident elsewhere, with one | {"person": "resident"} | admit | none | AH-1:appointment_kept AH-2:id_checked
+AH-1 | a supplier without one | {"person": "supply", "appointment": null} | refuse | none | AH-1:appointment_missing
+AH-1 | a supplier with one | {"person": "supply"} | admit | none | AH-1:appointment_kept AH-2:id_checked
 AH-1 | staff need none | {"as": "staff", "appointment": null, "id_checked": null} | admit | none |
 AH-1 | nor who leaves | {"direction": "out", "appointment": null} | admit | none |
 AH-2 | ID card checked | {} | admit | none | AH-2:id_checked
 AH-2 | not its holder | {"id_checked": false} | refer | none | AH-2:id_unchecked
 AH-2 | not checked | {"id_checked": null} | refer | none | AH-2:id_unchecked
 AH-2 | a word does not check it | {"id_checked": null, "attendant": {"confirmed": true}} | refer | none | AH-2:id_unchecked
+AH-2 | not checked, a supplier | {"person": "supply", "id_checked": null} | refer | none | AH-2:id_unchecked
+AH-2 | not checked, somebody resident elsewhere | {"person": "resident", "id_checked": null} | refer | none | AH-2:id_unchecked
 AH-3 | mask | {} | admit | none | AH-3:mask_worn
 AH-3 | no mask | {"mask": "missing"} | refuse | wear_mask | AH-3:mask_missing
 AH-4 | 37.00 | {"temperatures_c": [37.0]} | admit | none | AH-4:temperature_normal
 AH-4 | 37.01 | {"temperatures_c": [37.01]} | retest | none | AH-4:temperature_raised
-AH-4 | 37.001 is above 37 | {"temperatures_c": [37.001]} | retest | none | AH-4:temperature_raised
 AH-4 | the second: 37.00 | {"temperatures_c": [37.2, 37.0]} | admit | none | AH-4:temperature_normal
 AH-4 | the second: 37.01 | {"temperatures_c": [37.2, 37.01]} | refuse | fever_clinic | AH-4:temperature_fever
 AH-4 | dry cough | {"symptoms": ["cough"]} | refuse | fever_clinic | AH-4:symptoms
+AH-4 | says to have a fever | {"symptoms": ["fever"]} | refuse | fever_clinic | AH-4:symptoms +TR-2
 AH-4 | breathing difficulty | {"symptoms": ["cold", "breathing_difficulty"], "attendant": {"confirmed": true}} | refuse | fever_clinic | AH-4:symptoms
 AH-4 | another symptom | {"symptoms": ["cold"]} | refer | none | AH-4:symptoms_noted
 AH-5 | both codes | {} | admit | none | AH-5:code_ok AH-5:travel_clear
-AH-5 | red | {"health_code": "red"} | refuse | none | AH-5:status_red
+AH-5 | red | {"health_code": "red"} | refuse | none | AH-5:status_red +TR-2
+AH-5 | yellow, whatever the person on duty says | {"health_code": "yellow", "attendant": {"confirmed": true}} | refuse | none | AH-5:status_yellow +TR-2
 AH-5 | health code missing | {"health_code": "none"} | refer | none | AH-5:code_missing
 AH-5 | travel code missing | {"travel_code": "none"} | refer | none | AH-5:travel_unknown
 AH-6 | been in a risk area, tested or not | {"travel_code": "risk_area", "nucleic_acid_test": {"taken_at": "2022-04-11T09:00:00+08:00", "result": "negative"}} | refuse | none | AH-6:risk_area
+AH-6 | been in one and positive: to be isolated | {"travel_code": "risk_area", "nucleic_acid_test": {"result": "positive"}} | refuse | isolate_and_call_120 | AH-6:risk_area AH-6:test_positive +TR-2
 AH-6 | from one | {"origin": "key_area"} | refuse | none | AH-6:risk_area
 AH-6 | whatever the person on duty says | {"origin": "key_area", "attendant": {"confirmed": true}} | refuse | none | AH-6:risk_area
 AH-6 | never been | {"travel_code": "clear", "origin": "elsewhere"} | admit | none |
@@ -315,6 +361,9 @@ CP-3 | going, normal | {"direction": "out"} | admit | none | CP-3:temperature_no
 CP-3 | going, not measured | {"direction": "out", "temperatures_c": null} | refer | none | CP-3:temperature_missing
 CP-3 | going, 37.30 | {"direction": "out", "temperatures_c": [37.3]} | retest | none | CP-3:temperature_raised
 CP-3 | going, fever | {"direction": "out", "temperatures_c": [37.3, 37.3]} | refuse | fever_clinic | CP-3:temperature_fever
+CP-2 | without a phone number, by the ID card | {"registration": ["name", "id_number", "household_place", "residence", "plate_number", "key_area_contact", "signature"], "id_checked": true, "attendant": {"confirmed": true}} | admit | none | AL-3:registration_by_id
+CP-2 | the same without the signature | {"registration": ["name", "id_number", "household_place", "residence", "plate_number", "key_area_contact"], "id_checked": true, "attendant": {"confirmed": true}} | refer | none | CP-2:registration_missing
+CP-3 | staff going, fever | {"as": "staff", "direction": "out", "temperatures_c": [37.3, 37.3]} | refer | fever_clinic | CP-3:temperature_fever +TR-2
 CP-3 | a resident going, not measured | {"person": "resident", "direction": "out", "temperatures_c": null} | refer | none | CP-3:temperature_missing
 """,
     "sealed-area": """
@@ -326,7 +375,7 @@ SA-2 | the same, not its holder | {"as": "stranger", "id_checked": false} | refu
 SA-2 | the same, not registered by name | {"as": "stranger", "registration": ["name"]} | refuse | none | SA-2:exception_incomplete
 SA-2 | the same, no code | {"as": "stranger", "health_code": "none"} | refuse | none | SA-2:exception_incomplete
 SA-2 | the same, service unreachable | {"as": "stranger", "health_code": "service_unreachable"} | refuse | none | SA-2:exception_incomplete
-SA-2 | the same, yellow | {"as": "stranger", "health_code": "yellow"} | refuse | none | TR-1:status_yellow
+SA-2 | the same, yellow | {"as": "stranger", "health_code": "yellow"} | refuse | none | TR-2:status_yellow
 SA-2 | the same, travel unknown | {"as": "stranger", "travel_code": "none"} | refuse | none | SA-2:exception_incomplete
 SA-2 | the same, been in a risk area | {"as": "stranger", "travel_code": "risk_area"} | refuse | none | SA-2:exception_incomplete
 SA-2 | the same, not measured | {"as": "stranger", "temperatures_c": null} | refer | none | TR-2:temperature_missing
@@ -346,8 +395,12 @@ SA-4 | tested in the future | {"nucleic_acid_test": {"taken_at": "2022-04-11T10:
 SA-4 | positive | {"nucleic_acid_test": {"taken_at": "2022-04-11T09:00:00+08:00", "result": "positive"}} | refuse | isolate_and_call_120 | SA-4:test_positive
 SA-4 | no test to leave | {"as": "resident_out", "nucleic_acid_test": null} | admit | none |
 SA-5 | a pass in its hours, a use left | {"as": "resident_out", "household_pass": {"from": "2022-04-11T08:00:00+08:00", "until": "2022-04-11T12:00:00+08:00", "uses_left": 1}} | admit | none | SA-5:pass_kept
+SA-5 | leaving without one | {"as": "resident_out", "household_pass": null} | refer | none | SA-5:pass_missing
+SA-5 | the person on duty lets them go | {"as": "resident_out", "household_pass": null, "attendant": {"confirmed": true}} | admit | none | AL-3:pass_by_attendant
+SA-5 | coming home without one | {"household_pass": null} | admit | none | SA-4:test_negative
 SA-5 | no use left | {"as": "resident_out", "household_pass": {"from": "2022-04-11T08:00:00+08:00", "until": "2022-04-11T12:00:00+08:00", "uses_left": 0}} | refuse | none | SA-5:pass_used_up
-SA-5 | any number of uses | {"as": "resident_out", "household_pass": {"from": "2022-04-11T08:00:00+08:00", "until": "2022-04-11T12:00:00+08:00"}} | admit | none | SA-5:pass_kept
+SA-5 | no use left, whatever the person on duty says | {"as": "resident_out", "household_pass": {"uses_left": 0}, "attendant": {"confirmed": true}} | refuse | none | SA-5:pass_used_up
+SA-5 | any number of uses | {"as": "resident_out", "household_pass": {"from": "2022-04-11T08:00:00+08:00", "until": "2022-04-11T12:00:00+08:00", "uses_left": null}} | admit | none | SA-5:pass_kept
 SA-5 | as the hours begin | {"as": "resident_out", "household_pass": {"from": "2022-04-11T10:00:00+08:00", "until": "2022-04-11T12:00:00+08:00"}} | admit | none | SA-5:pass_kept
 SA-5 | a second before | {"as": "resident_out", "household_pass": {"from": "2022-04-11T10:00:01+08:00", "until": "2022-04-11T12:00:00+08:00"}} | refuse | none | SA-5:pass_outside_hours
 SA-5 | as the hours end | {"as": "resident_out", "household_pass": {"from": "2022-04-11T08:00:00+08:00", "until": "2022-04-11T02:00:00Z"}} | admit | none | SA-5:pass_kept
@@ -361,7 +414,12 @@ SA-5 | used up | {"as": "supplier", "household_pass": {"uses_left": 0}} | refuse
 SA-5 | after its hours | {"as": "supplier", "at": "2022-04-11T12:00:01+08:00"} | refuse | none | SA-5:pass_outside_hours
 SA-5 | nobody knows what time it is | {"as": "supplier", "at": null} | refer | none | SA-5:pass_unverified
 SA-5 | not recorded in detail | {"as": "supplier", "registration": ["name", "phone"]} | refer | none | SA-5:registration_missing
+SA-5 | without a phone number, by the ID card | {"as": "supplier", "registration": ["name", "id_number"], "id_checked": true, "attendant": {"confirmed": true}} | admit | none | AL-3:registration_by_id
 SA-5 | a supplier leaving needs none | {"as": "supplier", "household_pass": null, "direction": "out"} | admit | none |
+SA-5 | nor one in its hours or with uses left | {"as": "supplier", "at": "2022-04-11T12:00:01+08:00", "household_pass": {"uses_left": 0}, "direction": "out"} | admit | none |
+CO-7 | suspended, not for residents | {"suspended": true} | admit | none |
+CO-7 | suspended, for suppliers | {"as": "supplier", "suspended": true} | refuse | none | CO-7:suspended
+TR-5 | full, not for residents | {"occupancy": 100} | admit | none |
 """,
     "grid": """
 TR-1 | all four in order | {} | admit | none | TR-1:code_ok
@@ -373,6 +431,7 @@ CL-1 | 37.29 | {"temperatures_c": [37.29]} | admit | none | CL-1:temperature_nor
 CL-1 | 37.30 | {"temperatures_c": [37.3]} | retest | none | CL-1:temperature_raised
 CL-1 | fever: asked and registered | {"temperatures_c": [37.3, 37.3]} | refuse | fever_clinic | CL-1:temperature_fever +CL-1
 CL-1 | a symptom: asked and registered | {"symptoms": ["airway_infection"]} | refer | none | CL-1:symptoms_noted +CL-1
+CL-1 | says to have a fever: asked and registered | {"symptoms": ["fever"]} | refuse | fever_clinic | CL-1:symptoms +CL-1 +TR-2
 CL-1 | cannot be traced | {"registration": ["name", "phone"]} | refer | none | CL-1:registration_missing
 """,
     "service-bureau": """
@@ -399,11 +458,15 @@ SB-3 | overdue and measured now | {"as": "staff", "last_measured_at": "2022-04-1
 SB-3 | a measurement to come is none | {"as": "staff", "direction": "out", "temperatures_c": null, "last_measured_at": "2022-04-11T10:00:01+08:00"} | refer | none | SB-3:round_overdue
 SB-3 | in time, nobody knows what time it is | {"as": "staff", "at": null, "direction": "out", "temperatures_c": null, "last_measured_at": "2022-04-11T09:00:00+08:00"} | refer | none | SB-3:temperature_missing
 SB-3 | staff with a fever | {"as": "staff", "temperatures_c": [37.3, 37.3]} | refuse | fever_clinic | SB-2:temperature_fever
+SB-3 | staff leaving with a fever | {"as": "staff", "direction": "out", "temperatures_c": [37.3, 37.3], "last_measured_at": "2022-04-11T09:00:00+08:00"} | refer | fever_clinic | SB-2:temperature_fever +SB-2
+SB-3 | and seen out | {"as": "staff", "direction": "out", "temperatures_c": [37.3, 37.3], "attendant": {"confirmed": true}} | admit | fever_clinic | SB-2:fever_seen_out
 """,
     "bureau": """
 BU-4 | a visitor examined | {} | admit | none | BU-4:temperature_normal
 BU-4 | not measured | {"temperatures_c": null} | refer | none | BU-4:temperature_missing
 BU-4 | 37.30 | {"temperatures_c": [37.3]} | retest | none | BU-4:temperature_raised
+BU-4 | says to have a fever | {"symptoms": ["fever"]} | refuse | fever_clinic | BU-4:symptoms +TR-2
+BU-4 | another symptom | {"symptoms": ["cough"]} | refer | none | BU-4:symptoms_noted
 BU-4 | fever goes to hospital | {"temperatures_c": [37.3, 37.3]} | refuse | fever_clinic | BU-4:temperature_fever +TR-2
 """,
 }
@@ -431,7 +494,7 @@ CASES = [_case(plan, row) for plan, table in TABLES.items() for row in table.str
 
 @cache
 def judge(plan: str) -> Judge:
-    return Judge(load_policy(plan))
+    return Judge(load_policy(plan), tasks=True)
 
 
 def changed(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -483,6 +546,26 @@ SA-5 | used up, nobody knows what time it is | {"as": "supplier", "at": null, "h
 )
 def test_what_is_known_counts_before_what_is_not(case: Case) -> None:
     test_plan(case)
+
+
+@pytest.mark.xfail(strict=True, reason="a plan has no word for 'above 37.0': it says 37.01 and more")
+def test_above_37_begins_right_behind_37() -> None:
+    """AH-4: above 37 degrees."""
+    decision = answer("appointment-hall", evidence_of("appointment-hall", {"temperatures_c": [37.001]}))
+    assert decision["verdict"] == "retest"
+
+
+@pytest.mark.parametrize("plan", RULES_OF)
+def test_a_positive_test_of_somebody_exposed_is_said_once(plan: str) -> None:
+    change = {
+        "person": "visitor",
+        "direction": "in",
+        "origin": "key_area",
+        "nucleic_acid_test": {"result": "positive"},
+    }
+    decision = answer(plan, evidence_of(plan, change))
+    assert (decision["verdict"], decision["disposition"]) == ("refuse", "isolate_and_call_120")
+    assert [finding["reason"] for finding in decision["findings"]].count("test_positive") == 1
 
 
 # --- the tables are complete
@@ -624,7 +707,9 @@ def test_any_evidence_gives_a_decision_that_is_as_strict_as_its_findings(
     ranks = [STRICTNESS[Verdict(finding["verdict"])] for finding in decision["findings"]]
     assert STRICTNESS[Verdict(decision["verdict"])] == max(ranks, default=0)
     assert Disposition(decision["disposition"]) in GRAVITY
-    assert decision["disposition"] == "none" or decision["verdict"] == "refuse"
+    # Staff who leave with a fever are told where to go as well, though nobody keeps them.
+    leaving = evidence.get("person") == "staff" and not entering(evidence)
+    assert decision["disposition"] == "none" or decision["verdict"] == "refuse" or leaving
     assert {finding["rule"] for finding in decision["findings"]} <= judged_rules(policy)
     assert set(decision["tasks"]) <= {task.rule for task in policy.tasks}
     assert len(set(decision["tasks"])) == len(decision["tasks"])

@@ -5,11 +5,12 @@ from dataclasses import fields, replace
 import pytest
 
 from gate.config import load_policy, policy_names
-from gate.core.evidence import Person
+from gate.core.evidence import Person, Symptom
 from gate.core.policy import (
     GRAVITY,
     STRICTNESS,
     AppointmentRequirement,
+    CodeRequirement,
     Decision,
     Disposition,
     FeverBand,
@@ -136,20 +137,46 @@ def test_any_changed_field_changes_the_hash() -> None:
     assert len(hashes | {policy_hash(policy)}) == len(others) + 1
 
 
+def test_a_change_inside_a_section_changes_the_hash_too() -> None:
+    policy = load_policy("appointment-hall")
+    assert policy.id_check is not None
+    others = [
+        replace(policy, code=replace(policy.code, abnormal_rule="X-1")),
+        replace(policy, id_check=replace(policy.id_check, persons=(Person.VISITOR,))),
+        replace(policy, symptoms=replace(policy.symptoms, disposition=HOME)),
+    ]
+    assert len({policy_hash(other) for other in (policy, *others)}) == len(others) + 1
+
+
+def test_what_an_abnormal_code_and_an_identity_card_are_judged_by() -> None:
+    """A plan that is silent follows the township: any abnormal code is reported, any guest shows a card."""
+    rules = {name: load_policy(name).code.abnormal_rule for name in policy_names()}
+    assert rules == dict.fromkeys(policy_names(), "TR-2") | {"appointment-hall": "AH-5"}
+    assert CodeRequirement("X-1").abnormal_rule == "TR-2"
+    assert IdRequirement("X-1").persons == (Person.VISITOR, Person.SUPPLY)
+
+
+def test_where_the_plans_send_a_fever_that_somebody_tells_of() -> None:
+    sent = {name: load_policy(name).symptoms for name in policy_names()}
+    assert all(Symptom.FEVER in signs.refused for signs in sent.values())
+    others = {"county-hall": HOME, "county-office": Disposition.NONE, "service-bureau": Disposition.NONE}
+    assert {name: signs.disposition for name, signs in sent.items()} == dict.fromkeys(sent, CLINIC) | others
+
+
 def test_the_hashes_of_the_plans_that_come_with_the_gate() -> None:
     """They stand in every record: a plan that changes gets a new version as well."""
     assert {name: policy_hash(load_policy(name))[:12] for name in policy_names()} == {
-        "appointment-hall": "9c90749729f7",
-        "bureau": "9ec2a807a84d",
-        "checkpoint": "ddd2ebfaefba",
-        "clinic": "7a5f0f93770d",
-        "county-hall": "e2a253e0e4bd",
-        "county-office": "5771ee5b59a0",
-        "grid": "6fae81b9adb1",
-        "sealed-area": "5068cd0090ce",
-        "service-bureau": "22d89dbf2b18",
-        "township-hall": "7a86959a3195",
-        "township-routine": "e735eea35c8c",
+        "appointment-hall": "538896e8ad16",
+        "bureau": "f6743539e64e",
+        "checkpoint": "83b12d204cdf",
+        "clinic": "f5509e987b1f",
+        "county-hall": "863efb5868ca",
+        "county-office": "d459d6687ae3",
+        "grid": "d66a415fdb88",
+        "sealed-area": "f3b23d32e643",
+        "service-bureau": "3e96f8f4c688",
+        "township-hall": "d9c39e6c4d36",
+        "township-routine": "ff50a6a681b5",
     }
 
 

@@ -51,13 +51,17 @@ from gate.core.rules import (
     attendant,
     decide,
     health_code,
+    hours,
     household_pass,
     id_check,
     lab_test,
     mask,
+    occupancy,
     residents,
     revocations,
+    risk_area,
     staff_round,
+    suspension,
     symptoms,
     travel,
 )
@@ -243,7 +247,7 @@ def test_every_reason_against_a_code(reason: Reason) -> None:
         Reason.STATUS_YELLOW,
         Reason.STATUS_RED,
     }:
-        assert found == vouched == Finding("TR-1", REFUSE, reason)
+        assert found == vouched == Finding("TR-2", REFUSE, reason)
     elif reason in {Reason.EXPIRED, Reason.NOT_YET_VALID}:
         assert found == Finding("TR-1", REFUSE, reason, curable=True)
         assert vouched == Finding("AL-3", ADMIT, "code_by_attendant")
@@ -274,7 +278,51 @@ def test_several_codes_in_view() -> None:
     vouched = health_code(PLAN, replace(several, attendant=CONFIRMED))
     assert vouched == Finding("AL-3", ADMIT, "code_by_attendant")
     refused = health_code(PLAN, replace(several, code=code(Reason.STATUS_RED), attendant=CONFIRMED))
-    assert refused == Finding("TR-1", REFUSE, "status_red")
+    assert refused == Finding("TR-2", REFUSE, "status_red")
+
+
+@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("status", [Status.YELLOW, Status.RED])
+def test_an_authentic_bad_status_counts_whatever_else_there_is_to_say(reason: Reason, status: Status) -> None:
+    shown = replace(GREEN, reason=reason, status=status)
+    for word in AttendantWord:
+        found = health_code(PLAN, Evidence(code=shown, attendant=word))
+        assert found == Finding("TR-2", REFUSE, f"status_{status}")
+    assert health_code(BOOKED, Evidence(code=shown)) == Finding("AH-5", REFUSE, f"status_{status}")
+    assert health_code(PLAN, Evidence(code=shown, direction=Direction.OUT)) is None
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("authenticity", [kind for kind in Authenticity if kind is not Authenticity.VERIFIED])
+def test_a_status_that_nobody_has_verified_is_no_statement(
+    authenticity: Authenticity, status: Status
+) -> None:
+    shown = CodeResult(Format.HOME, Reason.UNKNOWN_ISSUER, status, authenticity)
+    assert health_code(PLAN, Evidence(code=shown)) == Finding("TR-1", REFER, "unknown_issuer")
+
+
+@pytest.mark.parametrize(
+    ("credential", "own"),
+    [(Credential.APPOINTMENT, BOOKED), (Credential.HOUSEHOLD, SEALED), (Credential.SUPPLY, SEALED)],
+)
+@pytest.mark.parametrize("reason", sorted(CODE_CURABLE))
+def test_a_pass_with_hours_of_its_own_is_not_asked_for_anew(
+    reason: Reason, credential: Credential, own: Policy
+) -> None:
+    late = Evidence(person=Person.RESIDENT, code=replace(GREEN, reason=reason, credential=credential))
+    assert health_code(own, late) == Finding(own.code.rule, REFER, reason)
+    assert health_code(PLAN, late) == Finding("TR-1", REFUSE, reason, curable=True)
+
+
+def test_an_authentic_green_status_is_no_refusal() -> None:
+    late = replace(GREEN, reason=Reason.EXPIRED)
+    assert health_code(PLAN, Evidence(code=late)) == Finding("TR-1", REFUSE, "expired", curable=True)
+
+
+def test_the_rule_of_an_abnormal_code_is_the_plans() -> None:
+    policy = replace(PLAN, code=replace(PLAN.code, abnormal_rule="X-1"))
+    assert health_code(policy, Evidence(code=code(Reason.REVOKED))) == Finding("X-1", REFUSE, "revoked")
+    assert health_code(policy, Evidence(code=GREEN)) == Finding("TR-1", ADMIT, "code_ok")
 
 
 def test_a_plan_without_codes_still_minds_a_bad_one() -> None:
@@ -282,8 +330,10 @@ def test_a_plan_without_codes_still_minds_a_bad_one() -> None:
     assert health_code(policy, Evidence()) is None
     assert health_code(policy, Evidence(code=code(Reason.EXPIRED), several_codes=True)) is None
     assert health_code(policy, Evidence(code=code(Reason.STATUS_RED))) == Finding(
-        "TR-1", REFUSE, "status_red"
+        "TR-2", REFUSE, "status_red"
     )
+    authentic = replace(GREEN, reason=Reason.EXPIRED, status=Status.YELLOW)
+    assert health_code(policy, Evidence(code=authentic)) == Finding("TR-2", REFUSE, "status_yellow")
 
 
 # --- mask, registration, the person on duty
@@ -323,6 +373,29 @@ def test_a_plan_without_masks(status: MaskStatus) -> None:
 def test_registration(registered: set[str], by_hand: set[HandCheck], expected: Finding) -> None:
     evidence = Evidence(registered=frozenset(registered), by_hand=frozenset(by_hand), attendant=CONFIRMED)
     assert registration_rule(PLAN, evidence) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, Finding("AL-3", ADMIT, "registration_by_id")),
+        ({"attendant": AttendantWord.NONE}, Finding("TR-1", REFER, "registration_missing")),
+        ({"attendant": REFUSED}, Finding("TR-1", REFER, "registration_missing")),
+        ({"id_checked": None}, Finding("TR-1", REFER, "registration_missing")),
+        ({"id_checked": False}, Finding("TR-1", REFER, "registration_missing")),
+        ({"registered": frozenset()}, Finding("TR-1", REFER, "registration_missing")),
+        ({"registered": frozenset({"phone"})}, Finding("TR-1", REFER, "registration_missing")),
+        ({"registered": frozenset({"name", "phone"})}, Finding("TR-1", ADMIT, "registration_complete")),
+        ({"by_hand": BY_HAND}, Finding("AL-3", ADMIT, "registration_by_id")),
+        (
+            {"registered": frozenset(), "by_hand": BY_HAND},
+            Finding("AL-3", ADMIT, "registration_by_attendant"),
+        ),
+    ],
+)
+def test_registration_without_a_phone(change: dict[str, object], expected: Finding) -> None:
+    shown = Evidence(registered=frozenset({"name"}), attendant=CONFIRMED, id_checked=True)
+    assert registration_rule(PLAN, replace(shown, **change)) == expected  # type: ignore[arg-type]  # any field
 
 
 def test_a_plan_without_registration() -> None:
@@ -384,6 +457,55 @@ def test_an_appointment_that_a_list_out_of_its_time_may_have_missed() -> None:
     assert appointment(BOOKED, used) == Finding("AH-1", REFUSE, "appointment_used")
 
 
+def test_a_number_of_people_that_is_out_of_its_time() -> None:
+    unknown = Evidence(stale=frozenset({"occupancy"}))
+    assert occupancy(PLAN, unknown) == Finding("TR-5", REFER, "occupancy_stale")
+    vouched = Finding("AL-3", ADMIT, "full_approved")
+    assert occupancy(PLAN, replace(unknown, attendant=CONFIRMED)) == vouched
+    assert occupancy(PLAN, replace(unknown, occupancy=1)) == Finding("TR-5", ADMIT, "room_inside")
+    for silent in (
+        replace(unknown, stale=frozenset({"appointments"})),
+        replace(unknown, direction=Direction.OUT),
+        replace(unknown, person=Person.STAFF),
+    ):
+        assert occupancy(PLAN, silent) is None
+    assert occupancy(SEALED, replace(unknown, person=Person.RESIDENT)) is None
+    assert occupancy(PLAN, replace(unknown, person=Person.RESIDENT)) == occupancy(PLAN, unknown)
+
+
+def test_a_region_that_may_have_become_one_of_risk() -> None:
+    shown = Evidence(code=replace(GREEN, region="330327"), stale=frozenset({"risk_areas"}))
+    assert risk_area(PLAN, shown) == Finding("TR-3", REFER, "risk_areas_stale")
+    assert risk_area(BOOKED, shown) == Finding("AH-6", REFER, "risk_areas_stale")
+    vouched = Finding("AL-3", ADMIT, "travel_by_attendant")
+    assert risk_area(PLAN, replace(shown, attendant=CONFIRMED)) == vouched
+    exposed = replace(shown, travel=Travel.RISK_AREA, attendant=CONFIRMED)
+    assert risk_area(PLAN, exposed) == Finding("TR-3", REFUSE, "test_missing", curable=True)
+    for silent in (
+        replace(shown, stale=frozenset({"occupancy"})),
+        replace(shown, code=GREEN),
+        replace(shown, code=None),
+        replace(shown, direction=Direction.OUT),
+    ):
+        assert risk_area(PLAN, silent) is None
+
+
+def test_a_resident_where_nobody_lives_is_a_visitor() -> None:
+    somebody = Evidence(person=Person.RESIDENT, suspended=True)
+    assert suspension(PLAN, somebody) == Finding("CO-7", REFUSE, "suspended")
+    assert suspension(SEALED, somebody) is None
+    assert suspension(PLAN, replace(somebody, direction=Direction.OUT)) is None
+    assert appointment(BOOKED, somebody) == Finding("AH-1", REFUSE, "appointment_missing")
+    assert id_check(BOOKED, somebody) == Finding("AH-2", REFER, "id_unchecked")
+    assert hours(PLANS["township-hall"], somebody) == Finding("TH-6", REFER, "hours_unknown")
+    assert registration_rule(PLAN, somebody) == Finding("TR-1", REFER, "registration_missing")
+    assert registration_rule(SEALED, somebody) is None
+    # A plan may still name them, as the checkpoint does.
+    for persons in ((Person.RESIDENT,), (Person.VISITOR,)):
+        policy = replace(PLAN, registration=replace(PLAN.registration, persons=persons))
+        assert registration_rule(policy, somebody) == Finding("TR-1", REFER, "registration_missing")
+
+
 def test_a_pass_that_may_have_been_called_back_since_the_list() -> None:
     shown = Evidence(code=GREEN, stale=frozenset({"revocations"}))
     assert revocations(PLAN, shown) == Finding("TR-1", REFER, "revocations_stale")
@@ -406,6 +528,17 @@ def test_a_pass_without_a_clock() -> None:
         "AL-3", ADMIT, "pass_by_attendant"
     )
     assert household_pass(SEALED, replace(held, household_pass=None)) is None
+    leaving = replace(held, household_pass=None, direction=Direction.OUT)
+    assert household_pass(SEALED, leaving) == Finding("SA-5", REFER, "pass_missing")
+    vouched = Finding("AL-3", ADMIT, "pass_by_attendant")
+    assert household_pass(SEALED, replace(leaving, attendant=CONFIRMED)) == vouched
+    spent = replace(leaving, household_pass=HouseholdPass(0, 1, 0))
+    assert household_pass(SEALED, replace(spent, attendant=CONFIRMED)) == Finding(
+        "SA-5", REFUSE, "pass_used_up"
+    )
+    for shown in (None, HouseholdPass(0, 1, 0)):  # a supplier who has come in may leave
+        supplier = replace(leaving, person=Person.SUPPLY, household_pass=shown)
+        assert household_pass(SEALED, supplier) is None
     assert household_pass(SEALED, replace(held, person=Person.STAFF)) is None
     assert household_pass(PLAN, held) is None
 
@@ -415,6 +548,19 @@ def test_a_plan_that_asks_for_a_test_of_some_minds_a_positive_one_of_others() ->
     assert lab_test(SEALED, positive) == Finding("TR-3", REFUSE, "test_positive", CALL_120)
     assert lab_test(SEALED, replace(positive, test=LabTest(0, negative=True))) is None
     assert lab_test(SEALED, replace(positive, direction=Direction.OUT)) is None
+
+
+@pytest.mark.parametrize("exposed", [{"travel": Travel.RISK_AREA}, {"origin": Origin.KEY_AREA}])
+def test_a_positive_test_is_said_by_one_rule(exposed: dict[str, object]) -> None:
+    positive = Evidence(test=LabTest(0, negative=False))
+    ill = replace(positive, **exposed)  # type: ignore[arg-type]  # any field
+    found = Finding("TR-3", REFUSE, "test_positive", CALL_120)
+    assert (risk_area(PLAN, ill), lab_test(PLAN, ill)) == (found, None)
+    assert (risk_area(PLAN, positive), lab_test(PLAN, positive)) == (None, found)
+    # Where nobody comes in from there, tested or not, the test has still to be said.
+    never = Finding("AH-6", REFUSE, "risk_area")
+    told = Finding("AH-6", REFUSE, "test_positive", CALL_120)
+    assert (risk_area(BOOKED, ill), lab_test(BOOKED, ill)) == (never, told)
 
 
 @pytest.mark.parametrize(
@@ -443,6 +589,33 @@ def test_staff_who_are_measured_in_one_direction_only() -> None:
     leaving = Evidence((degrees(3800), degrees(3800)), person=Person.STAFF, direction=Direction.OUT)
     assert temperature_rule(policy, leaving) is None
     assert temperature_rule(BUREAU, leaving) is not None
+
+
+def test_staff_who_leave_with_a_fever_are_seen_out() -> None:
+    leaving = Evidence((degrees(3800), degrees(3800)), person=Person.STAFF, direction=Direction.OUT)
+    clinic = Disposition.FEVER_CLINIC
+    assert temperature_rule(BUREAU, leaving) == Finding("SB-2", REFER, "temperature_fever", clinic)
+    seen_out = Finding("SB-2", ADMIT, "fever_seen_out", clinic)
+    assert temperature_rule(BUREAU, replace(leaving, attendant=CONFIRMED)) == seen_out
+    for kept in (
+        replace(leaving, direction=Direction.IN, attendant=CONFIRMED),
+        replace(leaving, direction=Direction.IN),
+    ):
+        assert temperature_rule(BUREAU, kept) == Finding("SB-2", REFUSE, "temperature_fever", clinic)
+    checked = PLANS["checkpoint"]
+    others = replace(leaving, person=Person.VISITOR, attendant=CONFIRMED)
+    assert temperature_rule(checked, others) == Finding("CP-3", REFUSE, "temperature_fever", clinic)
+    decision = decide(BUREAU, SHA, leaving)
+    assert (decision.verdict, decision.disposition) == (REFER, clinic)
+    assert "SB-2" in decision.tasks
+
+
+def test_a_reading_between_two_hundredths() -> None:
+    normal, raised = Reading(3730, 3729.9, 3729.9), Reading(3730, 3729.9, 3730.0)
+    assert temperature(normal) == Finding("CH-1", ADMIT, "temperature_normal")
+    assert temperature(raised) == Finding("CH-1", RETEST, "temperature_raised")
+    graver = temperature(raised, Reading(3750, 3750.1, 3750.1))
+    assert graver == Finding("CH-2", REFUSE, "temperature_fever", CALL_120)
 
 
 def test_a_plan_without_travel_codes() -> None:
@@ -522,6 +695,7 @@ codes = st.builds(
     st.sampled_from(Status),
     st.sampled_from(Authenticity),
     st.sampled_from(Freshness),
+    region=st.none() | st.just("330327"),
 )
 instants = st.sampled_from([0.0, 59.5, 7200.0, 7201.0, 1e9, -1.0, float("inf")]) | st.floats(-1e10, 1e10)
 all_evidence = st.builds(
@@ -547,7 +721,9 @@ all_evidence = st.builds(
     occupancy=st.none() | st.integers(0, 200),
     suspended=st.booleans(),
     last_measured_s=st.none() | instants,
-    stale=st.frozensets(st.sampled_from(["appointments", "revocations", "residents"])),
+    stale=st.frozensets(
+        st.sampled_from(["appointments", "revocations", "residents", "occupancy", "risk_areas"])
+    ),
 )
 policies = st.builds(
     lambda plan, code, measured, worn, fields: replace(
@@ -604,9 +780,15 @@ def test_what_admits_has_all_four_steps_or_somebody_who_vouches(evidence: Eviden
     assert by_hand or (isinstance(last, Reading) and last.high_cc < 3730)
     assert not isinstance(last, Reading) or last.low_cc < 3730
     assert evidence.code is None or evidence.code.reason not in CODE_REFUSALS
+    authentic = evidence.code is not None and evidence.code.authenticity is Authenticity.VERIFIED
+    bad = evidence.code is not None and evidence.code.status in {Status.YELLOW, Status.RED}
+    assert not (authentic and bad)
+    assert vouched or not (evidence.occupancy is None and "occupancy" in evidence.stale)
     assert vouched or (evidence.code is not None and evidence.code.verified and not evidence.several_codes)
     assert evidence.mask is MaskStatus.WORN or (vouched and evidence.mask is MaskStatus.UNKNOWN)
-    assert {"name", "phone"} <= evidence.registered or HandCheck.REGISTRATION in evidence.by_hand
+    by_id = vouched and evidence.id_checked and "name" in evidence.registered
+    by_staff = HandCheck.REGISTRATION in evidence.by_hand
+    assert {"name", "phone"} <= evidence.registered or by_id or by_staff
     assert vouched or evidence.travel is not Travel.UNKNOWN
     assert vouched or not evidence.symptoms
     assert not evidence.suspended

@@ -21,6 +21,8 @@ NO_SCREEN = {
     "pass_kept",
     "room_inside",
     "full_approved",
+    "fever_seen_out",
+    "registration_by_id",
     "id_checked",
     "travel_clear",
     "travel_risk_area",
@@ -62,6 +64,9 @@ REFERRALS = {
     "service_timeout": Key.SERVICE_UNAVAILABLE,
     "service_error": Key.SERVICE_UNAVAILABLE,
     "revocations_stale": Key.SERVICE_UNAVAILABLE,
+    "risk_areas_stale": Key.SERVICE_UNAVAILABLE,
+    "occupancy_stale": Key.SEE_STAFF,
+    "temperature_fever": Key.MEASURED_BY_STAFF,
     "replay": Key.REPLAY,
     "rate_limited": Key.RATE_LIMITED,
     "clock_untrusted": Key.CLOCK_UNTRUSTED,
@@ -69,6 +74,7 @@ REFERRALS = {
     "pass_unverified": Key.CLOCK_UNTRUSTED,
     "pass_outside_hours": Key.PASS_OUTSIDE_HOURS,
     "pass_used_up": Key.PASS_USED_UP,
+    "pass_missing": Key.PASS_MISSING,
     "appointment_unverified": Key.APPOINTMENT_UNVERIFIED,
     "test_unverified": Key.TEST_UNVERIFIED,
     "id_unchecked": Key.ID_UNCHECKED,
@@ -176,6 +182,10 @@ def test_referred_for_one_reason(reason: str, key: Key) -> None:
         (["service_timeout", "id_unchecked"], Key.SEE_STAFF),
         (["full", "unknown_to_this_table"], Key.SEE_STAFF),
         (["hours_unknown", "clock_untrusted"], Key.CLOCK_UNTRUSTED),
+        (["risk_areas_stale", "revocations_stale"], Key.SERVICE_UNAVAILABLE),
+        (["occupancy_stale", "risk_areas_stale"], Key.SEE_STAFF),
+        (["temperature_fever", "mask_unknown"], Key.SEE_STAFF),
+        (["pass_missing", "mask_unknown"], Key.SEE_STAFF),
     ],
 )
 def test_several_things_are_for_staff_to_say_unless_they_read_the_same(reasons: list[str], key: Key) -> None:
@@ -198,6 +208,23 @@ def test_what_follows_from_a_cause_is_not_named_beside_it(reasons: list[str], ke
 def test_a_referral_looks_at_what_decided_only() -> None:
     milder = (Finding("R-2", Verdict.RETEST, "temperature_raised"),)
     assert referral_screen(decision(Verdict.REFER, "full", also=milder)).key is Key.FULL
+
+
+@pytest.mark.parametrize(
+    ("reason", "sent", "turned_away"),
+    [
+        ("temperature_fever", Key.MEASURED_BY_STAFF, Key.REFUSED_FEVER_CLINIC),
+        ("pass_missing", Key.PASS_MISSING, Key.PASS_MISSING),
+    ],
+)
+def test_who_leaves_is_sent_to_the_person_on_duty_where_others_are_turned_away(
+    reason: str, sent: Key, turned_away: Key
+) -> None:
+    clinic = Disposition.FEVER_CLINIC
+    referred = decision(Verdict.REFER, reason, disposition=clinic)
+    assert referral_screen(referred) == Show(sent, LightSignal.ATTENTION)
+    refused = decision(Verdict.REFUSE, reason, disposition=clinic)
+    assert refusal_screen(refused) == Show(turned_away, LightSignal.STOP)
 
 
 # --- turned away

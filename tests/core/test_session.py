@@ -4,9 +4,12 @@ from itertools import product
 
 import pytest
 
+from gate.core.codes import CodeResult, Format, Reason
 from gate.core.session import (
+    JUDGED_STATES,
     OPEN_STATES,
     TRANSITIONS,
+    Asked,
     Happening,
     ImpossibleTransitionError,
     State,
@@ -49,6 +52,7 @@ def test_the_table_has_every_state_and_nothing_else() -> None:
 
 def test_evidence_is_taken_in_before_the_decision_only() -> None:
     assert set(OPEN_STATES) == {State.COLLECTING, State.RETESTING, State.CURING}
+    assert set(JUDGED_STATES) == {*OPEN_STATES, State.WITH_STAFF}
 
 
 def reachable(start: State) -> set[State]:
@@ -80,3 +84,14 @@ def test_a_refused_move_leaves_the_visit_as_it_was() -> None:
     with pytest.raises(ImpossibleTransitionError):
         visit.state = advance(visit.state, Happening.PASSED)
     assert visit == Visit("0a1b2c3d-000001", 1, 2, State.COLLECTING)
+
+
+@pytest.mark.parametrize(
+    ("answered", "asking"),
+    [((), False), ((True,), False), ((False,), True), ((True, False), True), ((True, True), False)],
+)
+def test_a_visit_asks_until_every_question_is_answered(answered: tuple[bool, ...], asking: bool) -> None:
+    code = CodeResult(Format.CN_HEALTH, Reason.NOT_CHECKABLE)
+    questions = {bytes([number]): Asked(code, known) for number, known in enumerate(answered)}
+    visit = Visit("0a1b2c3d-000001", 1, 2, answers=questions)
+    assert visit.asking is asking

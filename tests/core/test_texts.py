@@ -11,17 +11,17 @@ import pytest
 
 from gate.config import GateSection
 from gate.core import rules
-from gate.core.codes.model import Reason, Travel
+from gate.core.codes.model import REGISTRATION_FIELDS, Reason, Status, Travel
 from gate.core.documents import Kind
 from gate.core.texts import LANGUAGES, Key, Screen, reason_text, screen, text
 
 COLUMNS = 40  # 20 full-width characters
-# Strings of the rules that are no reasons: the kinds of documents.
-OTHER_WORDS = {str(kind) for kind in Kind}
+# Strings of the rules that are no reasons: the kinds of documents and the fields of a registration.
+OTHER_WORDS = {*map(str, Kind), *REGISTRATION_FIELDS}
 
 
 def strings(tree: ast.AST) -> Iterator[str]:
-    """Yield every string of some code: no docstrings, and a travel word for each state of travel."""
+    """Yield every string of some code: no docstrings, and a word for each state of travel or bad code."""
     for node in ast.iter_child_nodes(tree):
         match node:
             case ast.Expr(ast.Constant()):
@@ -30,6 +30,8 @@ def strings(tree: ast.AST) -> Iterator[str]:
                 yield word
             case ast.JoinedStr([ast.Constant("travel_"), ast.FormattedValue()]):
                 yield from (f"travel_{state}" for state in Travel)
+            case ast.JoinedStr([ast.Constant("status_"), ast.FormattedValue()]):
+                yield from (f"status_{status}" for status in (Status.YELLOW, Status.RED))
             case ast.JoinedStr():
                 raise AssertionError(f"say here which reasons {ast.unparse(node)} makes")
             case _:

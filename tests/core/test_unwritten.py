@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gate.config import load_policy
 from gate.core import events, unwritten
 from gate.core.effects import Record
-from gate.core.events import Stage
+from gate.core.events import Result, Stage
 from gate.core.evidence import Direction, Evidence
 from gate.core.moment import Moment
 from gate.core.rules import decide
@@ -82,11 +82,25 @@ def test_an_authorisation_that_was_not_durable_was_none_unless_people_passed_on_
     serves_on: bool, stage: Stage
 ) -> None:
     waiting = Unwritten(serves_on=serves_on)
-    waiting.hold(decided(stage))
-    late = waiting.next().event
+    use = Use("county/cafe0001", Direction.IN, 1)
+    waiting.hold(replace(decided(stage), use=use))
+    late = waiting.next()
     undone = stage is Stage.AUTHORISED and not serves_on
-    assert late.data["stage"] == (Stage.UNDECIDED if undone else stage)
-    checked_body(late, 1, NOW)
+    assert late.event.data["stage"] == (Stage.UNDECIDED if undone else stage)
+    assert late.use == (None if undone else use)  # nobody has passed on it
+    checked_body(late.event, 1, NOW)
+
+
+def test_an_authorisation_that_fails_again_is_not_undone_twice() -> None:
+    waiting = Unwritten(serves_on=False)
+    given_back = Use("county/cafe0001", Direction.IN, 0, count=0)
+    closed = Record(events.visit_closed("0a1b2c3d-000001", Result.INTERRUPTED, 1), given_back)
+    waiting.keep([replace(decided(Stage.AUTHORISED), use=replace(given_back, count=1)), closed])
+    waiting.keep(written(waiting))
+    assert [(one.event.data.get("stage"), one.use) for one in written(waiting)] == [
+        ("undecided", None),
+        (None, given_back),
+    ]
 
 
 def test_the_limit_is_held_and_what_is_lost_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,85 @@ def test_what_the_ledger_remembers_goes_on() -> None:
     assert uses.add(replace(PASS, step=8), IN, NOW_MS) == replace(past, at_ms=NOW_MS, step=8, count=4)
 
 
+# --- given back
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_use_that_is_given_back_was_none(before: int) -> None:
+    uses = Uses()
+    shown = replace(PASS, step=9)
+    uses.add(PASS, OUT, NOW_MS - 500)
+    past = [uses.add(replace(PASS, step=n + 1), IN, NOW_MS - 1000 + n) for n in range(before)]
+    use = uses.add(shown, IN, NOW_MS)
+    assert use is not None
+    assert uses.replayed(shown, IN, NOW_MS, 60)
+    stored = uses.take_back(use)
+    assert stored == (past[-1] if past else Use("county/cafe0001", IN, 0, PASS.valid_until, count=0))
+    assert (uses.count(PASS, IN), uses.count(PASS, OUT)) == (before, 1)
+    assert uses.last_ms(PASS, IN) == (past[-1].at_ms if past[-1:] and past[-1] else None)
+    assert not uses.replayed(shown, IN, NOW_MS, 0)
+    assert uses.latest(use) == stored
+    assert uses.add(shown, IN, NOW_MS + 1) == replace(use, at_ms=NOW_MS + 1)
+
+
+def test_a_pass_given_back_is_not_just_used() -> None:
+    """Who was let in and did not walk through comes again at once, also at the first second of all."""
+    for now_ms in (0, 1, NOW_MS):
+        uses = Uses()
+        use = uses.add(PASS, IN, now_ms)
+        assert use is not None
+        uses.take_back(use)
+        assert not uses.replayed(PASS, IN, now_ms, 60)
+        assert uses.last_ms(PASS, IN) is None
+
+
+def test_a_pass_the_ledger_remembers_is_given_back_as_it_was() -> None:
+    past = Use("county/cafe0001", IN, NOW_MS - 1, PASS.valid_until, 7, 3)
+    uses = Uses([past])
+    use = uses.add(PASS, IN, NOW_MS)
+    assert use is not None
+    assert uses.take_back(use) == past
+    assert uses.count(PASS, IN) == 3
+
+
+def test_what_is_known_by_now_not_what_was_known_then() -> None:
+    uses = Uses()
+    first, second = uses.add(PASS, IN, NOW_MS), uses.add(PASS, IN, NOW_MS + 1)
+    leaving = uses.add(PASS, OUT, NOW_MS + 2)
+    assert first is not None
+    assert second is not None
+    assert leaving is not None
+    assert (uses.latest(first), uses.latest(second), uses.latest(leaving)) == (second, second, leaving)
+    elsewhere = Use("county/cafe0002", IN, NOW_MS)
+    assert uses.latest(elsewhere) == elsewhere  # nothing else is known of it
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=40))
+def test_only_those_count_who_have_walked_through(turns: list[tuple[int, bool]]) -> None:
+    uses, passed = Uses(), [0, 0, 0]
+    for number, (which, walks_through) in enumerate(turns):
+        one = code(which, None)
+        use = uses.add(one, IN, NOW_MS + number)
+        assert use is not None
+        assert use.count == passed[which] + 1
+        if walks_through:
+            passed[which] += 1
+        else:
+            assert uses.take_back(use).count == passed[which]
+        assert [uses.count(code(n, None), IN) for n in range(3)] == passed
+
+
+def test_a_pass_that_is_forgotten_at_once_is_given_back_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uses_module, "KEPT_MAX", 1)
+    uses, over = Uses(), code(2, NOW_MS // 1000 - 1)
+    uses.add(code(1, None), IN, NOW_MS)
+    use = uses.add(over, IN, NOW_MS)
+    assert use is not None
+    assert uses.count(over, IN) == 0
+    assert uses.latest(use) == use
+    assert uses.take_back(use).count == 0
+
+
 # --- passback
 
 
@@ -160,3 +239,4 @@ def test_memory_is_bounded_and_the_newest_use_is_known(passages: list[tuple[int,
             assert use is not None
             assert use.count == count + 1
             assert len(uses._last) <= 10
+            assert len(uses._before) == 1  # one visit at a time

@@ -117,6 +117,21 @@ REFERRED = Decision(
 WAITED = events.visit_decided(
     VISIT, Stage.UNDECIDED, STEP, replace(EVIDENCE, at_s=1_709_164_709.999), (), 6543
 )
+# Seen out by the person on duty: admitted, and reported at once all the same. What nobody has said is null.
+SEEN_OUT_EVIDENCE = replace(
+    EVIDENCE,
+    person=Person.STAFF,
+    direction=Direction.OUT,
+    at_s=1_709_164_799.999,
+    appointment=Appointment(None, None),
+    household_pass=HouseholdPass(None, 1_709_170_000),
+)
+SEEN_OUT = Decision(
+    Verdict.ADMIT,
+    Disposition.OBSERVE_AT_HOME,
+    (Finding("CO-4", Verdict.ADMIT, "fever_seen_out", Disposition.OBSERVE_AT_HOME),),
+    *POLICY,
+)
 EVENTS = [
     events.visit_decided(VISIT, Stage.REFUSED, REFUSED, EVIDENCE, (STEP,), 6543),
     events.visit_closed(VISIT, Result.LEFT, 11_543),
@@ -131,6 +146,7 @@ EVENTS = [
     events.document("risk_areas", "county", 42, "stale"),
     events.visit_decided(VISIT, Stage.REFERRED, REFERRED, MORE_EVIDENCE, (), 6543),
     replace(WAITED, data={**WAITED.data, "late": True}),
+    events.visit_decided(VISIT, Stage.AUTHORISED, SEEN_OUT, SEEN_OUT_EVIDENCE, (), 6543),
 ]
 
 
@@ -161,7 +177,7 @@ def test_every_golden_event_is_its_own_one_spelling() -> None:
 def test_a_decision_of_any_age_can_be_judged_again(seq: int) -> None:
     """The first events did not say when they were judged: it was when they were written."""
     again = recorded_evidence(json.loads(GOLDEN[seq - 1]))
-    evidence = MORE_EVIDENCE if seq == 12 else EVIDENCE
+    evidence = {12: MORE_EVIDENCE, 14: SEEN_OUT_EVIDENCE}.get(seq, EVIDENCE)
     code = evidence.code
     assert code is not None
     # Not on record: what follows from a code is in the evidence itself.

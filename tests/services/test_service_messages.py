@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gate.core.codes.model import LabTest, Status, Travel
 from gate.core.codes.service import Outcome, ServiceAnswer
+from gate.core.documents import Residents
 from gate.demo.health_service import ANSWER, QUESTION
 from gate.services.messages import question, read_answer
 from gate.services.settings import LabTestForm
@@ -91,6 +92,13 @@ def test_a_missing_travel_status_is_unknown_without_a_problem(trip: str | None) 
 def test_no_person_no_pseudonym(person: object) -> None:
     assert read(an_answer(idcardNo=person)).subject_ref is None
     assert read(an_answer(idcardNo="1"), subject=None).subject_ref is None
+
+
+def test_a_pseudonym_has_the_digits_that_documents_ask_for() -> None:
+    """So that whom a service has named is found in the lists of residents and of appointments."""
+    subject = read(an_answer(idcardNo="1")).subject_ref
+    assert subject is not None
+    assert Residents(frozenset({subject})).subjects == {subject}
 
 
 def test_a_lone_surrogate_is_a_person_too() -> None:

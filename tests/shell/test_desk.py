@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from gate.core.codes.model import LabTest, Travel
 from gate.core.evidence import MaskStatus, Origin, Person, Symptom
 from gate.core.inputs import (
+    NOBODY,
     AttendantConfirmed,
     AttendantNoted,
     AttendantRefused,
@@ -43,9 +44,8 @@ from tests.brokers import wait_for
 from tests.core.gatebox import Box, act
 
 BOUND_S = 5.0
-BUSY = DeskStatus(
-    Mode.SERVING, "0a1b2c3d-000001", State.WITH_STAFF, ("registration_missing",), ("name", "phone")
-)
+VISIT = "0a1b2c3d-000001"
+BUSY = DeskStatus(Mode.SERVING, VISIT, State.WITH_STAFF, ("registration_missing",), ("name", "phone"))
 
 
 class Gate:
@@ -117,6 +117,12 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 # What it takes
 
 
+def meant(happened: Any, visit: str = VISIT) -> Input:
+    """Return a word as it reaches the actor: with whom it was said of."""
+    word: Input = replace(happened, visit=visit)
+    return word
+
+
 @pytest.mark.parametrize(
     ("request_", "happened"),
     [
@@ -153,7 +159,50 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 )
 def test_what_was_said_is_posted_once_as_it_was_said(gate: Gate, request_: object, happened: Input) -> None:
     assert gate.say(request_) == {"ok": True, "visit": BUSY.visit}
-    assert gate.posted == [happened]
+    assert gate.posted == [meant(happened)]
+
+
+@pytest.mark.parametrize("happened", [AttendantConfirmed(), AttendantNoted(id_checked=True)])
+def test_what_is_said_while_nobody_is_there_is_said_of_nobody(gate: Gate, happened: Input) -> None:
+    request = {"confirm": True} if happened == AttendantConfirmed() else {"note": {"id_checked": True}}
+    gate.status = DeskStatus()
+    assert gate.say(request) == {"ok": True, "visit": None}
+    assert gate.say({**request, "visit": NOBODY}) == {"ok": True, "visit": None}
+    assert gate.posted == [meant(happened, NOBODY)] * 2
+
+
+@pytest.mark.parametrize("word", ["confirm", "refuse", "mask", "note"])
+def test_a_word_for_another_visitor_than_is_there_now_is_refused(gate: Gate, word: str) -> None:
+    request = {word: {"mask": "worn", "note": {"id_checked": True}}.get(word, True)}
+    for other in ("0a1b2c3d-000002", NOBODY):
+        assert gate.say({**request, "visit": other}) == {
+            "error": "that visitor has gone; look again with show"
+        }
+    gate.status = DeskStatus()
+    assert "has gone" in gate.say({**request, "visit": VISIT})["error"]
+    assert gate.posted == []
+    gate.status = BUSY
+    assert gate.say({**request, "visit": VISIT}) == {"ok": True, "visit": VISIT}
+    assert len(gate.posted) == 1
+
+
+def test_the_visit_that_was_there_when_it_was_said_is_the_one_that_is_meant(tmp_path: Path) -> None:
+    """Who comes between the word and the moment it is heard is neither vouched for nor turned away."""
+    seen = iter([BUSY])
+    posted: list[Input] = []
+    server = DeskServer(
+        tmp_path / SOCKET_NAME, posted.append, lambda: next(seen, replace(BUSY, visit="0a1b2c3d-000002"))
+    )
+    server.start()
+    try:
+        with address(tmp_path / SOCKET_NAME) as short, socket.socket(socket.AF_UNIX) as channel:
+            channel.connect(short)
+            channel.settimeout(BOUND_S)
+            channel.sendall(b'{"confirm": true}\n')
+            assert answer_on(channel) == {"ok": True, "visit": VISIT}
+    finally:
+        server.stop(BOUND_S)
+    assert posted == [AttendantConfirmed(VISIT)]
 
 
 def test_show_tells_the_status_of_this_moment_and_posts_nothing(gate: Gate) -> None:
@@ -176,7 +225,7 @@ def test_a_line_may_come_in_pieces(gate: Gate) -> None:
         for piece in (b'{"mask"', b': "wo', b'rn"}\r', b"\n"):
             channel.sendall(piece)
         assert answer_on(channel)["ok"]
-    assert gate.posted == [MaskSeen(MaskStatus.WORN)]
+    assert gate.posted == [MaskSeen(MaskStatus.WORN, VISIT)]
 
 
 # What it refuses
@@ -217,6 +266,10 @@ NAME, NUMBER = "Li Lei", "110101199003070011"
         ({NAME: True}, "one of"),
         ({}, "one of"),
         ([], "one of"),
+        ({"visit": VISIT}, "one of"),
+        ({"confirm": True, "visit": 7}, "visit: must be the name that show gives"),
+        ({"confirm": True, "visit": [NAME]}, "visit: must be"),
+        ({"confirm": True, "visit": NAME}, "that visitor has gone"),
     ],
 )
 def test_anything_else_is_refused_in_words_and_not_repeated(gate: Gate, request_: object, said: str) -> None:
@@ -264,7 +317,8 @@ INSTANTS = st.datetimes(timezones=st.timezones()).map(lambda taken: taken.isofor
 TESTS = st.fixed_dictionaries(
     {"taken_at": INSTANTS | st.text(max_size=30), "result": st.sampled_from(["negative", "positive", "?"])}
 )
-REQUESTS = st.dictionaries(st.sampled_from(["show", "note", "mask", "confirm", "refuse"]), JSON, max_size=2)
+WORDS = ["show", "note", "mask", "confirm", "refuse", "visit"]
+REQUESTS = st.dictionaries(st.sampled_from(WORDS), JSON, max_size=2)
 NOTES = st.dictionaries(st.sampled_from(FIELDS), JSON | TESTS).map(lambda noted: {"note": noted})
 LINES = st.binary(max_size=200) | (JSON | REQUESTS | NOTES).map(lambda said: json.dumps(said).encode())
 
@@ -293,7 +347,7 @@ def test_two_clients_are_served_as_they_finish(gate: Gate) -> None:
         assert gate.say({"confirm": True})["ok"]
         slow.sendall(b'"worn"}\n')
         assert answer_on(slow)["ok"]
-    assert gate.posted == [AttendantConfirmed(), MaskSeen(MaskStatus.WORN)]
+    assert gate.posted == [AttendantConfirmed(VISIT), MaskSeen(MaskStatus.WORN, VISIT)]
 
 
 def test_clients_that_hang_or_dawdle_are_dismissed_and_the_next_is_served(gate: Gate) -> None:
@@ -324,7 +378,7 @@ def test_who_hangs_up_at_once_disturbs_nobody(gate: Gate) -> None:
             with gate.client() as client:
                 client.sendall(said)
     assert gate.say({"refuse": True})["ok"]
-    assert gate.posted == [AttendantRefused()]
+    assert gate.posted == [AttendantRefused(VISIT)]
 
 
 def test_without_free_files_it_rests_and_goes_on(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
@@ -435,7 +489,10 @@ def test_what_the_actor_would_not_hear_is_refused_and_all_else_is_posted(gate: G
         assert gate.status.state is state
         before = deepcopy(box.actor.visit)
         answer = gate.say(request)
-        heard = bool(box.feed(happened)) or box.actor.visit != before
+        word = meant(happened, gate.status.visit or NOBODY)
+        if "ok" in answer:
+            assert gate.posted.pop() == word
+        heard = bool(box.feed(word)) or box.actor.visit != before
         if state is State.CURING and isinstance(happened, MaskSeen):
             heard = True  # said again, it changes nothing
         assert ("ok" in answer) is heard, f"{request} while {state}: {answer}"

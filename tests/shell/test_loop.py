@@ -11,7 +11,17 @@ from gate.config import load_policy
 from gate.core.actor import GateActor
 from gate.core.codes import Trust
 from gate.core.effects import Effect, LightSignal
-from gate.core.inputs import InboxOverflowed, Input, PersonArrived, PersonLeft, Started, Stopped, TimePassed
+from gate.core.inputs import (
+    DocumentReceived,
+    FireAlarmChanged,
+    InboxOverflowed,
+    Input,
+    PersonArrived,
+    PersonLeft,
+    Started,
+    Stopped,
+    TimePassed,
+)
 from gate.core.moment import NS_PER_S, Moment
 from gate.core.texts import Key
 from gate.perform import Brain, Outputs
@@ -96,6 +106,32 @@ def test_inputs_in_order_until_stopped() -> None:
         gate.inbox.post(happened)
     gate.loop.run(Started("0"))
     assert gate.kinds() == [Started, PersonArrived, PersonLeft, Stopped]
+
+
+def test_what_was_there_at_the_start_comes_right_after_it_and_before_what_has_come_since() -> None:
+    gate = Running()
+    gate.inbox.post(PersonArrived())
+    gate.inbox.post(Stopped())
+    gate.loop.run(Started("0"), map(DocumentReceived, (b"one", b"two")))
+    assert gate.kinds() == [Started, DocumentReceived, DocumentReceived, PersonArrived, Stopped]
+    assert gate.inputs[1:3] == [DocumentReceived(b"one"), DocumentReceived(b"two")]
+
+
+def test_the_start_is_told_after_it_and_after_each_of_what_was_there() -> None:
+    gate = Running()
+    told: list[int] = []
+    loop = BrainLoop(gate.loop._brain, gate.inbox, gate.clock, lambda: told.append(len(gate.inputs)))
+    gate.inbox.post(Stopped())
+    loop.run(Started("0"), [DocumentReceived(b"one")])
+    assert told == [1, 2, 3]
+
+
+def test_a_fire_alarm_overtakes_what_waits() -> None:
+    gate = Running()
+    for happened in (PersonArrived(), Stopped(), FireAlarmChanged(active=True)):
+        gate.inbox.post(happened)
+    gate.loop.run(Started("0"))
+    assert gate.kinds() == [Started, FireAlarmChanged, PersonArrived, Stopped]
 
 
 def test_time_that_is_due_comes_before_the_input() -> None:

@@ -6,7 +6,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from gate.core.moment import NS_PER_S, Moment
 from gate.core.uses import Use
 from gate.ports import RecordFailure
 from gate.store import ledger as ledger_module
-from gate.store.ledger import USES_KEPT_MS, Ledger, LedgerError, entries, verify
+from gate.store.ledger import USES_KEPT_MS, Ledger, LedgerError, entries, owner, verify
 
 EPOCH = "00112233aabbccdd"
 WALL_MS = 1_709_164_800_000
@@ -75,13 +75,45 @@ def test_of_one_pass_and_direction_the_last_use_is_kept(ledger: Ledger) -> None:
     assert set(ledger.uses()) == {again, leaving}
 
 
-def test_a_use_that_was_written_late_counts_no_backwards(path: Path, ledger: Ledger) -> None:
-    """The count decides, not the order: what waited while the ledger failed comes after what followed it."""
+def test_what_was_written_last_counts(path: Path, ledger: Ledger) -> None:
+    """Not the greatest count: what was given back counts less than before."""
     again = Use(USE.key, Direction.IN, WALL_MS + 5, USE.until_s, 8, 2)
-    for use in (again, USE):
+    for use in (USE, again, USE):
         ledger.append(PASSED, moment(1), use)
-    assert ledger.uses() == (again,)
+    assert ledger.uses() == (USE,)
     assert run(path, "SELECT count(*) FROM uses") == [(1,)]  # what was overtaken is gone
+    assert remembered(path) == (USE,)
+
+
+def test_what_was_given_back_was_never_used(path: Path, ledger: Ledger) -> None:
+    """Also when the row of its use is still there, and of the other direction nothing is taken away."""
+    leaving = Use(USE.key, Direction.OUT, WALL_MS + 6, USE.until_s, 8, 1)
+    given_back = Use(USE.key, Direction.IN, 0, USE.until_s, count=0)
+    for use in (USE, leaving, given_back):
+        ledger.append(PASSED, moment(1), use)
+    assert run(path, "SELECT count FROM uses ORDER BY id") == [(1,), (1,), (0,)]
+    assert remembered(path) == (leaving,)
+    again = Use(USE.key, Direction.IN, WALL_MS + 9, USE.until_s, 9, 1)
+    ledger.append(PASSED, moment(2), again)
+    assert set(remembered(path)) == {leaving, again}
+
+
+def test_what_was_given_back_stays_so_where_nothing_can_be_forgotten(ledger: Ledger) -> None:
+    ledger.append(PASSED, moment(1), USE)
+    ledger.append(PASSED, moment(2), Use(USE.key, Direction.IN, 0, USE.until_s, count=0))
+    ledger._db.execute("CREATE TEMP TRIGGER no BEFORE DELETE ON uses BEGIN SELECT 1 FROM nothing_there; END")
+    assert ledger.uses(WALL_MS) == ()
+
+
+def test_what_is_given_back_of_a_pass_without_an_end_does_not_come_back_a_day_later(
+    path: Path, ledger: Ledger
+) -> None:
+    """It was used at no time at all, so it is the first to be forgotten: with all that was before it."""
+    endless = Use(USE.key, Direction.IN, WALL_MS)
+    ledger.append(PASSED, moment(1), endless)
+    ledger.append(PASSED, moment(2), Use(USE.key, Direction.IN, 0, count=0))
+    assert ledger.uses(WALL_MS) == ()
+    assert run(path, "SELECT count(*) FROM uses") == [(0,)]
 
 
 def test_uses_are_no_part_of_the_chain(path: Path, ledger: Ledger) -> None:
@@ -213,10 +245,21 @@ def test_a_pass_is_forgotten_a_day_after_its_end(
 ) -> None:
     old = Use("county/old", Direction.IN, at_ms, until_s)
     ledger.append(PASSED, moment(1), old)
-    assert ledger.uses() == (old,)  # time is what the newest use says
     ledger.append(PASSED, moment(2), USE)
-    assert set(ledger.uses()) == ({old, USE} if kept else {USE})
+    for _ in range(2):  # while nobody knows the time nothing is forgotten
+        assert set(ledger.uses()) == {old, USE}
+    assert set(remembered(path)) == {old, USE}
+    assert set(ledger.uses(WALL_MS)) == ({old, USE} if kept else {USE})
     assert run(path, "SELECT count(*) FROM uses") == [(2 if kept else 1,)]
+
+
+def test_a_use_far_ahead_makes_nothing_be_forgotten(ledger: Ledger) -> None:
+    """It shows that the clock was wrong once, and says nothing of what time it is."""
+    ahead = Use("county/ahead", Direction.IN, WALL_MS * 2, None)
+    for use in (USE, ahead):
+        ledger.append(PASSED, moment(1), use)
+    assert set(ledger.uses()) == {USE, ahead}
+    assert set(ledger.uses(WALL_MS)) == {USE, ahead}
 
 
 def test_none_at_all(ledger: Ledger) -> None:
@@ -229,7 +272,47 @@ def test_where_nothing_can_be_forgotten_everything_is_remembered(ledger: Ledger)
     ledger.append(PASSED, moment(1), old)
     ledger.append(PASSED, moment(2), USE)
     ledger._db.execute("CREATE TEMP TRIGGER no BEFORE DELETE ON uses BEGIN SELECT 1 FROM nothing_there; END")
-    assert set(ledger.uses()) == {old, USE}
+    assert set(ledger.uses(WALL_MS)) == {old, USE}
+
+
+# --- read by others, without a change
+
+
+def test_whose_ledger_it_is(path: Path, ledger: Ledger) -> None:
+    before = path.read_bytes()
+    assert owner(path) == ("hall", "g1")
+    assert path.read_bytes() == before
+    run(path, "DELETE FROM ledger")
+    with pytest.raises(LedgerError, match="is no ledger or is damaged"):
+        owner(path)
+
+
+@pytest.mark.parametrize("reader", [owner, lambda path: list(entries(path))])
+def test_where_there_is_no_ledger(tmp_path: Path, reader: Callable[[Path], object]) -> None:
+    with pytest.raises(LedgerError, match="no ledger at"):
+        reader(tmp_path / "ledger.db")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "ledger.db").write_bytes(b"no database at all, but as long as the head of one" * 20)
+    with pytest.raises(LedgerError):
+        reader(tmp_path / "ledger.db")
+
+
+def test_a_ledger_that_may_not_be_read(path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permissions do not bind whoever may do everything, as in some places where tests run."""
+
+    def denied(*_args: object, **_kwargs: object) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(sqlite3, "connect", denied)
+    with pytest.raises(LedgerError, match="look at its permissions"):
+        owner(path)
+
+
+def test_a_record_that_is_no_bytes_is_damage(path: Path, ledger: Ledger) -> None:
+    ledger.append(PASSED, moment(1), USE)
+    run(path, "UPDATE records SET body = 7")
+    with pytest.raises(LedgerError, match="not bytes"):
+        list(entries(path))
 
 
 # --- the ledgers of the version before, which had no uses

@@ -116,14 +116,15 @@ def _trust_or_none(config: Config) -> Trust:
 def documents(config: Config, now: Moment) -> Iterator[Check]:
     """Check the signed documents that are kept: whether each counts here, and which are out of their time."""
     at = Circumstances(config.gate.site, now.wall_ms, now.clock_trusted)
-    held, problems = Documents(), []
+    held = Documents()
+    problems: list[str] = []
     trust = _trust_or_none(config)
-    for text in DocumentFolder(config.gate.state_dir / DOCUMENTS_NAME).texts():
+    for text in DocumentFolder(config.gate.state_dir / DOCUMENTS_NAME, problems.append).texts():
         try:
             held.take(open_document(text, trust=trust, site=config.gate.site))
         except CodeError as error:
             problems.append(f"a document is not taken: {error}")
-    stale = held.stale(at) & held.kinds
+    stale = held.stale(at)
     problems += [f"{kind} is out of its time, or the clock is not sure" for kind in sorted(stale)]
     value = ", ".join(f"{kind} {one.version}" for kind in sorted(held.kinds) for one in held.held(kind))
     if not problems:

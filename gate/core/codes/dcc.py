@@ -74,6 +74,7 @@ class _Claims:
     issued_at: float | None
     valid_from: float | None
     valid_until: float | None
+    stated_end: float | None
     timely: bool
     payload: dict[object, object] | None
 
@@ -109,6 +110,8 @@ def verify(payload: bytes, *, trust: Trust, at: Circumstances) -> Examination:
         raw = _inflated(packed)
         stages = Stages(prefix=True, base45=True, zlib=True, cbor=False)
         message = parse_foreign_sign1(raw, size_max=INFLATED_BYTES_MAX)
+        # A signature covers bytes: it is judged also where they make no sense.
+        stages = replace(stages, signature=_check_signature(message, None, trust)[0])
         claims = _read_claims(message)
     except CodeError as fault:
         unknown = fault.reason is Reason.UNSUPPORTED
@@ -158,6 +161,7 @@ def _read_claims(message: Sign1) -> _Claims:
         issued_at=times[_IAT],
         valid_from=max((time for time in (times[_IAT], times[_NBF]) if time is not None), default=None),
         valid_until=times[_EXP],
+        stated_end=_number(claims.get(_EXP)),
         timely=times[_EXP] is not None and not wrong,
         payload=payload if isinstance(payload, dict) else None,
     )
@@ -168,6 +172,10 @@ def _time(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**32:
         return value
     return None
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _country(issuer: object) -> str | None:
@@ -196,7 +204,7 @@ def _judged(message: Sign1, claims: _Claims, trust: Trust, at: Circumstances) ->
         schema=found.schema,
         signature=found.signature,
         key_usage=found.key_usage,
-        time=None if found.freshness is Freshness.UNKNOWN else found.freshness is Freshness.CURRENT,
+        time=_in_time(claims, at),
     )
     return Examination(_result(claims, signer, found), stages)
 
@@ -212,6 +220,13 @@ def _freshness(claims: _Claims, at: Circumstances) -> Freshness:
     return at.freshness(start=claims.valid_from, end=claims.valid_until)
 
 
+def _in_time(claims: _Claims, at: Circumstances) -> bool | None:
+    """Say whether now lies in what can be read of the span, also where something else is wrong with it."""
+    if not at.clock_trusted or (claims.stated_end is None and claims.valid_from is None):
+        return None
+    return at.freshness(start=claims.valid_from, end=claims.stated_end) is Freshness.CURRENT
+
+
 def _check_signature(
     message: Sign1, country: str | None, trust: Trust
 ) -> tuple[bool | None, DocumentSigner | None]:
@@ -221,14 +236,17 @@ def _check_signature(
     """
     # Section 3.3.3: the protected key id wins, and each signer that has it must be tried.
     kid = message.protected.get(KID, message.unprotected.get(KID))
+    anybodys = [signer for signer in trust.signers if signer.country is None]
     named = [signer for signer in trust.signers if signer.kid == kid and _may_sign_for(signer, country)]
+    if KID not in message.protected and KID not in message.unprotected:
+        named = anybodys
     for signer in named[:_SIGNERS_TRIED_MAX]:
         try:
             verify_sign1(message, signer.public_key)
         except CodeError:
             continue
         return True, signer
-    meant = named or [signer for signer in trust.signers if signer.country is None]
+    meant = named or anybodys
     return (False, meant[0]) if named or len(meant) == 1 else (None, None)
 
 

@@ -235,7 +235,7 @@ def refused(reason: Reason, stages: Stages) -> Examination:
 
 
 def judged(
-    found: Authentic, freshness: Freshness, *, site: str, trust: Trust, step: int | None = None
+    found: Authentic, freshness: Freshness, *, site: str | None, trust: Trust, step: int | None = None
 ) -> CodeResult:
     """Say what an authentic pass is worth, with its freshness as the way in which it was shown makes it."""
     claims = found.claims
@@ -261,7 +261,7 @@ def judged(
     )
 
 
-def _reason(found: Authentic, freshness: Freshness, site: str, trust: Trust) -> Reason:
+def _reason(found: Authentic, freshness: Freshness, site: str | None, trust: Trust) -> Reason:
     """Name the first thing against a pass: not for here, called back, a copy, not now, not green.
 
     A copy comes before the doubts about time, which a person may clear up: nothing clears up a copy.
@@ -269,7 +269,7 @@ def _reason(found: Authentic, freshness: Freshness, site: str, trust: Trust) -> 
     claims = found.claims
     if claims.credential not in found.key.purposes:
         return Reason.WRONG_PURPOSE
-    if claims.site != site:
+    if site is not None and claims.site != site:
         return Reason.WRONG_SITE
     if (claims.issuer, claims.pass_id.hex()) in trust.revoked:
         return Reason.REVOKED

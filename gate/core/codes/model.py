@@ -143,11 +143,13 @@ class CodeError(ValueError):
 class Circumstances:
     """Where and when a code is judged: a site, an instant (unix milliseconds), and how exact clocks must be.
 
+    `site` None: for whichever site a pass is, as when it is only examined.
+
     A code is valid while now <= its end + `end_tolerance_s` and now >= its start - `start_tolerance_s`.
     Without a trusted clock signatures still count, times do not.
     """
 
-    site: str
+    site: str | None
     now_ms: int
     clock_trusted: bool = True
     start_tolerance_s: int = 300
