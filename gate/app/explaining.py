@@ -391,9 +391,7 @@ def _span(temperature: TemperatureRequirement, index: int, words: Mapping[str, s
 
 
 def _raised_from(temperature: TemperatureRequirement) -> tuple[str, str]:
-    """Plans speak in tenths of a degree: what is abnormal from 37.01 on is "above 37.00" to people."""
-    limit_cc = temperature.abnormal_cc
-    return ("above", _celsius(limit_cc - 1)) if limit_cc % 10 == 1 else ("from", _celsius(limit_cc))
+    return ("above" if temperature.above else "from"), _celsius(temperature.abnormal_cc)
 
 
 def _tasks(policy: Policy, lang: str) -> Iterator[Row]:

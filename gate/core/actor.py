@@ -709,7 +709,7 @@ class GateActor:
 
     def _looks_normal(self, evidence: Evidence) -> bool:
         last = evidence.measurements[-1]
-        return isinstance(last, Reading) and last.high_cc < self._policy.temperature.abnormal_cc
+        return isinstance(last, Reading) and self._policy.temperature.is_normal(last.high_cc)
 
     def _retest(self, visit: Visit, decision: Decision, now: Moment) -> Iterator[Effect]:
         if visit.state is State.RETESTING:

@@ -110,14 +110,24 @@ class FeverBand:
 class TemperatureRequirement:
     """Temperature: `abnormal_cc` and above is measured again, and the second measurement decides.
 
+    `above`: abnormal begins above `abnormal_cc`, not with it (AH-4).
     `bands` are tried in order on a second measurement that is surely abnormal; the last one has no limit.
     """
 
     rule: RuleId
     abnormal_cc: BodyCc
     bands: Annotated[tuple[FeverBand, ...], MinLen(1), MaxLen(4)]
+    above: bool = False
     required: bool = True
     directions: Directions = IN_ONLY
+
+    def is_normal(self, high_cc: float) -> bool:
+        """Say whether a temperature that is at most this is surely normal."""
+        return high_cc < self.abnormal_cc or (self.above and high_cc == self.abnormal_cc)
+
+    def is_abnormal(self, low_cc: float) -> bool:
+        """Say whether a temperature that is at least this is surely abnormal."""
+        return not self.is_normal(low_cc)
 
     def __post_init__(self) -> None:
         """Refuse bands that overlap, go down, or leave a temperature without an answer."""

@@ -252,11 +252,11 @@ def temperature(policy: Policy, evidence: Evidence) -> Finding | None:
     last = evidence.measurements[-1]
     if isinstance(last, Unmeasured):
         return _or_measured_by_hand(policy, evidence, rule, "temperature_unmeasurable")
-    if last.high_cc < policy.temperature.abnormal_cc:
+    if policy.temperature.is_normal(last.high_cc):
         return Finding(rule, Verdict.ADMIT, "temperature_normal")
     if sum(isinstance(taken, Reading) for taken in evidence.measurements) < MEASUREMENTS_MAX:
         return Finding(rule, Verdict.RETEST, "temperature_raised")
-    if last.low_cc >= policy.temperature.abnormal_cc:
+    if policy.temperature.is_abnormal(last.low_cc):
         return _fever(policy, evidence, last)
     return _or_measured_by_hand(policy, evidence, rule, "temperature_uncertain")
 

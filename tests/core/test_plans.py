@@ -548,7 +548,6 @@ def test_what_is_known_counts_before_what_is_not(case: Case) -> None:
     test_plan(case)
 
 
-@pytest.mark.xfail(strict=True, reason="a plan has no word for 'above 37.0': it says 37.01 and more")
 def test_above_37_begins_right_behind_37() -> None:
     """AH-4: above 37 degrees."""
     decision = answer("appointment-hall", evidence_of("appointment-hall", {"temperatures_c": [37.001]}))
