@@ -15,7 +15,8 @@ demo: setup-demo ## Set up, then run a morning at the gate with simulated hardwa
 	$(BIN)/gate demo $(ARGS)
 
 test: check ## Set up, check, then run all tests (with a real Mosquitto)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(or $(ARGS),--cov)
+	$(if $(ARGS),$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS),$(BIN)/pytest tests/core --numprocesses 2 --cov)
+	$(if $(ARGS),,$(BIN)/pytest tests --ignore tests/core --numprocesses 2 --dist loadfile)
 
 check: setup-test ## Lint, formatting, types, and who may import whom
 	$(BIN)/ruff check .
