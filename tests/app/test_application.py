@@ -96,7 +96,7 @@ def test_an_error_in_the_brain_ends_the_gate_with_the_relay_off(tmp_path: Path) 
                 raise ZeroDivisionError("a programming error in the middle of a pulse")
 
         gate.meddle = meddle
-        wait_for(lambda: gate.app.camera_pid is not None)
+        wait_for(lambda: gate.app.camera_pid is not None, 10, "the camera child")
         child = gate.app.camera_pid
         gate.come(gate.issuer.issue())
         assert isinstance(gate.take_error(), ZeroDivisionError)
