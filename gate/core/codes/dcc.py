@@ -110,14 +110,20 @@ def verify(payload: bytes, *, trust: Trust, at: Circumstances) -> Examination:
         raw = _inflated(packed)
         stages = Stages(prefix=True, base45=True, zlib=True, cbor=False)
         message = parse_foreign_sign1(raw, size_max=INFLATED_BYTES_MAX)
-        # A signature covers bytes: it is judged also where they make no sense.
-        stages = replace(stages, signature=_check_signature(message, None, trust)[0])
+    except CodeError as fault:
+        return _refused(fault, stages)
+    try:
         claims = _read_claims(message)
     except CodeError as fault:
-        unknown = fault.reason is Reason.UNSUPPORTED
-        authenticity = Authenticity.NOT_CHECKABLE if unknown else Authenticity.REFUSED
-        return Examination(CodeResult(Format.DCC, fault.reason, authenticity=authenticity), stages)
+        # A signature covers bytes: it is judged also where they make no sense.
+        return _refused(fault, replace(stages, signature=_check_signature(message, None, trust)[0]))
     return _judged(message, claims, trust, at)
+
+
+def _refused(fault: CodeError, stages: Stages) -> Examination:
+    unknown = fault.reason is Reason.UNSUPPORTED
+    authenticity = Authenticity.NOT_CHECKABLE if unknown else Authenticity.REFUSED
+    return Examination(CodeResult(Format.DCC, fault.reason, authenticity=authenticity), stages)
 
 
 def _without_prefix(payload: bytes) -> bytes:
