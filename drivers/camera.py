@@ -79,6 +79,8 @@ class SeenCode:
     pass_name: str
     fragment: bool
     """Part of a structured append: never to be verified by itself."""
+    appearance: str = "none"
+    """The colour of its modules, where it was looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,13 @@ def _seen(said: object) -> SeenCode:
         payload = base64.b64decode(_word(said, "payload_b64"), validate=True)
     except ValueError as error:
         raise GarbledLineError("a payload that is not base64") from error
-    return SeenCode(payload, _word(said, "decoder"), _word(said, "pass"), _flag(said, "fragment"))
+    return SeenCode(
+        payload,
+        _word(said, "decoder"),
+        _word(said, "pass"),
+        _flag(said, "fragment"),
+        _word(said, "appearance"),
+    )
 
 
 def _health(said: Message) -> Health:

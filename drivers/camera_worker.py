@@ -2,7 +2,8 @@
 
 One JSON line with the fields of CameraSettings comes in; JSON lines go out:
 
-    {"type": "reads", "reads": [{"payload_b64", "decoder", "pass", "fragment"}], "mono_ns", "frame"}
+    {"type": "reads", "reads": [{"payload_b64", "decoder", "pass", "fragment", "appearance"}],
+     "mono_ns", "frame"}
     {"type": "health", "fps", "brightness", "sharpness", "frozen", "frame_age_ms", "frames", "skipped",
      "unreadable", "memory_mb"}
     {"type": "fault", "problem", "advice"}      and then the process ends with EXIT_FAULT
@@ -53,6 +54,7 @@ def encode_reads(reads: Iterable[Read]) -> list[Message]:
             "decoder": read.decoder,
             "pass": read.pass_name,
             "fragment": read.fragment,
+            "appearance": read.appearance,
         }
         for read in reads
     ]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import zxingcpp
 
+from drivers.appearance import appearance
 from drivers.qr_passes import (
     PASSES,
     Frame,
@@ -75,6 +76,7 @@ class Read:
     decoder: str  # "zxing" | "zbar"
     pass_name: str  # "luma", "blue", "tone", "threshold", "deblur", ...
     fragment: bool  # part of a structured append; never to be verified
+    appearance: str = "none"  # the colour of its modules (`drivers.appearance`), where it was looked at
 
 
 class Reader:
@@ -145,7 +147,7 @@ class Reader:
     def _read_luma(self, frame: Frame, sample: Frame) -> tuple[Read, ...]:
         if self._latest is not None and np.array_equal(self._latest, sample):
             return ()  # the very same picture: its luma has been read
-        reads = _zxing(luma(frame), "luma")
+        reads = _zxing(luma(frame), "luma", frame)
         self._latest = sample
         return reads
 
@@ -203,10 +205,17 @@ def _may_hold_code(sample: Frame) -> bool:
 _QR_CODE: Final[Any] = zxingcpp.BarcodeFormat.QRCode  # alone: with all formats on, noise is read as codes
 
 
-def _zxing(grey: Frame, pass_name: str) -> tuple[Read, ...]:
+def _zxing(grey: Frame, pass_name: str, colours: Frame | None = None) -> tuple[Read, ...]:
+    """Read the codes of a grey picture; `colours` is the same picture as the camera gave it."""
     found = zxingcpp.read_barcodes(grey, formats=_QR_CODE)
     return _distinct(
-        Read(bytes(code.bytes), "zxing", pass_name, is_fragment(code))
+        Read(
+            bytes(code.bytes),
+            "zxing",
+            pass_name,
+            is_fragment(code),
+            "none" if colours is None else appearance(colours, code.position),
+        )
         for code in found
         if code.format not in _other_formats()
     )

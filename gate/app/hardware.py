@@ -25,6 +25,7 @@ from drivers.pins import open_pin_factory
 from drivers.presence import Beam, Distance
 from drivers.turnstile import Turnstile
 from gate.config import SIMULATED_BUS, CameraSection, Config, PinsSection, ThermometerSection
+from gate.core.codes.model import Appearance
 from gate.core.effects import LightSignal
 from gate.core.evidence import MaskStatus, Measurement, Reading, Unmeasured
 from gate.core.inputs import (
@@ -352,7 +353,14 @@ class CameraPart:
         return self._camera.child_pid
 
     def _reads(self, codes: tuple[SeenCode, ...], _mono_ns: int) -> None:
-        self._post(CodesRead(tuple(code.payload for code in codes), any(code.fragment for code in codes)))
+        seen = codes[0].appearance if len(codes) == 1 else ""
+        self._post(
+            CodesRead(
+                tuple(code.payload for code in codes),
+                any(code.fragment for code in codes),
+                Appearance(seen) if seen in set(Appearance) else Appearance.NONE,
+            )
+        )
 
     def _health(self, health: Health) -> None:
         problem = health.problem()

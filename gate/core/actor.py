@@ -493,7 +493,7 @@ class GateActor:
         visit.codes.add(payload)
         code = judge_code(payload, fragment=happened.fragment, trust=self._day.trust, at=self._at(now))
         asked = visit.answers.get(payload)
-        return code if asked is None else asked.code
+        return replace(code, appearance=happened.appearance) if asked is None else asked.code
 
     def _several_codes(self, visit: Visit) -> Iterator[Effect]:
         if not visit.evidence.several_codes:

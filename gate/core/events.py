@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from gate.core.codes.model import CodeResult, LabTest
+from gate.core.codes.model import Appearance, CodeResult, LabTest
 from gate.core.evidence import Appointment, Evidence, HouseholdPass, Measurement, Unmeasured
 from gate.core.moment import Moment
 from gate.core.policy import Decision, Disposition, Finding, Verdict
@@ -251,7 +251,8 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
 
 
 def _code(code: CodeResult) -> dict[str, Any]:
-    more = {"region": code.region, "pass_id": code.pass_id, "step": code.step}
+    seen = None if code.appearance is Appearance.NONE else str(code.appearance)
+    more = {"region": code.region, "pass_id": code.pass_id, "step": code.step, "appearance": seen}
     return {name: value for name, value in more.items() if value is not None} | {
         "format": str(code.format),
         "reason": str(code.reason),

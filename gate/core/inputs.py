@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from gate.core.codes.model import LabTest, Travel
+from gate.core.codes.model import Appearance, LabTest, Travel
 from gate.core.codes.service import ServiceAnswer
 from gate.core.events import Event
 from gate.core.evidence import MaskStatus, Measurement, Origin, Person, Symptom
@@ -55,10 +55,14 @@ class PersonLeft:
 
 @dataclass(frozen=True, slots=True)
 class CodesRead:
-    """The camera has one frame with at least one code; `payloads` are distinct bytes, never text."""
+    """The camera has one frame with at least one code; `payloads` are distinct bytes, never text.
+
+    `appearance` is the colour of a code that is alone.
+    """
 
     payloads: tuple[bytes, ...]
     fragment: bool = False
+    appearance: Appearance = Appearance.NONE
 
 
 @dataclass(frozen=True, slots=True)

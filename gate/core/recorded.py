@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from gate.core.codes.model import (
+    Appearance,
     Authenticity,
     CodeResult,
     Credential,
@@ -104,4 +105,5 @@ def _code(code: Mapping[str, Any]) -> CodeResult:
         region=code.get("region"),
         pass_id=code.get("pass_id"),
         step=code.get("step"),
+        appearance=Appearance(code.get("appearance", Appearance.NONE)),
     )

@@ -4,11 +4,12 @@ import re
 from dataclasses import replace
 
 import pytest
-from gatebox import TOKENS, WALL_0_S, Box, do, effects_of, play, scenarios, service_answer
+from gatebox import PASSES, TOKENS, WALL_0_S, Box, do, effects_of, play, scenarios, service_answer
 
 from gate.config import load_policy
 from gate.core import actor
 from gate.core.codes import LabTest
+from gate.core.codes.model import Appearance
 from gate.core.effects import AskService, Record
 from gate.core.events import Kind
 from gate.core.evidence import Direction
@@ -895,3 +896,16 @@ def test_twenty_different_codes_are_not_two_that_take_turns() -> None:
     for _ in range(actor.CODES_MAX):
         do(box, "shows foreign", "shows noise")
     assert do(box, "shows green") == ["authorised", "UNLOCK", "pass_please"]
+
+
+@pytest.mark.parametrize("seen", [Appearance.RED, Appearance.GREEN, Appearance.NONE])
+def test_the_colour_of_a_picture_is_recorded_and_counts_for_nothing(seen: Appearance) -> None:
+    box = play("""
+        arrives | welcome; measure
+        mask on |
+        36.50   |
+    """)
+    box.brain.step(CodesRead((PASSES["green"],), appearance=seen), box.now)
+    assert box.decided["stage"] == "authorised"
+    said = box.decided["evidence"]["code"].get("appearance")
+    assert said == (None if seen is Appearance.NONE else seen)

@@ -898,7 +898,7 @@ def test_many_signers_with_one_key_id_cost_a_bounded_number_of_checks() -> None:
 def test_another_payload_under_a_good_signature() -> None:
     raw = zlib.decompress(base45.decode(issued()[4:]))
     for old, new in ((b"OE", b"EO"), (b"1998", b"1999"), (KID, b"12345679")):
-        assert raw.count(old) == 1
+        assert old in raw
         assert reason_of(hc1(raw.replace(old, new))) in {Reason.BAD_SIGNATURE, Reason.UNKNOWN_ISSUER}
 
 

@@ -28,6 +28,16 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 """Issuers and sites: plain ASCII, so that no confusable letter makes two names look alike."""
 
 
+class Appearance(StrEnum):
+    """The colour in which a code was drawn: recorded, and never evidence, because anybody can draw any."""
+
+    GREEN = "green"
+    YELLOW = "yellow"
+    RED = "red"
+    OTHER = "other"
+    NONE = "none"
+
+
 class Format(StrEnum):
     """The family that a payload was recognised as."""
 
@@ -205,6 +215,7 @@ class CodeResult:
     travel: Travel = Travel.UNKNOWN
     test: LabTest | None = None
     assurance: Assurance = Assurance.FORMAT_ONLY
+    appearance: Appearance = Appearance.NONE
 
     @property
     def verified(self) -> bool:
