@@ -147,7 +147,7 @@ class Outbox:
         if self._opened is None:
             try:
                 self._opened = _connect(f"{self._path.resolve().as_uri()}?mode=rw")
-            except sqlite3.Error as error:
+            except DAMAGE as error:
                 raise LedgerError(_advice(self._path, f"cannot be read ({error})")) from error
         return self._opened
 
@@ -282,7 +282,7 @@ def _connect(path: Path | str) -> sqlite3.Connection:
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-    except (sqlite3.Error, LedgerError):
+    except (*DAMAGE, LedgerError):
         db.close()
         raise
     return db
