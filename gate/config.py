@@ -3,27 +3,23 @@
 A file that cannot be used raises ConfigError with one line per problem; nothing has been touched by then.
 """
 
-import difflib
-import json
 import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
+from gate.checked import ConfigError, Place, build, did_you_mean, read_toml
 from gate.core.codes.token_families import TokenFamily
 from gate.core.evidence import Direction
 from gate.core.policy import Policy
 from gate.services.settings import ServiceSettings
-
-EX_CONFIG: Final = 78  # sysexits.h: the configuration is in error; a supervisor need not try again
 
 SIMULATED_BUS: Final = "simulated"
 
@@ -31,19 +27,6 @@ Identifier = Annotated[str, MinLen(1), MaxLen(32)]
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 DOCUMENTS_LEAF: Final = "doc"  # hg/1/<site>/doc/... is no gate's
 Pin = Annotated[int, Ge(9), Le(27)]
-
-
-class ConfigError(Exception):
-    """A file that cannot be used; `problems` has one line for each thing to put right.
-
-    `sound` is the configuration without its faulty keys, where there is one: only to look at what it names.
-    """
-
-    def __init__(self, path: str, problems: Iterable[str], sound: "Config | None" = None) -> None:
-        self.path = path
-        self.sound = sound
-        self.problems = tuple(problems)
-        super().__init__("\n".join(f"{path}: {problem}" for problem in self.problems))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +150,12 @@ class Config:
     codes: CodesSection = field(default_factory=CodesSection)
 
 
+_BEGIN: Final = "name another, or begin with a copy of deploy/gate.example.toml"
+
+
 def load_config(path: Path) -> Config:
     """Read and check a configuration file. Raises ConfigError with every problem found."""
-    return parse_config(str(path), _read_toml(path))
+    return parse_config(str(path), read_toml(path, _BEGIN))
 
 
 def parse_config(name: str, data: Mapping[str, Any]) -> Config:
@@ -211,12 +197,12 @@ def _policy_data(name_or_path: str, *above: str) -> dict[str, Any]:
         circle = " -> ".join((*above, name_or_path))
         raise ConfigError(f"policy {name_or_path}", [f"extends itself: {circle}"])
     if name_or_path.endswith(".toml"):
-        data = _read_toml(Path(name_or_path), "see the plans that come with the gate: gate policy list")
+        data = read_toml(Path(name_or_path), "see the plans that come with the gate: gate policy list")
     elif name_or_path in policy_names():
         data = tomllib.loads(files("gate.policies").joinpath(f"{name_or_path}.toml").read_text("utf-8"))
     else:
         names = policy_names()
-        hint = f"no such plan{_did_you_mean(name_or_path, names)} (there are {', '.join(names)})"
+        hint = f"no such plan{did_you_mean(name_or_path, names)} (there are {', '.join(names)})"
         raise ConfigError(f"policy {name_or_path}", [hint])
     base = data.pop("extends", None)
     if base is None:
@@ -243,69 +229,6 @@ def _both_tasks(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {"tasks": [*(task for task in others if str(task.get("rule")) not in known), *tasks]}
 
 
-_BEGIN: Final = "name another, or begin with a copy of deploy/gate.example.toml"
-
-
-def _read_toml(path: Path, advice: str = _BEGIN) -> dict[str, Any]:
-    try:
-        text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
-    except FileNotFoundError:
-        raise ConfigError(str(path), [f"no such file; {advice}"]) from None
-    except (OSError, ValueError) as error:  # a path may hold what no path can
-        raise ConfigError(ascii(str(path)).strip("'"), [f"cannot be read: {error}"]) from error
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(str(path), [f"not valid TOML: {error}"]) from error
-
-
-T = TypeVar("T")
-
-
-@cache
-def _adapter(kind: Any) -> Any:
-    from pydantic import ConfigDict, TypeAdapter  # noqa: PLC0415 - 0.1 s that other commands need not wait
-
-    for part in _dataclasses_in(kind):
-        part.__pydantic_config__ = ConfigDict(extra="forbid")
-    return TypeAdapter(kind)
-
-
-def _dataclasses_in(kind: Any) -> Iterable[Any]:
-    if isinstance(kind, type) and is_dataclass(kind):
-        yield kind
-        for hint in get_type_hints(kind, include_extras=True).values():
-            yield from _dataclasses_in(hint)
-    for argument in get_args(kind):
-        yield from _dataclasses_in(argument)
-
-
-Place = tuple[str | int, ...]
-
-
-def _no_text(value: object) -> list[str]:
-    """Give a TOML date a form that no field takes: it is no text, though it looks like one."""
-    return [str(value)]
-
-
-def build(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, dict[Place, str]]:
-    """Return the checked dataclass, or None with a line for each problem, by the place where it stands.
-
-    `data` is what TOML or JSON gives; words make enumerations, lists make tuples, unknown keys are refused.
-    """
-    from pydantic import ValidationError  # noqa: PLC0415 - as above
-
-    adapter: Any = _adapter(kind)  # type: ignore[arg-type]  # a class is hashable
-    try:
-        # As JSON, because strict JSON knows that words make enumerations and lists make tuples.
-        return adapter.validate_json(json.dumps(data, default=_no_text), strict=True), {}
-    except RecursionError:
-        return None, {(): "is nested too deep"}
-    except ValidationError as error:
-        found = error.errors(include_url=False)
-        return None, {tuple(problem["loc"]): _sentence(kind, problem) for problem in found}
-
-
 # Stand-ins for what every configuration has to say; used only to examine the rest of one that does not.
 _REQUIRED: Final = {"gate": {"site": "-", "id": "-"}, "mqtt": {"host": "-"}}
 
@@ -325,32 +248,6 @@ def _touched(places: Iterable[Place], found: Mapping[Place, str]) -> bool:
     """True when one of the places is among those at which something else is wrong."""
     faulty = {place[:2] for place in found}
     return any(place in faulty or place[:1] in faulty for place in places)
-
-
-def _sentence(kind: type[Any], problem: Mapping[str, Any]) -> str:
-    place = ".".join(part if part.isprintable() else repr(part) for part in map(str, problem["loc"]))
-    if problem["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        known = [f.name for f in fields(_dataclass_at(kind, problem["loc"][:-1]))]
-        return f"{place}: unknown key{_did_you_mean(str(problem['loc'][-1]), known)}"
-    if problem["type"] in {"missing", "missing_argument"}:
-        return f"{place}: is required and missing"
-    if problem["type"] == "value_error":
-        return f"{place}: {problem['ctx']['error']}"
-    return f"{place}: {problem['msg']} (found {problem['input']!r})"
-
-
-def _dataclass_at(kind: Any, place: Iterable[Any]) -> Any:
-    for part in place:
-        if is_dataclass(kind):
-            kind = get_type_hints(kind, include_extras=True).get(str(part), kind)
-        candidates = list(_dataclasses_in(kind))
-        kind = candidates[0] if candidates else kind
-    return kind
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _contradictions(config: Config) -> Iterator[tuple[list[Place], str]]:

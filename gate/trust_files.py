@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
-from gate.config import ConfigError
+from gate.checked import ConfigError
 from gate.core.codes import Trust, TrustError
 from gate.core.codes.business_rules import BusinessRule, read_rule
 from gate.core.codes.dcc_keys import COUNTRY, DocumentSigner, read_signer

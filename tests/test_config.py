@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gate.checked import ConfigError
 from gate.config import (
     EX_CONFIG,
     CameraSection,
     Config,
-    ConfigError,
     PinsSection,
     load_config,
     load_policy,

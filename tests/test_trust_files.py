@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gate.config import ConfigError
+from gate.checked import ConfigError
 from gate.core.codes.dcc_keys import read_signer
 from gate.trust_files import load_trust
 

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le, MaxLen
 from pydantic import Field
 
 from drivers.mlx90614 import CORE_WINDOW_CC
-from gate.config import build
+from gate.checked import build
 from gate.core.codes.model import (
     Authenticity,
     CodeResult,

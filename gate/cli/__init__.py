@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gate.checked import ConfigError
 from gate.cli import passes, policies
 from gate.cli.certlogic import certlogic
 from gate.cli.check_code import check_code
@@ -23,7 +24,7 @@ from gate.cli.desk import desk
 from gate.cli.document import document
 from gate.cli.ending import EX_CONFIG, refuse
 from gate.cli.replay import replay
-from gate.config import ConfigError, load_config, load_policy
+from gate.config import load_config, load_policy
 from gate.trust_files import load_trust
 
 if TYPE_CHECKING:

@@ -69,7 +69,7 @@ def check_code(cases: IO[bytes], tolerance_s: int, trust_paths: tuple[Path, ...]
 
 
 def _trust(paths: tuple[Path, ...]) -> "Trust":
-    from gate.config import ConfigError
+    from gate.checked import ConfigError
     from gate.trust_files import load_trust
 
     try:

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from gate.checked import ConfigError
 from gate.cli.ending import EX_CONFIG, refuse
-from gate.config import ConfigError, load_config
+from gate.config import load_config
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it is called, so that each starts quickly
 

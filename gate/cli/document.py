@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from gate.checked import ConfigError
 from gate.cli.ending import EX_CONFIG, refuse
 from gate.cli.options import KEY, PATH, SITE, ascii_name, instant, local_time, some_hours
-from gate.config import ConfigError
 from gate.core.codes.model import CodeError, Freshness, Reason
 from gate.core.documents import COUNT_MAX, Kind
 from gate.trust_files import load_trust

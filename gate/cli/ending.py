@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from gate.config import EX_CONFIG
+from gate.checked import EX_CONFIG
 
 __all__ = ["EX_CONFIG", "refuse"]
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from gate.checked import ConfigError
 from gate.cli.ending import EX_CONFIG, refuse
 from gate.cli.options import KEY, PATH, SITE, ascii_name, instant, local_time, some_hours
-from gate.config import ConfigError
 from gate.core.codes.model import REGISTRATION_FIELDS, Reason, Status, Travel
 from gate.core.codes.trust import DOCUMENTS, PASSES
 from gate.trust_files import load_trust

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from gate.checked import ConfigError
 from gate.cli.ending import EX_CONFIG, refuse
-from gate.config import ConfigError, load_policy, policy_names
+from gate.config import load_policy, policy_names
 
 if TYPE_CHECKING:
     from gate.app.judging import Judge

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from gate.checked import ConfigError
 from gate.cli.ending import EX_CONFIG, refuse
-from gate.config import ConfigError, load_policy
+from gate.config import load_policy
 
 if TYPE_CHECKING:
     from gate.app.replay import Difference, Replay, Treatment

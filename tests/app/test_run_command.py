@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from gate.config import EX_CONFIG
+from gate.checked import EX_CONFIG
 from gate.demo.passes import ISSUER, Issuer
 from gate.shell.clock import SystemClock
 from gate.sinks.link import state_body

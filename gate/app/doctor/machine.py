@@ -17,7 +17,8 @@ from gate.app.code_services import service_problems
 from gate.app.doctor.check import Check, Status
 from gate.app.documents import DOCUMENTS_NAME, DocumentFolder
 from gate.app.records import LEDGER_NAME
-from gate.config import SIMULATED_BUS, Config, ConfigError, load_config, load_policy
+from gate.checked import ConfigError
+from gate.config import SIMULATED_BUS, Config, load_config, load_policy
 from gate.core.codes import Trust
 from gate.core.codes.model import Circumstances, CodeError
 from gate.core.documents import Documents, open_document

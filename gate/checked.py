@@ -1,0 +1,113 @@
+"""Dataclasses checked against TOML or JSON: every error at once, nothing ignored, with "did you mean".
+
+What a file says is read by pydantic in its strict mode; annotations of plain dataclasses state the bounds.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeVar, get_args, get_type_hints
+
+EX_CONFIG: Final = 78  # sysexits.h: the configuration is in error; a supervisor need not try again
+
+T = TypeVar("T")
+Place = tuple[str | int, ...]
+
+
+class ConfigError(Exception):
+    """A file that cannot be used; `problems` has one line for each thing to put right.
+
+    `sound` is the configuration without its faulty keys, where there is one: only to look at what it names.
+    """
+
+    def __init__(self, path: str, problems: Iterable[str], sound: Any = None) -> None:
+        self.path = path
+        self.sound = sound
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{path}: {problem}" for problem in self.problems))
+
+
+def read_toml(path: Path, advice: str) -> dict[str, Any]:
+    """Return what a TOML file holds. Raises ConfigError; `advice` is what to do when there is none."""
+    try:
+        text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
+    except FileNotFoundError:
+        raise ConfigError(str(path), [f"no such file; {advice}"]) from None
+    except (OSError, ValueError) as error:  # a path may hold what no path can
+        raise ConfigError(ascii(str(path)).strip("'"), [f"cannot be read: {error}"]) from error
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(str(path), [f"not valid TOML: {error}"]) from error
+
+
+def build(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, dict[Place, str]]:
+    """Return the checked dataclass, or None with a line for each problem, by the place where it stands.
+
+    `data` is what TOML or JSON gives; words make enumerations, lists make tuples, unknown keys are refused.
+    """
+    from pydantic import ValidationError  # noqa: PLC0415 - as above
+
+    adapter: Any = _adapter(kind)  # type: ignore[arg-type]  # a class is hashable
+    try:
+        # As JSON, because strict JSON knows that words make enumerations and lists make tuples.
+        return adapter.validate_json(json.dumps(data, default=_no_text), strict=True), {}
+    except RecursionError:
+        return None, {(): "is nested too deep"}
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        return None, {tuple(problem["loc"]): _sentence(kind, problem) for problem in found}
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint at the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter  # noqa: PLC0415 - 0.1 s that other commands need not wait
+
+    for part in _dataclasses_in(kind):
+        part.__pydantic_config__ = ConfigDict(extra="forbid")
+    return TypeAdapter(kind)
+
+
+def _dataclasses_in(kind: Any) -> Iterable[Any]:
+    if isinstance(kind, type) and is_dataclass(kind):
+        yield kind
+        for hint in get_type_hints(kind, include_extras=True).values():
+            yield from _dataclasses_in(hint)
+    for argument in get_args(kind):
+        yield from _dataclasses_in(argument)
+
+
+def _no_text(value: object) -> list[str]:
+    """Give a TOML date a form that no field takes: it is no text, though it looks like one."""
+    return [str(value)]
+
+
+def _sentence(kind: type[Any], problem: Mapping[str, Any]) -> str:
+    place = ".".join(part if part.isprintable() else repr(part) for part in map(str, problem["loc"]))
+    if problem["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+        known = [f.name for f in fields(_dataclass_at(kind, problem["loc"][:-1]))]
+        return f"{place}: unknown key{did_you_mean(str(problem['loc'][-1]), known)}"
+    if problem["type"] in {"missing", "missing_argument"}:
+        return f"{place}: is required and missing"
+    if problem["type"] == "value_error":
+        return f"{place}: {problem['ctx']['error']}"
+    return f"{place}: {problem['msg']} (found {problem['input']!r})"
+
+
+def _dataclass_at(kind: Any, place: Iterable[Any]) -> Any:
+    for part in place:
+        if is_dataclass(kind):
+            kind = get_type_hints(kind, include_extras=True).get(str(part), kind)
+        candidates = list(_dataclasses_in(kind))
+        kind = candidates[0] if candidates else kind
+    return kind

@@ -1,0 +1,103 @@
+"""Signed messages between gate and centre: one line of JSON that anybody can read, and one that proves it.
+
+    {"v":1,"site":"north","gate":"g-1", ...}
+    <key id, 8 hexadecimal digits> <Ed25519 signature, base64>
+
+The signature (RFC 8032) covers the purpose of the message and the exact bytes of the first line, so that
+nothing has to be spelled anew to be checked, and a message signed for one purpose is none for another.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from gate.core.codes.trust import key_id
+
+SIGNATURE_BYTES: Final = 64
+MESSAGE_BYTES_MAX: Final = 64 * 1024
+_DOMAIN: Final = b"health gate, message 1, "
+
+
+class SignedError(Exception):
+    """A message that cannot be believed: `reason` is malformed, too_large, unknown_key or bad_signature."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def sign(private_key: Ed25519PrivateKey, purpose: str, statement: Mapping[str, Any]) -> bytes:
+    """Return the message that states this; the same statement always gives the same bytes.
+
+    Raises ValueError when it would be longer than anybody reads.
+    """
+    line = json.dumps(statement, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    kid = key_id(private_key.public_key().public_bytes_raw()).hex()
+    signature = base64.b64encode(private_key.sign(_covered(purpose, line)))
+    message = line + b"\n" + kid.encode() + b" " + signature
+    if len(message) > MESSAGE_BYTES_MAX:
+        raise ValueError(f"the message has more than {MESSAGE_BYTES_MAX} bytes")
+    return message
+
+
+def open_signed(message: bytes, purpose: str, keys: Iterable[bytes]) -> dict[str, Any]:
+    """Return what one of these public keys (32 bytes each) has stated for this purpose. SignedError."""
+    line, kid, signature = _parts(message)
+    known = [key for key in keys if key_id(key) == kid]
+    if not known:
+        raise SignedError("unknown_key")
+    if not any(_signed_by(key, signature, _covered(purpose, line)) for key in known):
+        raise SignedError("bad_signature")
+    return _statement(line)
+
+
+def read_unproved(message: bytes) -> dict[str, Any]:
+    """Return what a message states, whoever signed it: to be shown or routed, not believed. SignedError."""
+    return _statement(_parts(message)[0])
+
+
+def check_version(stated: Mapping[str, Any]) -> None:
+    """Raise SignedError unless this is the one version that there is."""
+    if stated.get("v") != 1:
+        raise SignedError("malformed")
+
+
+def _covered(purpose: str, line: bytes) -> bytes:
+    return _DOMAIN + purpose.encode() + b"\0" + line
+
+
+def _parts(message: bytes) -> tuple[bytes, bytes, bytes]:
+    if len(message) > MESSAGE_BYTES_MAX:
+        raise SignedError("too_large")
+    line, _, proof = message.rpartition(b"\n")
+    kid, _, text = proof.partition(b" ")
+    try:
+        signature = base64.b64decode(text, validate=True)
+        if len(kid) != 8 or len(signature) != SIGNATURE_BYTES or base64.b64encode(signature) != text:
+            raise SignedError("malformed")
+        return line, bytes.fromhex(kid.decode("ascii")), signature
+    except (binascii.Error, ValueError) as error:
+        raise SignedError("malformed") from error
+
+
+def _signed_by(key: bytes, signature: bytes, covered: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, covered)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _statement(line: bytes) -> dict[str, Any]:
+    try:
+        statement = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise SignedError("malformed") from error
+    if not isinstance(statement, dict):
+        raise SignedError("malformed")
+    return statement
