@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate.checked import ConfigError
+from gate.checked import EX_CONFIG, ConfigError
 from gate.config import (
-    EX_CONFIG,
     CameraSection,
     Config,
     PinsSection,
