@@ -45,6 +45,7 @@ class Checkout:
             (self.bin / tool).symlink_to(str(shutil.which(tool)))
         self.command("python3", PYTHON.replace("REAL", sys.executable))
         self.command("mosquitto", "#!/bin/sh\n")
+        self.command("postgres", "#!/bin/sh\n")
         self.command("apt-get", APT)
         self.user(0)
 
@@ -81,7 +82,7 @@ def test_says_what_it_installs_and_a_second_run_does_nothing(checkout: Checkout)
     assert first.returncode == 0, first.stderr
     assert re.search(r"Installing with apt.*: libzbar0", first.stdout)
     assert re.search(r"Installing with pip into \.venv.*: .*paho-mqtt.*amqtt", first.stdout)
-    assert [line.split()[-1] for line in checkout.log("pip.log")] == [".[camera,demo]"]
+    assert [line.split()[-1] for line in checkout.log("pip.log")] == [".[camera,central,demo]"]
 
     second = checkout.set_up("demo")
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
@@ -92,7 +93,7 @@ def test_says_what_it_installs_and_a_second_run_does_nothing(checkout: Checkout)
 def test_what_the_tests_need_includes_what_the_demonstration_needs(checkout: Checkout) -> None:
     assert checkout.set_up("test").returncode == 0
     assert checkout.set_up("demo").stdout == ""
-    assert [line.split()[-1] for line in checkout.log("pip.log")] == [".[camera,demo,dev]"]
+    assert [line.split()[-1] for line in checkout.log("pip.log")] == [".[camera,central,counter,demo,dev]"]
 
 
 def test_a_changed_requirement_installs_again_into_the_same_environment(checkout: Checkout) -> None:
