@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from gate.core.commands import CentreWord
 from gate.core.effects import LightSignal
 from gate.core.events import Event
 from gate.core.moment import Moment
@@ -12,10 +13,36 @@ from gate.core.uses import Use
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record of the ledger as it is sent: `body` holds the exact bytes that the chain covers."""
+    """One record of the ledger as it is sent: `body` holds the exact bytes that the chain covers.
+
+    `sealed` is what goes with it for the centre alone to read; the record holds its SHA-256 (`data.sealed`).
+    """
 
     seq: int
     body: bytes
+    sealed: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How far a ledger reaches: its newest record and that record's hash; 0 and genesis for none."""
+
+    epoch: str
+    seq: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the newest checked receipt says: the centre holds every record of `epoch` up to `upto`.
+
+    `hash` is that record's, genesis for 0; `at_ms` the centre's time of saying so, unix milliseconds.
+    """
+
+    epoch: str
+    upto: int
+    hash: bytes
+    at_ms: int
 
 
 class RecordFailure(Exception):  # noqa: N818 - it is not an error of the program but a fact to decide on
@@ -25,11 +52,24 @@ class RecordFailure(Exception):  # noqa: N818 - it is not an error of the progra
 class Ledger(Protocol):
     """Where decisions become durable; belongs to the brain thread."""
 
-    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
-        """Commit one event with the next sequence number, and the use of a pass with it; durable on return.
+    def append(
+        self,
+        event: Event,
+        now: Moment,
+        use: Use | None = None,
+        word: CentreWord | None = None,
+        sealed: bytes | None = None,
+    ) -> Entry:
+        """Commit one event with the next sequence number; durable on return, with all that goes with it.
 
-        Raises RecordFailure when the record is not durable.
+        That is the use of a pass, the centre's word from now on, and bytes sealed for the centre, whose
+        SHA-256 the event names (`data.sealed`; ValueError where it does not).
+        Raises RecordFailure when the record is not durable; then nothing has changed.
         """
+        ...
+
+    def word(self) -> CentreWord:
+        """Return what the centre has said last, as it was recorded."""
         ...
 
     def open_visits(self) -> tuple[str, ...]:
@@ -42,26 +82,58 @@ class Ledger(Protocol):
 
 
 class Outbox(Protocol):
-    """What has still to be sent; used by one sink thread beside the writer."""
+    """What has still to be sent, and what is known of how it arrived; used by one sink thread.
+
+    The mark is how far delivery is done: up to where the centre's receipt reaches, or without a centre the
+    broker's acknowledgements.
+    """
 
     def pending(self, after: int, limit: int) -> list[Entry]:
         """Return up to `limit` entries with sequence numbers above `after`, in order."""
         ...
 
+    def abnormal(self, after: int, limit: int) -> list[Entry]:
+        """Return up to `limit` entries above `after` whose event is abnormal, in order."""
+        ...
+
+    def head(self) -> Head:
+        """Return how far the ledger reaches."""
+        ...
+
+    def hash_at(self, seq: int) -> bytes | None:
+        """Return the hash of this record, genesis for 0; None for one that is not there (any more)."""
+        ...
+
     def acknowledged(self) -> int:
-        """Return the sequence number up to which all is acknowledged without a gap; 0 for none."""
+        """Return the mark: the sequence number up to which all is done without a gap; 0 for none."""
         ...
 
     def acknowledge(self, upto: int) -> None:
-        """Move the acknowledged mark forward, durably; never moves back."""
+        """Move the mark forward, durably; never moves back, nor past the head."""
         ...
 
-    def head(self) -> int:
-        """Return the newest sequence number; 0 when the ledger is empty."""
+    def receipt(self) -> Held | None:
+        """Return the newest receipt; None as long as none has come."""
+        ...
+
+    def receive(self, receipt: Held) -> None:
+        """Keep a receipt that the caller has checked, and set the mark to it, forward or back; durably.
+
+        Raises ValueError for one of another epoch, beyond the head, or with a hash that is not ours there.
+        """
+        ...
+
+    def prune(self, before_ms: int, limit: int = 1000) -> int:
+        """Delete records that are receipted and were written before this time; return how many.
+
+        Oldest first, at most `limit`; `before_ms` in unix milliseconds. The newest 1000 records stay, and the
+        one of the mark with all that follow it. Times that the gate was not sure of count for nothing: such a
+        record goes with a later one.
+        """
         ...
 
     def close(self) -> None:
-        """Let go of the ledger; called in the sink's thread when it ends."""
+        """Let go of the ledger; the next question opens it again."""
         ...
 
 

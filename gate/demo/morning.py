@@ -1,13 +1,14 @@
 """Runs the demo: the real application on simulated hardware, and the world around it.
 
-That world is a broker, a witness, a city's verify service, and the script.
+That world is a broker, a witness, a city's verify service, a centre that signs for records, and the script.
 """
 
 import json
 import random
 import secrets
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import count as count_from
@@ -25,6 +26,8 @@ from gate.core.effects import Effect
 from gate.core.inputs import Input
 from gate.core.moment import Moment
 from gate.demo.broker import HOST, BrokerAddress, DemoBroker
+from gate.demo.centre import FOLDER as CENTRE_FOLDER
+from gate.demo.centre import DemoCentre, there_is_a_centre
 from gate.demo.city import City, settings
 from gate.demo.health_service import StandInHealthService
 from gate.demo.narrator import Narrator
@@ -33,32 +36,38 @@ from gate.demo.script import Play, visitors
 from gate.demo.stage import Stage
 from gate.demo.witness import Witness, results, visits_complete
 from gate.demo.words import SUMMARY, WORDS
-from gate.shell.clock import SystemClock
+from gate.shell.clock import SystemClock, sleep
 from gate.shell.desk import SOCKET_NAME
 from gate.store.ledger import LedgerError, Verification, owner, verify
 
 SITE: Final = "demo-hall"
 GATE: Final = "gate-1"
 DELIVERY_S: Final = 20.0
+ASK_AGAIN_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a demo went: `results` how many visits ended how, `asked` how often the verify service was."""
+    """How a demo went: `results` how many visits ended how, `asked` how often the verify service was.
+
+    `proved`: how many records the centre has proved and signed for, None where no centre is installed.
+    """
 
     visits: int
     witnessed: int
     events: int
     results: Mapping[str, int]
     asked: int
+    proved: int | None
     problems: tuple[str, ...]
     ledger: Path
     verification: Verification
 
     @property
     def ok(self) -> bool:
-        """True when every visit, both stages, has reached the witness and the ledger is whole."""
-        return self.witnessed == self.visits and not self.problems and self.verification.ok
+        """True when every visit, both stages, has reached the witness, and every record the centre."""
+        arrived = self.proved is None or self.proved == self.verification.records
+        return self.witnessed == self.visits and arrived and not self.problems and self.verification.ok
 
 
 def run_morning(
@@ -70,12 +79,14 @@ def run_morning(
     state: Path,
     events_file: Path | None,
     address: BrokerAddress | None,
+    with_centre: bool = False,
 ) -> bool:
-    """Play `count` visitors, tell about it, and return whether every visit reached the witness.
+    """Play `count` visitors, tell about it, and return whether everything reached the witness and the centre.
 
-    A ledger of an earlier run in `state` is put aside, never overwritten. Raises StageError when the gate
-    does something else than the script expects, BrokerError when the broker cannot be used, StateFolderError
-    when the folder cannot be, and OSError when `events_file` cannot be written.
+    `with_centre` shows how the gate stands at the centre after each visitor. A ledger and a centre's store of
+    an earlier run in `state` are put aside, never overwritten. Raises StageError when the gate does something
+    else than the script expects, BrokerError when the broker cannot be used, CentreError when the centre does
+    not start, StateFolderError when the folder cannot be used, OSError when `events_file` cannot be written.
     """
     with claim(state):  # or the ledger of a gate that is running would be put aside
         _put_aside(state)
@@ -83,7 +94,7 @@ def run_morning(
         events_file.write_bytes(b"")  # better now than after the morning
     console = Console(quiet=headless, highlight=False)
     config = _config(state, lang)
-    witness = Witness(f"hg/1/{config.gate.site}/{config.gate.id}/ev")
+    witness = Witness(f"hg/1/{config.gate.site}/{config.gate.id}/ev/#")
     with ExitStack() as stack:
         address = address or stack.enter_context(DemoBroker(state)).address
         witness.start(address)
@@ -91,10 +102,14 @@ def run_morning(
         service = stack.enter_context(_health_service(state))
         codes = CodesSection(services=(settings(service),))
         config = replace(config, mqtt=_mqtt(state, address), codes=codes)
+        centre = stack.enter_context(_centre(config, address)) if there_is_a_centre() else None
+        config = replace(config, centre=centre.section if centre else None)
         try:
-            _play(config, service, count, seed, console)
+            _play(config, service, count, seed, console, centre.table if centre and with_centre else None)
             checked = verify(state / LEDGER_NAME)
             witness.wait_for(checked.records, DELIVERY_S)
+            proved = _wait_for_proof(centre, checked.records) if centre else None
+            tampered = centre.verified() if centre else ""
         finally:
             if events_file is not None:
                 events_file.write_bytes(b"".join(body + b"\n" for body in witness.bodies))
@@ -104,7 +119,8 @@ def run_morning(
         events=len(witness.bodies),
         results=results(witness.events()),
         asked=service.asked,
-        problems=tuple(witness.problems),
+        proved=proved,
+        problems=(*witness.problems, *([tampered] if tampered else ())),
         ledger=state / LEDGER_NAME,
         verification=checked,
     )
@@ -114,7 +130,14 @@ def run_morning(
     return outcome.ok
 
 
-def _play(config: Config, service: StandInHealthService, count: int, seed: int, console: Console) -> None:
+def _play(
+    config: Config,
+    service: StandInHealthService,
+    count: int,
+    seed: int,
+    console: Console,
+    centre_table: Callable[[], str] | None,
+) -> None:
     rng = random.Random(seed)  # noqa: S311 - a draw of visitors, not a secret
     stage = Stage()
     clock = SystemClock(lambda: True)
@@ -137,11 +160,42 @@ def _play(config: Config, service: StandInHealthService, count: int, seed: int, 
         for number, scene in enumerate(visitors(count, seed), 1):
             narrator.announce(number, scene.zh if config.gate.lang == "zh" else scene.en)
             play.perform(scene)
+            if config.centre is not None:
+                _tell_receipts(app, narrator)
+            if centre_table is not None:
+                narrator.show(centre_table())
+        if config.centre is not None:  # it may have come up after the last visitor
+            _until(lambda: _tell_receipts(app, narrator), DELIVERY_S)
         narrator.close()
     finally:
         app.stop()
         brain.join()
         narrator.stop()
+
+
+def _centre(config: Config, address: BrokerAddress) -> DemoCentre:
+    assert config.mqtt.password_file is not None
+    gate = config.gate
+    return DemoCentre(gate.state_dir, gate.site, gate.id, address, config.mqtt.password_file)
+
+
+def _wait_for_proof(centre: DemoCentre, records: int) -> int:
+    """Wait until the centre has proved so many records, and return how many it has."""
+    _until(lambda: centre.proved() >= records, DELIVERY_S)
+    return centre.proved()
+
+
+def _tell_receipts(app: Application, narrator: Narrator) -> bool:
+    """Tell up to where the centre has signed; return whether that is all there is."""
+    status = app.sink.status()
+    narrator.receipt(status.acknowledged, status.head)
+    return status.acknowledged == status.head
+
+
+def _until(holds: Callable[[], bool], patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while not holds() and time.monotonic() < deadline:
+        sleep(ASK_AGAIN_S)
 
 
 def _health_service(state: Path) -> StandInHealthService:
@@ -188,10 +242,11 @@ def _put_aside(state: Path) -> None:
                 f"{state} holds the ledger of another gate; name another folder with --state"
             )
     number = next(n for n in count_from(1) if not (state / f"ledger-{n}.db").exists())
-    for suffix in ("", "-wal", "-shm"):
-        part = state / f"{LEDGER_NAME}{suffix}"
-        if part.exists():
-            part.rename(state / f"ledger-{number}.db{suffix}")
+    names = {f"{LEDGER_NAME}{suffix}": f"ledger-{number}.db{suffix}" for suffix in ("", "-wal", "-shm")}
+    # The centre's store goes with the ledger: to it, a new ledger without a reason is something to report.
+    for name, aside in {**names, CENTRE_FOLDER: f"{CENTRE_FOLDER}-{number}"}.items():
+        if (state / name).exists():
+            (state / name).rename(state / aside)
 
 
 def summary(outcome: Outcome) -> str:
@@ -202,6 +257,7 @@ def summary(outcome: Outcome) -> str:
             "witnessed": outcome.witnessed,
             "events": outcome.events,
             "records": outcome.verification.records,
+            "proved": outcome.proved,
             "ok": outcome.ok,
             "problems": list(outcome.problems),
             "ledger": str(outcome.ledger),
@@ -217,6 +273,8 @@ def print_outcome(outcome: Outcome, lang: str, console: Console) -> None:
     console.print(f"  {words['visits'].format(**facts)}")
     ended = words["results"].format(results=_ended(outcome, lang), asked=outcome.asked)
     console.print(f"  {ended}", soft_wrap=True)
+    signed = words["no_centre"] if outcome.proved is None else words["signed"].format(proved=outcome.proved)
+    console.print(f"  {signed}", soft_wrap=True)
     for problem in outcome.problems:
         console.print(Text(f"  {problem}", style="red"))
     console.print(

@@ -57,6 +57,7 @@ class Narrator:
         self._fire = False
         self._measuring = False
         self._unmeasured = ""
+        self._receipted = 0
         title = policy.title_zh if lang == "zh" else policy.title_en
         self._remark(self._words["plan"].format(title=title, name=policy.name))
         self._remark(self._words["stand_in"])
@@ -74,6 +75,16 @@ class Narrator:
         """Tell who comes next."""
         self._code, self._unmeasured = (), ""
         self._head(f"{self._words['visitor'].format(n=number)} · {title}")
+
+    def receipt(self, upto: int, of: int) -> None:
+        """Tell up to which record the centre has signed, if that is more than before."""
+        if upto > self._receipted:
+            self._receipted = upto
+            self._say("signs", self._words["receipt"].format(upto=upto, of=of), "magenta")
+
+    def show(self, table: str) -> None:
+        """Show a table as it is."""
+        self._queue.put(("", Text.from_ansi(table.rstrip("\n"))))
 
     def close(self) -> None:
         """Tell that nobody comes any more."""

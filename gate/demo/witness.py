@@ -10,6 +10,7 @@ from typing import Any
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from gate.core.batches import BatchError, unpack
 from gate.demo.broker import BrokerAddress, BrokerError
 
 _CONNECT_S = 10.0
@@ -17,6 +18,8 @@ _CONNECT_S = 10.0
 
 class Witness:
     """Receives every event of one gate, checks it against the schema and keeps it as it came.
+
+    `topic`: `.../ev/#`, so that single events and batches come.
 
     `bodies` holds each event once, in the order of arrival; `problems` what was wrong with any of them.
     """
@@ -70,14 +73,23 @@ class Witness:
 
     def _received(self, _client: object, _userdata: object, message: MQTTMessage) -> None:
         body = bytes(message.payload)
-        problem = self._validate(body)
+        try:
+            bodies = unpack(body) if message.topic.endswith("/batch") else [body]
+        except BatchError as error:
+            bodies = []
+            self.problems.append(f"no batch: {error}")
+        for each in bodies:
+            self._keep(each)
         with self._changed:
-            if problem:
-                self.problems.append(problem)
-            elif (event_id := json.loads(body)["id"]) not in self._ids:
-                self._ids.add(event_id)
-                self.bodies.append(body)
             self._changed.notify_all()
+
+    def _keep(self, body: bytes) -> None:
+        problem = self._validate(body)
+        if problem:
+            self.problems.append(problem)
+        elif (event_id := json.loads(body)["id"]) not in self._ids:
+            self._ids.add(event_id)
+            self.bodies.append(body)
 
 
 def event_validator() -> Callable[[bytes], str | None]:

@@ -3,42 +3,61 @@
 One transaction appends the record and moves the head, with the write-ahead log and synchronous=FULL: when
 `append` returns, the record has been flushed to the disk. The writer belongs to the brain thread. `Outbox`
 is a connection of its own for the thread that sends. `verify` reads a file without changing it.
+
+A file is one epoch. Where the centre knows another ledger under this epoch (this one was rolled back, or
+copied), `renew` puts the file aside under the epoch's name and goes on in a new one that tells of the old.
 """
 
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
-from dataclasses import astuple, dataclass
-from importlib.resources import files
+from dataclasses import astuple
+from hashlib import sha256
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
 from gate.core.chain import genesis, link
+from gate.core.commands import CentreWord
+from gate.core.delivery import PreviousEpoch
 from gate.core.events import Event, Kind, Origin, encode
 from gate.core.evidence import Direction
 from gate.core.moment import Moment
 from gate.core.uses import Use
 from gate.ports import Entry, RecordFailure
+from gate.store.database import (
+    ABNORMAL,
+    DAMAGE,
+    INSERT_USE,
+    SET_WORD,
+    Inherited,
+    LedgerError,
+    advice,
+    connect,
+    prepare,
+    read_previous,
+    read_word,
+)
+from gate.store.outbox import Outbox
+from gate.store.verification import (
+    BadRecordError,
+    Linked,
+    Verification,
+    entries,
+    linked_entries,
+    owner,
+    verify,
+)
 
-# One commit logs whole pages: those of the record, and up to four that change by a few bytes each (head, file
-# header, leaf and index of the table). With small pages that is 9 kB on the disk for a record of 1.4 kB; with
-# pages of 2048 bytes it is 15.
-PAGE_BYTES: Final = 512
-BUSY_MS: Final = 2000
-SCHEMA_VERSION: Final = 1
+__all__ = [
+    "BadRecordError", "Ledger", "LedgerError", "Linked", "Outbox", "Verification",
+    "archive", "entries", "linked_entries", "owner", "verify",
+]  # fmt: skip
+
 OPEN_VISITS_LOOKED_AT: Final = 1000
 USES_KEPT_MS: Final = 86_400_000
-
-
-# What a damaged file leads to: a row that is missing, a value of another type or beyond 64 bits, or what
-# SQLite itself finds (in words that need not be UTF-8).
-DAMAGE: Final = (sqlite3.Error, TypeError, ValueError, OverflowError)
-
-
-class LedgerError(Exception):
-    """The ledger file cannot be used as it is; the message says what to do. Nothing was overwritten."""
+IN_MEMORY: Final = ":memory:"
 
 
 class Ledger:
@@ -48,20 +67,31 @@ class Ledger:
     """
 
     def __init__(self, path: Path | str, *, site: str, gate: str, new_epoch: str, boot_id: str) -> None:
+        self._path = path
+        self._origin = Origin(site, gate, new_epoch, boot_id)
+        self._open()
+
+    def _open(self, inherited: Inherited | None = None) -> None:
+        """Open the file, or make it with the epoch of the origin."""
+        path, given = self._path, self._origin
         try:
             with ExitStack() as on_failure:
-                self._db = _connect(path)
+                if path != IN_MEMORY:
+                    _finish_renewal(Path(path))
+                self._db = connect(path)
                 on_failure.callback(self._db.close)
-                _prepare(self._db, site, gate, new_epoch)
+                prepare(self._db, given.site, given.gate, given.epoch, inherited)
                 epoch, *owner = self._db.execute("SELECT epoch, site, gate FROM ledger").fetchone()
-                _check_owner(path, owner, [site, gate])
+                _check_owner(path, owner, [given.site, given.gate])
                 self._seq, self._hash = self._db.execute("SELECT seq, hash FROM head").fetchone()
                 _check_tail(self._db, self._seq, self._hash, epoch)
                 _read_uses(self._db)
+                self._word = read_word(self._db)
+                self._previous = read_previous(self._db)
                 on_failure.pop_all()
-        except (*DAMAGE, AttributeError) as error:
-            raise LedgerError(_advice(path, f"cannot be opened ({error})")) from error
-        self._origin = Origin(site, gate, epoch, boot_id)
+        except (*DAMAGE, AttributeError, OSError) as error:
+            raise LedgerError(advice(path, f"cannot be opened ({error})")) from error
+        self._origin = Origin(given.site, given.gate, epoch, given.boot_id)
 
     @property
     def epoch(self) -> str:
@@ -73,27 +103,50 @@ class Ledger:
         """Sequence number and hash of the newest record; (0, genesis) when there is none."""
         return self._seq, self._hash
 
-    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
-        """Commit one event durably; raises RecordFailure and changes nothing when that is not possible."""
+    @property
+    def previous(self) -> PreviousEpoch | None:
+        """Which ledger was put aside for this one, and why; None where none was."""
+        return self._previous
+
+    def append(
+        self,
+        event: Event,
+        now: Moment,
+        use: Use | None = None,
+        word: CentreWord | None = None,
+        sealed: bytes | None = None,
+    ) -> Entry:
+        """Commit one event durably with what goes with it.
+
+        Raises RecordFailure and changes nothing when that is not possible, ValueError when the event does not
+        declare what is sealed, or declares what is not there: nobody would ever take that for whole.
+        """
+        if event.data.get("sealed") != (None if sealed is None else sha256(sealed).hexdigest()):
+            raise ValueError(f"{event.kind} does not declare the SHA-256 of what is sealed with it")
         seq = self._seq + 1
         body = encode(event, self._origin, seq, now)
-        digest = link(self._hash, body)
+        entry, digest = Entry(seq, body, sealed), link(self._hash, body)
         try:
-            self._commit(seq, body, digest, use)
+            self._commit(entry, digest, use, word)
         except sqlite3.Error as error:
             raise RecordFailure(str(error)) from error
         self._seq, self._hash = seq, digest
-        return Entry(seq, body)
+        self._word = word or self._word
+        return entry
 
-    def _commit(self, seq: int, body: bytes, digest: bytes, use: Use | None) -> None:
+    def _commit(self, entry: Entry, digest: bytes, use: Use | None, word: CentreWord | None) -> None:
         # Begin and commit are spelled out because Python's own are prepared anew each time.
         execute = self._db.execute
         try:
             execute("BEGIN IMMEDIATE")
-            execute("INSERT INTO records VALUES (?, ?, ?)", (seq, body, digest))
-            execute("UPDATE head SET seq = ?, hash = ?", (seq, digest))
+            execute("INSERT INTO records VALUES (?, ?, ?)", (entry.seq, entry.body, digest))
+            execute("UPDATE head SET seq = ?, hash = ?", (entry.seq, digest))
             if use is not None:
-                execute("INSERT INTO uses VALUES (NULL, ?, ?, ?, ?, ?, ?)", astuple(use))
+                execute(INSERT_USE, astuple(use))
+            if word is not None:
+                execute(SET_WORD, astuple(word))
+            if entry.sealed is not None:
+                execute("INSERT INTO sealed VALUES (?, ?)", (entry.seq, entry.sealed))
             execute("COMMIT")
         except BaseException:
             self._db.rollback()
@@ -127,196 +180,94 @@ class Ledger:
                 self._db.execute(_FORGET_ENDED, (now_ms - USES_KEPT_MS,))
         return _read_uses(self._db)
 
+    def word(self) -> CentreWord:
+        """Return what the centre has said last, as it was recorded."""
+        return self._word
+
+    def renew(self, new_epoch: str, reason: str) -> PreviousEpoch:
+        """Put this file aside and go on in a new one, under another epoch and without any record.
+
+        Uses of passes and the centre's word go on. The new file is whole before the old one gets its other
+        name, and whatever breaks that off is made good at the next opening. Every other connection must have
+        been closed, the outbox too; LedgerError while one is open, or where the disk refuses: then this
+        ledger is still what it was.
+        """
+        given, previous = self._origin, PreviousEpoch(self.epoch, self._seq, self._hash.hex(), reason)
+        try:
+            inherited = Inherited(previous, self.uses(), self._word)
+        except DAMAGE as error:
+            raise LedgerError(advice(self._path, f"cannot be read ({error})")) from error
+        if self._path == IN_MEMORY:
+            self._db.close()
+        else:
+            self._put_aside(Path(self._path), new_epoch, inherited)
+        self._origin = Origin(given.site, given.gate, new_epoch, given.boot_id)
+        self._open(inherited)
+        return previous
+
+    def _put_aside(self, path: Path, new_epoch: str, inherited: Inherited) -> None:
+        try:
+            _make_next(path, self._origin, new_epoch, inherited)
+            self._db.close()  # where it is the last connection, the write-ahead log goes into the file
+            archive(path, self.epoch)
+        except (*DAMAGE, OSError, LedgerError) as error:
+            self._db.close()
+            if not path.exists():
+                return  # it has its other name, though perhaps not durably: there is no way back
+            self._open()
+            raise LedgerError(f"ledger {path} cannot be put aside ({error}); it goes on as it is") from error
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
 
-class Outbox:
-    """What has still to be sent, seen from the sending thread: one object per thread.
+def archive(path: Path, epoch: str) -> Path:
+    """Rename a ledger that nobody has open any more after its epoch; return its new path.
 
-    The file is opened when it is first asked for and never created; LedgerError while that is not possible.
+    Nothing is overwritten: a second file of the same epoch (a copy that came back) gets a number. Raises
+    LedgerError when the file is still in use or was not closed in order, OSError when the disk refuses.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._opened: sqlite3.Connection | None = None
-
-    @property
-    def _db(self) -> sqlite3.Connection:
-        if self._opened is None:
-            try:
-                self._opened = _connect(f"{self._path.resolve().as_uri()}?mode=rw")
-            except DAMAGE as error:
-                raise LedgerError(_advice(self._path, f"cannot be read ({error})")) from error
-        return self._opened
-
-    def pending(self, after: int, limit: int) -> list[Entry]:
-        """Return up to `limit` entries with sequence numbers above `after`, in order."""
-        rows = self._db.execute(
-            "SELECT seq, body FROM records WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
-        )
-        return [Entry(seq, body) for seq, body in rows]
-
-    def acknowledged(self) -> int:
-        """Return up to where everything is acknowledged."""
-        (seq,) = self._db.execute("SELECT acknowledged FROM delivery").fetchone()
-        return int(seq)
-
-    def acknowledge(self, upto: int) -> None:
-        """Move the acknowledged mark forward; it never moves back nor past the head."""
-        with self._db:
-            self._db.execute(
-                "UPDATE delivery SET acknowledged = max(acknowledged, min(?, (SELECT seq FROM head)))",
-                (upto,),
-            )
-
-    def head(self) -> int:
-        """Return the newest sequence number; 0 when there is none."""
-        (seq,) = self._db.execute("SELECT seq FROM head").fetchone()
-        return int(seq)
-
-    def close(self) -> None:
-        """Close this thread's connection."""
-        if self._opened is not None:
-            self._opened.close()
+    # It holds the newest records, and goes by a name that the next ledger will have.
+    if Path(f"{path}-wal").exists():
+        raise LedgerError(f"ledger {path} is still in use")
+    stem = f"{path.stem}-{''.join(filter(str.isalnum, epoch))}"
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    target = next(place for name in names if not (place := path.with_name(name + path.suffix)).exists())
+    path.rename(target)
+    _flush_names(path.parent)
+    return target
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What a check of a whole ledger found; `bad_seq` is the first bad record, None when all is well."""
-
-    records: int
-    head_hash: str
-    epoch: str
-    bad_seq: int | None = None
-    problem: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """True when every record is what it was when it was written."""
-        return not self.problem
+def _next(path: Path) -> Path:
+    return path.with_name(f"{path.name}.next")
 
 
-def verify(path: Path) -> Verification:
-    """Check every record of a ledger file against the chain, without changing the file.
-
-    Raises LedgerError when there is no such file or it is no ledger.
-    """
-    with closing(_open_read_only(path)) as db:
-        try:
-            db.execute("BEGIN")  # one view of a ledger that may be growing
-            (epoch,) = db.execute("SELECT epoch FROM ledger").fetchone()
-            head_seq, head_hash = db.execute("SELECT seq, hash FROM head").fetchone()
-            (acknowledged,) = db.execute("SELECT acknowledged FROM delivery").fetchone()
-            start = genesis(epoch)
-        except (*DAMAGE, AttributeError) as error:
-            raise LedgerError(_advice(path, f"is no ledger or is damaged ({error})")) from error
-        seq, previous, problem = _walk(db, epoch, start)
-    if not problem and (seq, previous) != (head_seq, head_hash):
-        problem, seq = f"the newest record should be number {head_seq}", seq + 1
-    if not problem and not (isinstance(acknowledged, int) and 0 <= acknowledged <= seq):
-        problem = f"acknowledged up to {acknowledged}, which does not exist"
-    return Verification(
-        records=seq if not problem else max(seq - 1, 0),
-        head_hash=previous.hex(),
-        epoch=str(epoch),
-        bad_seq=seq if problem else None,
-        problem=problem,
-    )
+def _make_next(path: Path, origin: Origin, new_epoch: str, inherited: Inherited) -> None:
+    """Make the whole of the file that will follow on, under a name of its own."""
+    _next(path).unlink(missing_ok=True)
+    with closing(connect(_next(path))) as db:
+        prepare(db, origin.site, origin.gate, new_epoch, inherited)
 
 
-def owner(path: Path) -> tuple[str, str]:
-    """Return site and gate that a ledger file belongs to, without changing it. Raises LedgerError."""
-    with closing(_open_read_only(path)) as db:
-        try:
-            site, gate = db.execute("SELECT site, gate FROM ledger").fetchone()
-        except DAMAGE as error:
-            raise LedgerError(_advice(path, f"is no ledger or is damaged ({error})")) from error
-    return str(site), str(gate)
-
-
-def entries(path: Path, after: int = 0) -> Iterator[Entry]:
-    """Yield the entries of a ledger file in order, without changing it. Raises LedgerError."""
-    with closing(_open_read_only(path)) as db:
-        try:
-            for seq, body in db.execute("SELECT seq, body FROM records WHERE seq > ? ORDER BY seq", (after,)):
-                if not isinstance(body, bytes):
-                    raise TypeError(f"record {seq} is not bytes")
-                yield Entry(seq, body)
-        except DAMAGE as error:
-            raise LedgerError(_advice(path, f"is no ledger or is damaged ({error})")) from error
-
-
-def _walk(db: sqlite3.Connection, epoch: str, start: bytes) -> tuple[int, bytes, str]:
-    """Follow the chain; return the last sequence number looked at, the last good hash, and what is wrong."""
-    previous, expected = start, 0
-    try:
-        for seq, body, digest in db.execute("SELECT seq, body, hash FROM records ORDER BY seq"):
-            expected += 1
-            if seq != expected:
-                return expected, previous, f"record {expected} is missing"
-            if not isinstance(body, bytes) or link(previous, body) != digest:
-                return seq, previous, f"record {seq} does not match its hash"
-            if not _says(body, epoch, seq):
-                return seq, previous, f"record {seq} carries another number or epoch"
-            previous = digest
-    except sqlite3.Error as error:
-        return expected + 1, previous, f"the file is damaged ({error})"
-    return expected, previous, ""
-
-
-def _says(body: bytes, epoch: str, seq: int) -> bool:
-    try:
-        data = json.loads(body)["data"]
-        return bool(data["epoch"] == epoch and data["seq"] == seq)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return False
-
-
-def _connect(path: Path | str) -> sqlite3.Connection:
-    uri = str(path).startswith("file:")
-    db = sqlite3.connect(path, timeout=BUSY_MS / 1000, check_same_thread=False, uri=uri)
-    try:
-        _check_kind(db)
-        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-    except (*DAMAGE, LedgerError):
-        db.close()
-        raise
-    return db
-
-
-def _check_kind(db: sqlite3.Connection) -> None:
-    """Refuse a file that is not for this program to write to, before anything is set in it."""
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise LedgerError(f"this ledger was written by a newer version (schema {version}); update the gate")
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if version < SCHEMA_VERSION and tables:
-        raise LedgerError("this is a database of another program; give the gate a state folder of its own")
-
-
-def _prepare(db: sqlite3.Connection, site: str, gate: str, new_epoch: str) -> None:
-    """Make an empty file a ledger, whole or not at all; add what the ledgers of earlier versions lack.
-
-    What is added is in no earlier version's way, so that going back to one needs nothing.
-    """
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == SCHEMA_VERSION:
-        db.execute(_schema("uses"))
+def _finish_renewal(path: Path) -> None:
+    """Give the file that follows on its name if the one before has been put aside; else take it away."""
+    if not _next(path).exists():
         return
-    schema = _schema("schema") + _schema("uses")
-    with db:
-        db.executescript(f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};")
-        db.execute("INSERT INTO ledger VALUES (1, ?, ?, ?)", (new_epoch, site, gate))
-        db.execute("INSERT INTO head VALUES (1, 0, ?)", (genesis(new_epoch),))
-        db.execute("INSERT INTO delivery VALUES (1, 0)")
+    if path.exists():
+        _next(path).unlink()
+    else:
+        _next(path).rename(path)
+        _flush_names(path.parent)
 
 
-def _schema(name: str) -> str:
-    return files("gate.store").joinpath(f"{name}.sql").read_text("utf-8")
+def _flush_names(folder: Path) -> None:
+    """Make the new names of a folder's files durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _check_owner(path: Path | str, owner: list[str], expected: list[str]) -> None:
@@ -335,6 +286,9 @@ def _check_tail(db: sqlite3.Connection, seq: int, digest: bytes, epoch: str) -> 
     previous = rows[1][2] if len(rows) > 1 else start
     if newest != (seq, digest) or (rows and link(previous, rows[0][1]) != digest):
         raise LedgerError("the newest record is not the one written last; keep the file, start a new ledger")
+    # The index is written to as well: better found out now than at a fever.
+    last_abnormal = f"SELECT max(seq) FROM records INDEXED BY abnormal WHERE {ABNORMAL}"  # noqa: S608 - ours
+    db.execute(last_abnormal).fetchone()
 
 
 _FORGET_OVERTAKEN: Final = (
@@ -348,20 +302,3 @@ def _read_uses(db: sqlite3.Connection) -> tuple[Use, ...]:
     rows = db.execute("SELECT pass, direction, at_ms, until_s, step, count FROM uses ORDER BY id")
     last = {(key, direction): Use(key, Direction(direction), *rest) for key, direction, *rest in rows}
     return tuple(use for use in last.values() if use.count)
-
-
-def _open_read_only(path: Path) -> sqlite3.Connection:
-    try:
-        if not path.is_file():
-            raise LedgerError(f"no ledger at {path}; give the path of a ledger.db")
-        # Even to read, SQLite makes files beside a ledger in WAL mode. Where that is not possible and none is
-        # there, nobody writes to the ledger either, and it can be read as it lies.
-        still = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
-        mode = "immutable=1" if still else "mode=ro"
-        return sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
-    except (sqlite3.Error, OSError) as error:
-        raise LedgerError(f"ledger {path} cannot be read ({error}); look at its permissions") from error
-
-
-def _advice(path: Path | str, problem: str) -> str:
-    return f"ledger {path} {problem}; copy it away for examination, then start with an empty state folder"

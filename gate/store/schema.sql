@@ -1,5 +1,6 @@
--- One ledger is one epoch. A record is never changed or deleted here; what is known about records (how far
--- they are acknowledged) lives beside them, so that every byte of a record is covered by the chain.
+-- One ledger is one epoch. A record is never changed, and deleted only from the beginning on, once the centre
+-- has signed for it. What is known about records (how far they are delivered) lives beside them, so that every
+-- byte of a record is covered by the chain.
 CREATE TABLE records (
     seq  INTEGER PRIMARY KEY,
     body BLOB NOT NULL,
@@ -17,7 +18,8 @@ CREATE TABLE ledger (
     site  TEXT NOT NULL,
     gate  TEXT NOT NULL
 );
--- How far delivery has come: `acknowledged` by the broker. One row.
+-- How far delivery has come: up to where the centre has signed; without a centre, the broker has acknowledged.
+-- One row.
 CREATE TABLE delivery (
     id           INTEGER PRIMARY KEY CHECK (id = 1),
     acknowledged INTEGER NOT NULL

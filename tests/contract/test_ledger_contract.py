@@ -1,8 +1,10 @@
 """What every ledger and outbox promises (gate.ports): on a file, in memory, and in the application."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,13 +12,14 @@ import pytest
 from gate.app.records import OwnLedger, OwnOutbox
 from gate.config import Config, GateSection, MqttSection
 from gate.core.chain import genesis, link
-from gate.core.events import Result, Stage, anomaly, gate_stopped, visit_closed, visit_decided
+from gate.core.commands import CentreWord
+from gate.core.events import Event, Kind, Result, Stage, anomaly, gate_stopped, visit_closed, visit_decided
 from gate.core.evidence import Direction, Evidence
 from gate.core.moment import Moment
 from gate.core.policy import Decision, Disposition, Verdict
 from gate.core.uses import Use
 from gate.demo.witness import event_validator
-from gate.ports import Entry, Outbox, RecordFailure
+from gate.ports import Entry, Held, Outbox, RecordFailure
 from gate.store import ledger as store
 from tests.brokers import MemoryOutbox
 
@@ -34,7 +37,7 @@ class Fitted:
     outbox: Outbox | None = None
 
 
-def _limits(db: store.sqlite3.Connection) -> tuple[Callable[[], None], Callable[[], None]]:
+def _limits(db: sqlite3.Connection) -> tuple[Callable[[], None], Callable[[], None]]:
     def limit(pages: int) -> None:
         db.execute(f"PRAGMA max_page_count = {pages}")
 
@@ -108,7 +111,7 @@ def _write_until_full(ledger: store.Ledger | OwnLedger) -> int:
     pytest.fail("it never is full")
 
 
-def _decided(visit: str, stage: Stage) -> store.Event:
+def _decided(visit: str, stage: Stage) -> Event:
     return visit_decided(visit, stage, NOTHING, Evidence(), (), 1)
 
 
@@ -181,6 +184,36 @@ def test_a_pass_without_an_end_is_forgotten_a_day_after_its_use(fitted: Fitted) 
     fitted.ledger.append(gate_stopped(), NOW, endless)
     assert fitted.ledger.uses(NOW.wall_ms + DAY_MS) == (endless,)
     assert fitted.ledger.uses(NOW.wall_ms + DAY_MS + 1) == ()
+
+
+# --- what goes with a record
+
+
+def test_the_centres_word_and_what_is_sealed_go_with_their_record(fitted: Fitted) -> None:
+    ledger = fitted.ledger
+    assert ledger.word() == CentreWord()
+    declaring = Event(Kind.GATE_STOPPED, {"sealed": sha256(b"sealed").hexdigest()})
+    entry = ledger.append(declaring, NOW, None, CentreWord(4, "why"), b"sealed")
+    assert (entry.sealed, ledger.word()) == (b"sealed", CentreWord(4, "why"))
+    assert ledger.append(gate_stopped(), NOW).sealed is None
+    assert ledger.word() == CentreWord(4, "why")
+    if fitted.outbox is not None:
+        assert [one.sealed for one in fitted.outbox.pending(0, 9)] == [b"sealed", None]
+
+
+def test_where_the_record_fails_the_word_has_not_come(fitted: Fitted) -> None:
+    ledger = fitted.ledger
+    fitted.fill()
+    _write_until_full(ledger)
+    with pytest.raises(RecordFailure):
+        ledger.append(anomaly("what", "x" * 200), NOW, word=CentreWord(9))
+    fitted.empty()
+    assert ledger.word() == CentreWord()
+
+
+def test_something_sealed_that_its_record_does_not_declare_is_a_mistake(fitted: Fitted) -> None:
+    with pytest.raises(ValueError, match="declare"):
+        fitted.ledger.append(gate_stopped(), NOW, sealed=b"sealed")
 
 
 # --- the application's opens late
@@ -256,13 +289,16 @@ def numbers(entries: list[Entry]) -> list[int]:
 
 def test_an_empty_outbox(filled: Filled) -> None:
     outbox = filled.outbox
-    assert (outbox.head(), outbox.acknowledged(), outbox.pending(0, 10)) == (0, 0, [])
+    head = outbox.head()
+    assert (head.seq, head.hash) == (0, genesis(head.epoch))
+    assert (outbox.acknowledged(), outbox.pending(0, 10), outbox.abnormal(0, 10)) == (0, [], [])
+    assert (outbox.receipt(), outbox.hash_at(0), outbox.hash_at(1)) == (None, head.hash, None)
 
 
 def test_pending_comes_in_order_behind_what_is_named_and_no_more_than_asked(filled: Filled) -> None:
     filled.add(7)
     outbox = filled.outbox
-    assert outbox.head() == 7
+    assert outbox.head().seq == 7
     assert numbers(outbox.pending(0, 100)) == [1, 2, 3, 4, 5, 6, 7]
     assert numbers(outbox.pending(2, 3)) == [3, 4, 5]
     assert outbox.pending(7, 10) == []
@@ -279,7 +315,38 @@ def test_the_mark_moves_forward_only(filled: Filled) -> None:
     outbox.acknowledge(2)
     assert outbox.acknowledged() == 3
     assert numbers(outbox.pending(outbox.acknowledged(), 10)) == [4, 5]
-    assert outbox.head() == 5
+    assert outbox.head().seq == 5
+
+
+def test_hashes_are_those_of_the_chain(filled: Filled) -> None:
+    filled.add(3)
+    outbox = filled.outbox
+    digest = genesis(outbox.head().epoch)
+    for entry in outbox.pending(0, 3):
+        digest = link(digest, entry.body)
+        assert outbox.hash_at(entry.seq) == digest
+    assert outbox.head().hash == digest
+    assert outbox.hash_at(4) is None
+
+
+def test_the_mark_follows_a_receipt_both_ways(filled: Filled) -> None:
+    filled.add(5)
+    outbox = filled.outbox
+    for at_ms, upto in enumerate((3, 5, 2, 0)):
+        digest = outbox.hash_at(upto)
+        assert digest is not None
+        receipt = Held(outbox.head().epoch, upto, digest, at_ms)
+        outbox.receive(receipt)
+        assert (outbox.receipt(), outbox.acknowledged()) == (receipt, upto)
+    assert numbers(outbox.pending(outbox.acknowledged(), 10)) == [1, 2, 3, 4, 5]
+
+
+def test_a_young_ledger_keeps_everything(filled: Filled) -> None:
+    filled.add(5)
+    outbox = filled.outbox
+    outbox.receive(Held(outbox.head().epoch, 5, outbox.head().hash, 1))
+    assert outbox.prune(NOW.wall_ms + 10**12) == 0
+    assert numbers(outbox.pending(0, 10)) == [1, 2, 3, 4, 5]
 
 
 def test_the_mark_of_a_file_outlives_the_process(tmp_path: Path) -> None:
@@ -289,4 +356,4 @@ def test_the_mark_of_a_file_outlives_the_process(tmp_path: Path) -> None:
         fitted.outbox.acknowledge(1)
     for fitted in on_a_file(tmp_path):
         assert fitted.outbox is not None
-        assert (fitted.outbox.acknowledged(), fitted.outbox.head()) == (1, 1)
+        assert (fitted.outbox.acknowledged(), fitted.outbox.head().seq) == (1, 1)

@@ -127,10 +127,18 @@ def run_here(
     lang: str = "en",
     headless: bool = True,
     port: int | None = None,
+    with_centre: bool = False,
 ) -> bool:
     address = BrokerAddress(HOST, port or free_port())
     return run_morning(
-        count=count, seed=1, lang=lang, headless=headless, state=state, events_file=events, address=address
+        count=count,
+        seed=1,
+        lang=lang,
+        headless=headless,
+        state=state,
+        events_file=events,
+        address=address,
+        with_centre=with_centre,
     )
 
 
@@ -203,7 +211,13 @@ def play_here(
     events = folder / "events.jsonl"
     with Mosquitto(folder / "broker") as broker:
         done = run_here(
-            folder / "state", events, count=len(scenes), lang=lang, headless=False, port=broker.port
+            folder / "state",
+            events,
+            count=len(scenes),
+            lang=lang,
+            headless=False,
+            port=broker.port,
+            with_centre=lang == "zh",
         )
     assert done
     return events.read_bytes().splitlines()
@@ -222,6 +236,9 @@ def test_the_rest_of_the_script_in_english(
     assert "the city's service says green, been in a risk area, tested negative 20 h ago" in told
     assert "hears  nothing: the city's service does not answer in time" in told
     assert "questions to the verify service: 3" in told
+    assert f"the centre has proved and signed for {len(lines)} records" in told
+    assert "signed  the centre has signed for the records up to" in told
+    assert "demo-hall/gate-1" not in told, "nobody has asked to see the centre's table"
 
 
 def test_green_and_red_in_chinese(
@@ -229,6 +246,8 @@ def test_green_and_red_in_chinese(
 ) -> None:
     play_here(monkeypatch, tmp_path, (script.CITY_GREEN, script.CITY_RED), lang="zh")
     told = capsys.readouterr().out
+    assert told.count("demo-hall/gate-1") == 2, "the centre's table after each visitor"
+    told = "\n".join(line for line in told.splitlines() if "demo-hall/gate-1" not in line)
     assert Watched.last.asked == 2
     assert "答复  市里的核验服务：绿码" in told
     assert "答复  市里的核验服务：红码" in told
@@ -253,11 +272,11 @@ def test_the_words_of_both_languages_are_the_same_ones() -> None:
 def test_the_morning_by_default(morning: tuple[subprocess.Popen[bytes], Path]) -> None:
     running, folder = morning
     summary, lines = finish(running, folder, DEFAULT_VISITORS)
-    assert set(summary) == {"visits", "witnessed", "events", "records", "ok", "problems", "ledger"}
+    assert set(summary) == {"visits", "witnessed", "events", "records", "proved", "ok", "problems", "ledger"}
     assert summary["visits"] == summary["witnessed"] == DEFAULT_VISITORS
     assert summary["ok"]
     assert summary["problems"] == []
-    assert summary["events"] == summary["records"] == len(lines)
+    assert summary["events"] == summary["records"] == summary["proved"] == len(lines)
     events = [json.loads(line) for line in lines]
     results = [event["data"]["result"] for event in events if event["type"] == "hg.visit.closed.v1"]
     assert {"passed", "not_passed", "forced", "left"} <= set(results)

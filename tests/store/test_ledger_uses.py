@@ -19,7 +19,7 @@ from gate.core.evidence import Direction
 from gate.core.moment import NS_PER_S, Moment
 from gate.core.uses import Use
 from gate.ports import RecordFailure
-from gate.store import ledger as ledger_module
+from gate.store import database
 from gate.store.ledger import USES_KEPT_MS, Ledger, LedgerError, entries, owner, verify
 
 EPOCH = "00112233aabbccdd"
@@ -161,7 +161,7 @@ def test_the_disk_is_full(path: Path, ledger: Ledger) -> None:
     ledger.append(PASSED, moment(1), USE)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     wal = path.with_name("ledger.db-wal")
-    frame = ledger_module.PAGE_BYTES + 24
+    frame = database.PAGE_BYTES + 24
     newer = Use(USE.key, USE.direction, WALL_MS + 1, USE.until_s, 8, 2)
     refused = 0
     for pages in itertools.count():  # the disk ends after each page of the transaction in turn
@@ -345,6 +345,9 @@ def write_as_before(db: sqlite3.Connection, count: int) -> None:
         db.commit()
 
 
+OF_THE_CENTRE = {"receipt", "pruned", "word", "sealed", "previous"}
+
+
 def tables(path: Path) -> set[object]:
     return {name for (name,) in run(path, "SELECT name FROM sqlite_master WHERE type = 'table'")}
 
@@ -352,12 +355,13 @@ def tables(path: Path) -> set[object]:
 def test_an_older_ledger_is_taken_over_and_can_go_back(path: Path) -> None:
     made_by_the_version_before(path, 3)
     before = verify(path)
-    assert (before.ok, before.records, "uses" in tables(path)) == (True, 3, False)
+    assert (before.ok, before.records) == (True, 3)
+    assert tables(path) == {"records", "head", "ledger", "delivery"}
     with contextlib.closing(opened(path)) as ledger:
         assert (ledger.epoch, ledger.head[0], ledger.uses()) == (EPOCH, 3, ())
         assert verify(path) == before
         ledger.append(PASSED, moment(4), USE)
-    assert tables(path) == {"records", "head", "ledger", "delivery", "uses"}
+    assert tables(path) == {"records", "head", "ledger", "delivery", "uses", *OF_THE_CENTRE}
     assert run(path, "PRAGMA user_version") == [(1,)]
     with contextlib.closing(sqlite3.connect(path)) as db:
         write_as_before(db, 2)
