@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(PATH):/usr/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check sim bench clean setup-demo setup-test
+.PHONY: help demo test check sim chaos bench clean setup-demo setup-test
 
 help: ## List the targets
 	@sed -nE 's/^([a-z]+):[^#]*## /\1\t/p' Makefile | expand -t 8
@@ -26,6 +26,9 @@ check: setup-test ## Lint, formatting, types, and who may import whom
 
 sim: setup-demo ## Run a simulated day with all faults; exit 1 on a violated promise
 	$(BIN)/gate simulate --seed 1 --hours 24 --faults all $(ARGS)
+
+chaos: setup-test ## Kill and freeze gates, broker and centre, and compare the books (CONTROL=puback must lose)
+	$(BIN)/python -m tests.chaos $(if $(CONTROL),--control $(CONTROL)) $(ARGS)
 
 bench: setup-test ## Run the benchmarks and update bench/RESULTS.md
 	$(BIN)/python -m bench $(ARGS)

@@ -138,6 +138,32 @@ class CodesSection:
 
 
 @dataclass(frozen=True, slots=True)
+class CentreSection:
+    """The centre that signs for the records of this gate; without this section the broker's word counts.
+
+    `keys_file`: the centre's public keys, `centre.json` as `central init` makes it. `keep_days`: how long
+    records stay on the gate once the centre has signed for them.
+    """
+
+    keys_file: Path
+    keep_days: Annotated[int, Ge(1), Le(3650)] = 30
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationSection:
+    """A gate without any hardware to which visitors come by themselves: for tests and training, never a door.
+
+    `world_log`: the file to which the simulated turnstile appends one JSON line for each pulse of its relay,
+    {"pulse", "at_ms", "pid"}. `visitors_per_minute`: how many come on average; no more are served than the
+    machine can. `seed`: who comes follows from it.
+    """
+
+    world_log: Path
+    visitors_per_minute: Annotated[int, Ge(1), Le(6000)] = 60
+    seed: Annotated[int, Ge(0), Le(2**53 - 1)] = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that is chosen per device."""
 
@@ -148,6 +174,8 @@ class Config:
     pins: PinsSection = field(default_factory=PinsSection)
     presence: PresenceSection = field(default_factory=PresenceSection)
     codes: CodesSection = field(default_factory=CodesSection)
+    centre: CentreSection | None = None
+    simulation: SimulationSection | None = None
 
 
 _BEGIN: Final = "name another, or begin with a copy of deploy/gate.example.toml"
@@ -265,7 +293,7 @@ def _contradictions(config: Config) -> Iterator[tuple[list[Place], str]]:
         yield [("pins", "distance_trigger"), ("pins", "distance_echo")], problem
     if config.presence.far_cm <= config.presence.near_cm:
         yield [("presence", "far_cm"), ("presence", "near_cm")], "presence.far_cm: must be more than near_cm"
-    yield from _camera_contradictions(config.camera)
+    yield from _real_parts(config) if config.simulation else _camera_contradictions(config.camera)
     yield from _service_contradictions(config.codes.services)
     if config.thermometer.bus != SIMULATED_BUS and not config.thermometer.bus.startswith("/"):
         bus = config.thermometer.bus
@@ -292,6 +320,17 @@ def _camera_contradictions(camera: CameraSection) -> Iterator[tuple[list[Place],
     if camera.source in {"folder", "synthetic"} and camera.path is None:
         problem = f"camera.path: is required for the source {camera.source}"
         yield [("camera", "source"), ("camera", "path")], problem
+
+
+def _real_parts(config: Config) -> Iterator[tuple[list[Place], str]]:
+    """Yield what names real hardware beside a simulation, which would stand in for it unasked."""
+    camera = config.camera
+    real = (
+        (("pins", "factory"), config.pins.factory != "mock" and config.pins != PinsSection()),
+        (("camera", "device"), camera.source == "picamera2" or camera.device != ""),
+    )
+    for place in (place for place, named in real if named):
+        yield [place], f"{'.'.join(place)}: is real hardware, beside [simulation]; take one of the two out"
 
 
 def _pin_clashes(pins: PinsSection) -> Iterator[tuple[int, str, str]]:

@@ -31,10 +31,12 @@ class SimPin(MockPin):  # type: ignore[misc]  # gpiozero has no types
     """A pin with a bounded history, that something outside can drive, and that can break.
 
     As on the board, what is wired to the pin is stronger than its pull resistor, whichever came first.
-    `broken` makes every write fail as the kernel does, with OSError; the level stays.
+    `broken` makes every write fail as the kernel does, with OSError; the level stays. `on_rise` is called in
+    the thread that drives the pin, before it goes from low to high; an OSError from it keeps the pin low.
     """
 
     broken = False
+    on_rise: Callable[[], None] | None = None
     _outside: bool | None = None
 
     def clear_states(self) -> None:
@@ -56,6 +58,8 @@ class SimPin(MockPin):  # type: ignore[misc]  # gpiozero has no types
     def _set_state(self, value: float) -> None:
         if self.broken:
             raise OSError(5, "simulated: the pin cannot be written")
+        if value and not self._state and self.on_rise is not None:
+            self.on_rise()
         super()._set_state(value)
 
     def _follow(self, high: bool) -> None:
@@ -89,8 +93,9 @@ class SimTurnstileArm:
     """The arm of a turnstile that turns when the relay is on and somebody pushes.
 
     While it turns, the passage contact is closed for turn_ms; then it rests as long before push() returns,
-    which therefore takes 2 x turn_ms. turn_ms must exceed the driver's bounce_ms. Not imitated: a mechanism
-    that bars a second person after the first although the relay is still on.
+    which therefore takes 2 x turn_ms. turn_ms must exceed the driver's bounce_ms. `on_pulse` is called at
+    each pulse of the relay, as `SimPin.on_rise` says. Not imitated: a mechanism that bars a second person
+    after the first although the relay is still on.
     """
 
     def __init__(
@@ -101,8 +106,10 @@ class SimTurnstileArm:
         *,
         turn_ms: int = 80,
         sleep: Callable[[float], object] = _wait,
+        on_pulse: Callable[[], None] | None = None,
     ) -> None:
         self._factory = factory
+        factory.pin(relay_pin).on_rise = on_pulse
         self._relay_pin = relay_pin
         self._passage_pin = passage_pin
         self._turn_s = turn_ms / 1000

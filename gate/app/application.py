@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import IO
 
 from drivers.i2c import I2cBus
+from gate.app.adopted import PolicyUnfitError, adopt_policy, adopted_policy
+from gate.app.centre import CentreKeys, load_centre_keys
 from gate.app.code_services import open_services
 from gate.app.documents import DOCUMENTS_NAME, DocumentFolder
-from gate.app.hardware import CameraPart, Opened, ThermometerPart, open_pins
+from gate.app.hardware import CameraPart, CodeSource, Opened, Post, ThermometerPart, open_pins
+from gate.app.identity import IdentityError, device_key
 from gate.app.records import LEDGER_NAME, OwnLedger, OwnOutbox
 from gate.config import Config, MqttSection
 from gate.core.actor import GateActor
@@ -23,11 +26,17 @@ from gate.core.codes import Trust
 from gate.core.codes.service import ServiceAnswer
 from gate.core.effects import Effect
 from gate.core.inputs import (
+    CommandReceived,
     Device,
     DeviceFailed,
     DocumentReceived,
     Input,
     LedgerOpened,
+    LedgerRenewed,
+    PolicyReceived,
+    PolicyRejected,
+    ReceiptDisagreed,
+    ReceiptWentBack,
     ServiceAnswered,
     Started,
     Stopped,
@@ -38,13 +47,13 @@ from gate.core.texts import Key, screen
 from gate.perform import Brain, Observer, Outputs
 from gate.ports import Clock, Display
 from gate.services.desk import ServiceDesk
-from gate.shell.clock import SystemClock, kernel_says_synchronised
+from gate.shell.clock import SystemClock, boot_id, kernel_says_synchronised
 from gate.shell.desk import SOCKET_NAME, DeskServer, DeskStatus, status_of
 from gate.shell.inbox import Inbox
 from gate.shell.loop import BrainLoop
 from gate.shell.reading import ReadingThread
-from gate.sinks.mqtt import MqttSettings, MqttSink, TlsSettings, topic_prefix
-from gate.store.ledger import Ledger
+from gate.sinks.mqtt import Centre, MqttSettings, MqttSink, TlsSettings, topic_prefix
+from gate.store.ledger import Ledger, LedgerError
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +66,11 @@ class StateFolderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What replaces real hardware and real time; every None means the real thing."""
+    """What replaces real hardware and real time; every None means the real thing.
+
+    `open_camera` is given the way to post what is shown. `haste`: how many times sooner than real ones the
+    simulated thermometer converts and the simulated contacts settle. `simulated` is said on the record.
+    """
 
     pin_factory: object | None = None
     open_bus: Callable[[], I2cBus] | None = None
@@ -65,41 +78,57 @@ class World:
     display: Display | None = None
     observe: Observer | None = None
     seed: int = 0
+    open_camera: Callable[[Post], CodeSource] | None = None
+    haste: float = 1.0
+    simulated: bool = False
 
 
 class Application:
     """One gate, from its configuration. `run` blocks until `stop`; all errors of operation are recorded.
 
-    Raises OSError when the broker's password cannot be read, before anything is touched, and StateFolderError
-    when another gate runs on the same state folder or the folder cannot be written.
+    Raises OSError when the broker's password and ConfigError when the centre's keys cannot be read, before
+    anything is touched, and StateFolderError when another gate runs on the same state folder or the folder
+    cannot be written.
     """
 
     def __init__(self, config: Config, policy: Policy, trust: Trust, world: World | None = None) -> None:
         world = world or World()
         broker = mqtt_settings(config)
+        keys = load_centre_keys(config.centre.keys_file) if config.centre else None
         self._lock = claim(config.gate.state_dir)
         self._clock = world.clock or _system_clock(config)
         self._inbox = Inbox()
         self._ledger = OwnLedger(config, self._ledger_opened)
-        part = ThermometerPart(config.thermometer, self._inbox.post, world.open_bus)
+        part = ThermometerPart(config.thermometer, self._inbox.post, world.open_bus, world.haste)
         self._thermometer = ReadingThread(part.measure, self._inbox.post, part.prepare)
-        self._camera = CameraPart(config.camera, self._inbox.post, world.seed)
+        open_camera = world.open_camera or partial(CameraPart, config.camera, seed=world.seed)
+        self._camera: CodeSource = open_camera(self._inbox.post)
         self._services = open_services(config, self._clock)
         self._service_desk = ServiceDesk(self._services.ask, self._answered)
+        self._state_dir = config.gate.state_dir
         self.actor = GateActor(
-            policy,
+            adopted_policy(config.gate.state_dir, policy),
             trust,
             config.gate.site,
             run=secrets.token_hex(4),
             direction=config.gate.direction,
             services=self._services.regions,
+            gate=config.gate.id,
+            centre_keys=keys.sign if keys else (),
         )
         self._documents = DocumentFolder(
             config.gate.state_dir / DOCUMENTS_NAME, partial(self._part_failed, Device.DOCUMENTS)
         )
         self._outbox = OwnOutbox(self._ledger, config.gate.state_dir / LEDGER_NAME)
-        self.sink = MqttSink(broker, self._outbox, state=self._state, on_document=self._document_came)
-        self._opened: Opened = open_pins(config, self._inbox.post, world.pin_factory)
+        self._has_centre = keys is not None
+        self.sink = MqttSink(
+            broker,
+            self._outbox,
+            state=self._state,
+            on_document=self._document_came,
+            centre=self._centre(config, keys) if keys else None,
+        )
+        self._opened: Opened = open_pins(config, self._inbox.post, world.pin_factory, world.haste)
         outputs = Outputs(
             turnstile=self._opened.turnstile,
             lights=self._opened.lights,
@@ -109,10 +138,14 @@ class Application:
             on_record=lambda _entry: self.sink.notify(),
             ask_service=lambda visit, token, region: self._service_desk.request(visit, token, token, region),
             keep_document=self._documents.keep,
+            renew_ledger=self._renew_ledger,
+            send_again=self.sink.send_again,
+            make_checkpoint=self.sink.make_checkpoint,
+            adopt_policy=self._adopt_policy,
         )
         self._observe = world.observe
+        self._version = version("health-gate") + ("+simulated" if world.simulated else "")
         self._told: object = None
-        self._policy = policy
         self._desk_status = DeskStatus()
         self._desk = self._open_desk(config.gate.state_dir / SOCKET_NAME)
         brain = Brain(self.actor, outputs, self._performed)
@@ -139,9 +172,7 @@ class Application:
             if self._desk is not None:
                 self._desk.start()
             self.sink.start()
-            uses = self._ledger.uses(self._trusted_ms())
-            started = Started(version("health-gate"), self._ledger.open_visits(), uses)
-            self._loop.run(started, map(DocumentReceived, self._documents.texts()))
+            self._loop.run(self._started(), map(DocumentReceived, self._documents.texts()))
         finally:
             self._close()
             threading.excepthook = excepthook
@@ -151,8 +182,19 @@ class Application:
         """Ask the gate to stop in order; from any thread or a signal handler, returns at once."""
         self._inbox.post(Stopped())
 
+    def _started(self) -> Started:
+        ledger = self._ledger
+        return Started(
+            self._version,
+            ledger.open_visits(),
+            ledger.uses(self._trusted_ms()),
+            epoch=ledger.epoch or "",
+            word=ledger.word(),
+            new_epoch=ledger.new_epoch,
+        )
+
     def _tell_desk(self) -> None:
-        self._desk_status = status_of(self.actor, self._policy)
+        self._desk_status = status_of(self.actor, self.actor.policy)
 
     def _open_desk(self, path: Path) -> DeskServer | None:
         """Open the desk; without one the buttons are left, and everybody else is served as ever."""
@@ -167,7 +209,54 @@ class Application:
         self._inbox.post(DeviceFailed(device, problem))
 
     def _ledger_opened(self, ledger: Ledger) -> None:
-        self._inbox.post(LedgerOpened(ledger.open_visits(), ledger.uses(self._trusted_ms())))
+        self._inbox.post(
+            LedgerOpened(
+                ledger.open_visits(),
+                ledger.uses(self._trusted_ms()),
+                epoch=ledger.epoch,
+                word=ledger.word(),
+                new_epoch=self._ledger.new_epoch,
+            )
+        )
+
+    def _centre(self, config: Config, keys: CentreKeys) -> Centre:
+        assert config.centre is not None
+        try:
+            key = device_key(config.gate.state_dir)
+        except IdentityError as error:
+            log.error("%s; until then the centre signs for nothing of this gate", error)
+            self._part_failed(Device.IDENTITY, str(error))
+            key = None
+        return Centre(
+            keys=keys.sign,
+            device_key=key,
+            boot_id=boot_id(),
+            now=self._clock.now,
+            keep_days=config.centre.keep_days,
+            on_command=lambda message, retained: self._inbox.post(CommandReceived(message, retained)),
+            on_went_back=lambda had, now: self._inbox.post(ReceiptWentBack(had, now)),
+            on_disagreement=lambda upto, reason: self._inbox.post(ReceiptDisagreed(upto, reason)),
+        )
+
+    def _renew_ledger(self, reason: str) -> LedgerRenewed | None:
+        """Begin a new epoch; None when that is not possible now, which is tried again."""
+        try:
+            with self._outbox.put_away():
+                previous = self._ledger.renew(reason)
+        except LedgerError as error:
+            log.error("the ledger cannot be renewed: %s", error)
+            return None
+        log.warning("epoch %s is over after %d records: %s", previous.epoch, previous.size, reason)
+        return LedgerRenewed(self._ledger.epoch or "", previous)
+
+    def _adopt_policy(self, text: str, command_id: str) -> None:
+        try:
+            policy = adopt_policy(self._state_dir, text)
+        except PolicyUnfitError as error:
+            log.error("the plan of command %s is not followed: %s", command_id, error)
+            self._inbox.post(PolicyRejected(str(error), command_id))
+        else:
+            self._inbox.post(PolicyReceived(policy, command_id))
 
     def _trusted_ms(self) -> int | None:
         now = self._clock.now()
@@ -189,7 +278,13 @@ class Application:
         if self._observe is not None:
             self._observe(happened, effect, now)
         actor = self.actor
-        state = (actor.mode, actor.failed_devices, actor.stale_documents, actor.unwritten > 0)
+        state = (
+            self._ledger.epoch,
+            actor.mode,
+            actor.failed_devices,
+            actor.stale_documents,
+            actor.unwritten > 0,
+        )
         if state != self._told:
             self._told = state
             self.sink.publish_state()
@@ -204,6 +299,7 @@ class Application:
             "epoch": self._ledger.epoch,
             "seq": seq,
             "hash": digest.hex(),
+            **({"receipted": self.sink.status().acknowledged} if self._has_centre else {}),
         }
 
     def _close(self) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from drivers.camera import Camera, CameraSettings, Health, SeenCode, SourceKind
-from drivers.contacts import AttendantButtons, Button, FireContact
+from drivers.contacts import BOUNCE_MS, AttendantButtons, Button, FireContact
 from drivers.errors import DeviceError
 from drivers.errors import DeviceFailed as PartFailed
 from drivers.i2c import I2cBus, open_bus
@@ -22,7 +22,7 @@ from drivers.lights import Signal
 from drivers.mlx90614 import AMBIENT_TO_CORE, VARIANTS, Identity, Mlx90614, Outcome
 from drivers.mlx90614 import Measurement as DriverMeasurement
 from drivers.pins import open_pin_factory
-from drivers.presence import Beam, Distance
+from drivers.presence import BEAM_BOUNCE_MS, Beam, Distance
 from drivers.turnstile import Turnstile
 from gate.config import SIMULATED_BUS, CameraSection, Config, PinsSection, ThermometerSection
 from gate.core.codes.model import Appearance
@@ -65,6 +65,23 @@ class Closing(Protocol):
 
     def close(self) -> None:
         """Release it; harmless when repeated."""
+        ...
+
+
+class CodeSource(Protocol):
+    """Whatever shows codes to the gate, as `CodesRead` inputs, between `start` and `stop`."""
+
+    @property
+    def child_pid(self) -> int | None:
+        """The process id of its child, None where there is none."""
+        ...
+
+    def start(self) -> None:
+        """Begin to look."""
+        ...
+
+    def stop(self) -> None:
+        """End looking."""
         ...
 
 
@@ -141,10 +158,10 @@ class Lamps:
             self._problem = None
 
 
-def open_pins(config: Config, post: Post, pin_factory: object | None = None) -> Opened:
+def open_pins(config: Config, post: Post, pin_factory: object | None = None, haste: float = 1.0) -> Opened:
     """Open everything that hangs on header pins; what fails is posted as DeviceFailed.
 
-    `pin_factory` replaces the configured one (a simulated board).
+    `pin_factory` replaces the configured one (a simulated board); `haste` as in `World`.
     """
     pins = config.pins
     try:
@@ -157,6 +174,7 @@ def open_pins(config: Config, post: Post, pin_factory: object | None = None) -> 
             on_turned=partial(post, ArmTurned()),
             on_failed=partial(_failed, post, Device.TURNSTILE),
             on_recovered=partial(post, DeviceRecovered(Device.TURNSTILE)),
+            bounce_ms=_sooner(BOUNCE_MS, haste),
         )
     except DeviceError as error:
         _failed(post, Device.TURNSTILE, error)
@@ -167,12 +185,17 @@ def open_pins(config: Config, post: Post, pin_factory: object | None = None) -> 
         lambda: LampDriver(pins.green, pins.yellow, pins.red, pins.buzzer, pin_factory=factory),
     )
     inputs = (
-        _optional(post, Device.PRESENCE, lambda: _open_presence(config, post, factory)),
+        _optional(post, Device.PRESENCE, lambda: _open_presence(config, post, factory, haste)),
         _optional(post, Device.FIRE_CONTACT, lambda: _open_fire(config, post, factory)),
-        _optional(post, Device.BUTTONS, lambda: _open_buttons(config, post, factory)),
+        _optional(post, Device.BUTTONS, lambda: _open_buttons(config, post, factory, haste)),
     )
     closing: list[Closing] = [turnstile, *(part for part in (lamps, *inputs) if part is not None)]
     return Opened(TurnstilePart(turnstile, post), Lamps(lamps), tuple(closing))
+
+
+def _sooner(bounce_ms: int, haste: float) -> int:
+    """Say after how many milliseconds a contact that is so much quicker than a real one has settled."""
+    return max(1, round(bounce_ms / haste))
 
 
 def _open_factory(pins: PinsSection) -> object:
@@ -200,7 +223,7 @@ def _failed(post: Post, device: Device, error: DeviceError) -> None:
     post(DeviceFailed(device, f"{error.problem}; {error.advice}"))
 
 
-def _open_presence(config: Config, post: Post, factory: object) -> Beam | Distance | None:
+def _open_presence(config: Config, post: Post, factory: object, haste: float) -> Beam | Distance | None:
     pins = config.pins
     arrived, left = partial(post, PersonArrived()), partial(post, PersonLeft())
     if pins.distance_trigger is not None and pins.distance_echo is not None:
@@ -215,7 +238,13 @@ def _open_presence(config: Config, post: Post, factory: object) -> Beam | Distan
             on_online=partial(_presence_online, post),
         )
     if pins.beam is not None:
-        return Beam(pins.beam, pin_factory=factory, on_arrived=arrived, on_left=left)
+        return Beam(
+            pins.beam,
+            pin_factory=factory,
+            on_arrived=arrived,
+            on_left=left,
+            bounce_ms=_sooner(BEAM_BOUNCE_MS, haste),
+        )
     return None
 
 
@@ -231,7 +260,7 @@ def _open_fire(config: Config, post: Post, factory: object) -> FireContact | Non
     )
 
 
-def _open_buttons(config: Config, post: Post, factory: object) -> AttendantButtons:
+def _open_buttons(config: Config, post: Post, factory: object, haste: float) -> AttendantButtons:
     pins = config.pins
     return AttendantButtons(
         pins.confirm,
@@ -240,21 +269,27 @@ def _open_buttons(config: Config, post: Post, factory: object) -> AttendantButto
         pins.mask_off,
         pin_factory=factory,
         on_button=lambda button: post(_BUTTONS[button]),
+        bounce_ms=_sooner(BOUNCE_MS, haste),
     )
 
 
 class ThermometerPart:
     """The thermometer, opened at the start, and tried again at each request while it cannot be opened.
 
-    `open_part` gives the bus; a simulated one in demo and tests.
+    `open_part` gives the bus; a simulated one in demo and tests, where `haste` is as in `World`.
     """
 
     def __init__(
-        self, section: ThermometerSection, post: Post, open_part: Callable[[], I2cBus] | None = None
+        self,
+        section: ThermometerSection,
+        post: Post,
+        open_part: Callable[[], I2cBus] | None = None,
+        haste: float = 1.0,
     ) -> None:
         self._section = section
         self._post = post
         self._open_part = open_part or partial(open_thermometer_bus, section)
+        self._haste = haste
         self._driver: Mlx90614 | None = None
 
     def prepare(self) -> None:
@@ -272,7 +307,7 @@ class ThermometerPart:
 
     def _open(self) -> Mlx90614:
         bus = self._open_part()
-        driver = thermometer_driver(self._section, bus)
+        driver = thermometer_driver(self._section, bus, self._haste)
         try:
             identity = _checked_identity(driver)
         except DeviceError:
@@ -293,12 +328,12 @@ def _checked_identity(driver: Mlx90614) -> Identity:
     return identity
 
 
-def thermometer_driver(section: ThermometerSection, bus: I2cBus) -> Mlx90614:
-    """Fit the driver to the part that the configuration describes."""
+def thermometer_driver(section: ThermometerSection, bus: I2cBus, haste: float = 1.0) -> Mlx90614:
+    """Fit the driver to the part that the configuration describes; `haste` as in `World`."""
     return Mlx90614(
         bus,
         VARIANTS[section.variant],
-        sleep=sleep,
+        sleep=lambda seconds: sleep(seconds / haste),
         address=section.address,
         vdd_mv=section.vdd_mv,
         offset_cc=section.offset_cc,

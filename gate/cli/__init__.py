@@ -9,7 +9,8 @@ import math
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from gate.cli.check_code import check_code
 from gate.cli.desk import desk
 from gate.cli.document import document
 from gate.cli.ending import EX_CONFIG, refuse
+from gate.cli.identity import identity
 from gate.cli.replay import replay
 from gate.config import load_config, load_policy
 from gate.trust_files import load_trust
@@ -55,13 +57,21 @@ def run(config_path: Path) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     config, policy, trust = _configured(config_path)
+    visitors: AbstractContextManager[object] = nullcontext()
+    world = None
     try:
-        app = Application(config, policy, trust)
+        if config.simulation is not None:
+            from gate.demo.crowd import Crowd
+
+            visitors = crowd = Crowd(config, trust)
+            config, trust, world = crowd.config, crowd.trust, crowd.world
+        app = Application(config, policy, trust, world)
     except (StateFolderError, OSError) as error:
         refuse(str(error), 1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda *_: app.stop())
-    app.run()
+    with visitors:
+        app.run()
 
 
 @main.command()
@@ -82,6 +92,7 @@ def run(config_path: Path) -> None:
     metavar="URL",
     help="Your own broker, mqtt://[user:password@]host[:port]; else a built-in one.",
 )
+@click.option("--with-centre", is_flag=True, help="Show after each visitor how the centre sees the gate.")
 def demo(
     visitors: int,
     seed: int,
@@ -90,10 +101,12 @@ def demo(
     events: Path | None,
     state: Path,
     broker: str | None,
+    with_centre: bool,
 ) -> None:
-    """Show a morning at a gate without any hardware: real pictures, real bus words, a real broker."""
+    """Show a morning at a gate without any hardware: real pictures, bus words, broker and centre."""
     from gate.app.application import StateFolderError
     from gate.demo.broker import BrokerAddress, BrokerError
+    from gate.demo.centre import CentreError
     from gate.demo.morning import run_morning
     from gate.demo.stage import StageError
 
@@ -111,8 +124,9 @@ def demo(
             state=state,
             events_file=events,
             address=address,
+            with_centre=with_centre,
         )
-    except (StageError, BrokerError, StateFolderError, OSError) as error:
+    except (StageError, BrokerError, CentreError, StateFolderError, OSError) as error:
         refuse(f"demo: {error}", 1)
     sys.exit(0 if ok else 1)
 
@@ -128,6 +142,7 @@ def check_config(config_path: Path) -> None:
 def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
     """Read the configuration and all that it names, or end with every problem at once."""
     from gate.app.application import mqtt_settings
+    from gate.app.centre import load_centre_keys
     from gate.app.code_services import service_problems
 
     problems: list[str] = []
@@ -143,6 +158,7 @@ def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
         lambda: load_policy(config.gate.policy),
         lambda: load_trust(config.gate.trust_files),
         lambda: mqtt_settings(config),
+        lambda: load_centre_keys(config.centre.keys_file) if config.centre else None,
     )
     for check in checks:
         try:
@@ -160,6 +176,11 @@ def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
         if (path := getattr(config.mqtt, name)) is not None and not path.is_file()
     ]
     problems += [f"{config_path}: {problem}" for problem in service_problems(config)]
+    problems += [
+        f"{config_path}: simulation.world_log: there is no folder {path.parent}; make it first"
+        for path in ([config.simulation.world_log.absolute()] if config.simulation else [])
+        if not path.parent.is_dir()
+    ]
     if problems:
         refuse("\n".join(problems), EX_CONFIG)
     return config, read[0], replace(read[1], token_families=config.codes.token_families)
@@ -271,7 +292,10 @@ def ledger() -> None:
 @ledger.command("verify")
 @click.argument("file", type=PATH)
 def ledger_verify(file: Path) -> None:
-    """Check every record against the chain: ok, number of records, head hash; or the first bad record."""
+    """Check every record against the chain: ok, number of records, head hash; or the first bad record.
+
+    Records that were deleted after the centre's receipt are named: the chain goes on from the last of them.
+    """
     from gate.store.ledger import LedgerError, verify
 
     try:
@@ -283,6 +307,8 @@ def ledger_verify(file: Path) -> None:
         click.echo(f"{found.records} records before it are good, up to hash {found.head_hash}")
         sys.exit(1)
     click.echo(f"ok\nrecords {found.records}\nhead    {found.head_hash}\nepoch   {found.epoch}")
+    if found.pruned:
+        click.echo(f"deleted up to {found.pruned}, with the centre's receipt")
 
 
 @ledger.command("tail")
@@ -320,11 +346,41 @@ def _told(event: Any) -> str:
     type=click.IntRange(0, 2**63 - 1),
     help="Start after record number N.",
 )
-def ledger_export(file: Path, after: int) -> None:
-    """Print the exact bytes of every record, one JSON event per line."""
+@click.option(
+    "--jsonl",
+    "placed",
+    is_flag=True,
+    help="With each record its site, gate, epoch, seq and hash in the chain, which is checked.",
+)
+def ledger_export(file: Path, after: int, placed: bool) -> None:
+    """Print the exact bytes of every record, one JSON event per line.
+
+    With --jsonl it ends with status 1 at the first record that is bad: all lines before it are good.
+    """
     out = sys.stdout.buffer
-    for entry in _entries(file, after):
-        out.write(entry.body + b"\n")
+    for line in _placed(file, after) if placed else (entry.body for entry in _entries(file, after)):
+        out.write(line + b"\n")
+
+
+def _placed(file: Path, after: int) -> Iterator[bytes]:
+    """Yield for each record a JSON object that says where it stands and holds its exact bytes."""
+    from gate.store.ledger import BadRecordError, LedgerError, linked_entries, owner
+
+    try:
+        site, gate = owner(file)
+        for linked in linked_entries(file, after):
+            place = {
+                "site": site,
+                "gate": gate,
+                "epoch": linked.epoch,
+                "seq": linked.entry.seq,
+                "hash": linked.hash.hex(),
+            }
+            yield json.dumps(place).encode()[:-1] + b', "record": ' + linked.entry.body + b"}"
+    except LedgerError as error:
+        refuse(str(error), 1)
+    except BadRecordError as error:
+        refuse(f"bad record {error.seq}: {error}", 1)
 
 
 def _entries(file: Path, after: int = 0) -> Any:
@@ -336,5 +392,7 @@ def _entries(file: Path, after: int = 0) -> Any:
         refuse(str(error), 1)
 
 
-for command in (certlogic, check_code, desk, document, passes.pass_, policies.judge, policies.policy, replay):
+for command in (
+    certlogic, check_code, desk, document, identity, passes.pass_, policies.judge, policies.policy, replay,
+):  # fmt: skip
     main.add_command(command)

@@ -13,13 +13,18 @@ HOUR_S: Final = 3600
 
 
 class Issuer:
-    """A counter that issues passes for one site; `now_s` is the wall time in unix seconds."""
+    """A counter that issues passes for one site; `now_s` is the wall time in unix seconds.
 
-    def __init__(self, site: str, rng: random.Random, now_s: int) -> None:
+    Without a `key` the first draw makes one.
+    """
+
+    def __init__(
+        self, site: str, rng: random.Random, now_s: int, key: Ed25519PrivateKey | None = None
+    ) -> None:
         self._site = site
         self._rng = rng
         self._now_s = now_s
-        self._key = Ed25519PrivateKey.from_private_bytes(rng.randbytes(32))
+        self._key = key or Ed25519PrivateKey.from_private_bytes(rng.randbytes(32))
 
     def trust(self) -> Trust:
         """Return what a gate needs to believe this issuer."""

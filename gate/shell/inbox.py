@@ -5,16 +5,33 @@ import threading
 from collections import deque
 from typing import Final
 
-from gate.core.inputs import FireAlarmChanged, InboxOverflowed, Input, LedgerOpened, Stopped
+from gate.core.inputs import (
+    FireAlarmChanged,
+    InboxOverflowed,
+    Input,
+    LedgerOpened,
+    PolicyReceived,
+    PolicyRejected,
+    ReceiptDisagreed,
+    Stopped,
+)
 
 INBOX_MAX: Final = 1000  # a minute of a camera that reads sixteen codes a second
-NEVER_LOST: Final = (FireAlarmChanged, LedgerOpened, Stopped)  # all are rare
+# All are rare, and nobody would say them again.
+NEVER_LOST: Final = (
+    FireAlarmChanged,
+    LedgerOpened,
+    PolicyReceived,
+    PolicyRejected,
+    ReceiptDisagreed,
+    Stopped,
+)
 
 
 class Inbox:
     """Inputs in the order of arrival, a fire alarm before all others.
 
-    A full inbox loses the newest and says how many; a fire alarm and the request to stop are kept even then.
+    A full inbox loses the newest and says how many; what is in NEVER_LOST is kept even then.
     """
 
     def __init__(self) -> None:

@@ -32,6 +32,7 @@ _INCOMING_MAX = 10
 _FORGET_FALLBACK_S = 600.0
 _DOCUMENTS = "doc"
 _NO_RECEIVE_MAXIMUM = 65535  # MQTT 5.0, 3.2.2.3.3: the value when the broker names none
+_NO_PACKET_MAXIMUM = 268_435_455  # MQTT 5.0, 3.2.2.3.6 and 2.1.4: what the protocol itself allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +251,9 @@ class _FrugalClient(Client):
 class Link:
     """One connection from CONNECT to its end, driven by one thread through `pump`.
 
-    `on_message` gets the topic and payload of whatever the broker sends, asked for or not; `on_subscribed`
-    gets the answer to `subscribe`. Both are called within `pump`.
+    `on_message` gets the topic and payload of whatever the broker sends, asked for or not, and whether it was
+    retained; `on_subscribed` gets the number of a `subscribe` and the answer to it. Both are called within
+    `pump`. `receive_maximum` and `packet_bytes_max` are the broker's limits, known once it has `accepted`.
     """
 
     def __init__(
@@ -261,12 +263,13 @@ class Link:
         on_taken: Callable[[int, ReasonCode], None],
         monotonic: Callable[[], float],
         *,
-        on_message: Callable[[str, bytes], None] = lambda _topic, _payload: None,
-        on_subscribed: Callable[[ReasonCode], None] = lambda _reason: None,
+        on_message: Callable[[str, bytes, bool], None] = lambda _topic, _payload, _retained: None,
+        on_subscribed: Callable[[int, ReasonCode], None] = lambda _mid, _reason: None,
     ) -> None:
         self.version = version
         self.accepted = False
         self.receive_maximum = _NO_RECEIVE_MAXIMUM
+        self.packet_bytes_max = _NO_PACKET_MAXIMUM
         self.heard_at = monotonic()
         self._settings = settings
         self._on_taken = on_taken
@@ -313,9 +316,13 @@ class Link:
         """Hand over one message with QoS 1; returns the number its acknowledgement will carry."""
         return self._client.publish(f"{self._settings.topic_prefix}/{leaf}", body, qos=1, retain=retain).mid
 
-    def subscribe(self, topics: str) -> None:
-        """Ask with QoS 1 for what is published under `topics`, what is retained first."""
-        self._client.subscribe(topics, qos=1)
+    def subscribe(self, topics: str) -> int:
+        """Ask with QoS 1 for what is published under `topics`, what is retained first.
+
+        Returns the number that the answer will carry.
+        """
+        _, mid = self._client.subscribe(topics, qos=1)
+        return mid or 0
 
     def unsubscribe(self, topics: str) -> None:
         """Ask for no more; what is on its way still arrives."""
@@ -411,6 +418,7 @@ class Link:
             )
             return
         self.receive_maximum = getattr(properties, "ReceiveMaximum", _NO_RECEIVE_MAXIMUM)
+        self.packet_bytes_max = getattr(properties, "MaximumPacketSize", _NO_PACKET_MAXIMUM)
         self.accepted = True
 
     def _on_disconnect(
@@ -434,13 +442,13 @@ class Link:
             topic = message.topic
         except UnicodeDecodeError:  # paho decodes it only here
             return
-        self._hand_on(topic, bytes(message.payload))
+        self._hand_on(topic, bytes(message.payload), message.retain)
 
     def _on_subscribe(
-        self, _client: Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _properties: object
+        self, _client: Client, _userdata: object, mid: int, reasons: list[ReasonCode], _properties: object
     ) -> None:
         for reason in reasons:
-            self._on_subscribed(reason)
+            self._on_subscribed(mid, reason)
 
 
 def _limits() -> Properties:

@@ -2,27 +2,24 @@
 
 Documents of the site come in over the same connection, and never hold up a record.
 
-One thread, `mqtt-sink`, does everything: it connects, sends, keeps its own window, saves the acknowledged
-mark. Whatever fails ends this one connection and leads to the next.
+One thread, `mqtt-sink`, does everything: it connects, sends, keeps its own window. Whatever fails ends this
+one connection and leads to the next. What is sent, and when a record is done, is `gate.sinks.delivery`: with
+a centre only its signed receipts count, without one the broker's acknowledgements do.
 
 - Every connection is a new client with a clean start. paho would send all it remembers at once after a
   reconnect, beyond the broker's Receive Maximum, which it does not read; here the outbox is the only memory,
   and sending resumes after the mark. What was under way is sent twice: receivers drop duplicates by (gate,
   epoch, sequence).
-- The mark is folded from acknowledgements in any order and saved at most once a second or every 500 records.
-  A lost save costs duplicates, never a record.
 - A connection is given up when nothing has been heard for 1.5 x keepalive, or when an acknowledgement takes
   longer than one keepalive: a half-open TCP connection reports nothing by itself.
 - MQTT 5 is spoken first, 3.1.1 to brokers that refuse 5, hang up on it or never answer it.
-- Documents are subscribed to anew on every connection, which brings the retained ones each time. So they can
-  be left out whenever they get in the way: for a minute when more than 100 come in 10 s (unsubscribing stops
-  a flood where it starts), when the broker refuses the subscription, or when connections break as soon as
-  they are asked for; for ten minutes when they keep coming while acknowledgements do not.
+- What comes in is subscribed to on every connection, and left out when it gets in the way
+  (`gate.sinks.incoming`).
 
 Topics under the prefix `hg/1/<site>/<gate>`: `ev` carries records (QoS 1, the exact bytes of the ledger, not
-retained); `state` is retained and says ready, disconnected or lost (the last will). A PUBACK is only a hint
-that the record has travelled. The centre's signed receipts will arrive on `rcpt`: `_resume` is where that
-topic is to be subscribed, and a checked receipt will move a mark of its own in the outbox.
+retained); `state` is retained and says ready, disconnected or lost (the last will). With a centre also
+`ev/batch` (many records of a backlog), `sealed` (what only the centre can read, ahead of its record) and
+`checkpoint` (retained) go out, and `receipt` and `cmd` come in.
 
 Topics of the whole site, `hg/1/<site>/doc/#`: signed documents, one retained message per kind and issuer
 (QoS 1, the text of the document and nothing else, at most 512 KiB). What follows `doc/` says nothing to the
@@ -38,14 +35,21 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gate.ports import Entry, Outbox
+from gate.core.signed import MESSAGE_BYTES_MAX, SignedError
+from gate.ports import Outbox
+from gate.sinks.by_receipt import ByReceipt, Centre
+from gate.sinks.complaints import Complaints
+from gate.sinks.delivery import ByAcknowledgement, Delivery, Message
+from gate.sinks.incoming import Incoming, Subscription
 from gate.sinks.link import (
     NO_MATCHING_SUBSCRIBERS,
+    PACKET_BYTES_MAX,
     Dialect,
     Link,
     LinkDown,
@@ -57,28 +61,20 @@ from gate.sinks.link import (
     state_body,
     topic_prefix,
 )
-from gate.sinks.window import (
-    DOCUMENTS_MAX,
-    DOCUMENTS_WITHIN_S,
-    Backlog,
-    Intake,
-    Window,
-    retry_delay_s,
-)
+from gate.sinks.window import Window, retry_delay_s
 
-__all__ = ["MqttSettings", "MqttSink", "SinkStatus", "TlsSettings", "topic_prefix"]
+__all__ = ["Centre", "MqttSettings", "MqttSink", "SinkStatus", "TlsSettings", "topic_prefix"]
 
-_READ_AHEAD = 500
-_SAVE_EVERY = 500
-_SAVE_WITHIN_S = 1.0
 _ASK_AGAIN_S = 1.0
 _STABLE_AFTER_S = 10.0
 _FAREWELL_S = 0.5
-_REPEAT_LOG_S = 600.0
-_DOCUMENT_BYTES_MAX = 512 * 1024
-_PAUSE_S = 60.0
-_LONG_PAUSE_S = 600.0
 _BUSY_S = 1.0
+_DOCUMENTS_MAX = 100
+_DOCUMENT_BYTES_MAX = 512 * 1024
+_DOCUMENTS_PAUSE_S = 60.0
+_RECEIPTS_MAX = 1000
+_COMMANDS_MAX = 100
+_CENTRE_PAUSE_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -87,9 +83,12 @@ _log = logging.getLogger(__name__)
 class SinkStatus:
     """How delivery stands.
 
+    `acknowledged` is the mark: receipted by the centre, or acknowledged by the broker where there is none.
     `oldest_unacknowledged_age_s` counts from when the sink learnt of the record, None when nothing waits.
     `last_error` says what is wrong and what to do; it is cleared after ten seconds of a good connection.
     `nobody_listens`: the broker took the last record, but has no subscriber for it (MQTT 5 only).
+    `receipt_at_ms`: when the centre made the newest receipt, on its own clock. `refused_receipts`: how many
+    messages came in the place of receipts that the centre has not signed for this gate.
     """
 
     connected: bool
@@ -100,6 +99,8 @@ class SinkStatus:
     last_error: str | None
     reconnects: int
     nobody_listens: bool
+    receipt_at_ms: int | None = None
+    refused_receipts: int = 0
 
 
 class MqttSink:
@@ -110,7 +111,9 @@ class MqttSink:
 
     `on_document` gets the payload of every document, 1 byte to 512 KiB, unchecked, in the sink's thread: it
     must return quickly, and it may fail. The same document comes again with every connection. At most 100
-    come in 10 s. Without it nothing is subscribed to.
+    come in 10 s. Without it no documents are subscribed to.
+
+    `centre` is what delivery to a centre needs; without it the broker's acknowledgements count.
     """
 
     def __init__(
@@ -120,13 +123,13 @@ class MqttSink:
         *,
         state: Callable[[], dict[str, object]],
         on_document: Callable[[bytes], None] | None = None,
+        centre: Centre | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
         self._state = state
-        self._on_document = on_document
         self._monotonic = monotonic
         self._uniform = uniform
         self._dialect = Dialect(settings.protocol)
@@ -135,28 +138,60 @@ class MqttSink:
         self._wake: tuple[socket.socket, socket.socket] | None = None
         self._news = threading.Event()
         self._state_due = threading.Event()
+        self._wishes: deque[Callable[[], object]] = deque()
         self._stop_at: float | None = None
         # From here on everything belongs to the sink's thread; others only read single values of it.
-        self._window = Window(1, 0)
-        self._backlog = Backlog()
-        self._intake = Intake()
+        _, _, site, gate = settings.topic_prefix.split("/")
+        self._by_receipt = ByReceipt(outbox, site, gate, centre) if centre else None
+        self._delivery: Delivery = self._by_receipt or ByAcknowledgement(outbox)
+        self._complaints = Complaints(monotonic)
+        self._incoming = Incoming(self._subscriptions(on_document, centre), monotonic, self._complaints)
+        self._window: Window[Message] = Window(1)
         self._waiting_since: float | None = None
-        self._queue: deque[Entry] = deque()
-        self._more = False
         self._ask_again_at = 0.0
-        self._handed = 0
-        self._upto = 0
-        self._saved: int | None = None
-        self._save_due: float | None = None
-        self._head = 0
         self._link: Link | None = None
         self._accepted_at = 0.0
         self._connections = 0
         self._failures = 0
-        self._last_error: str | None = None
-        self._complained_at = 0.0
         self._nobody_listens = False
-        self._logged: dict[str, float] = {}
+        self._refused_receipts = 0
+
+    def _subscriptions(
+        self, on_document: Callable[[bytes], None] | None, centre: Centre | None
+    ) -> Iterator[Subscription]:
+        if centre is not None:
+            on_command = centre.on_command
+            yield Subscription(
+                one="receipt",
+                many="receipts",
+                topics=f"{self._settings.topic_prefix}/receipt",
+                take=self._receipt_came,
+                most=_RECEIPTS_MAX,
+                bytes_max=MESSAGE_BYTES_MAX,
+                pause_s=_CENTRE_PAUSE_S,
+                first=True,
+            )
+            yield Subscription(
+                one="command",
+                many="commands",
+                topics=f"{self._settings.topic_prefix}/cmd",
+                # One byte more than is read, so that it is refused for its length, on the record.
+                take=lambda payload, retained: on_command(payload[: MESSAGE_BYTES_MAX + 1], retained),
+                most=_COMMANDS_MAX,
+                bytes_max=PACKET_BYTES_MAX,
+                pause_s=_CENTRE_PAUSE_S,
+                first=True,
+            )
+        if on_document is not None:
+            yield Subscription(
+                one="document",
+                many="documents",
+                topics=f"{self._settings.document_prefix}#",
+                take=lambda payload, _retained: on_document(payload),
+                most=_DOCUMENTS_MAX,
+                bytes_max=_DOCUMENT_BYTES_MAX,
+                pause_s=_DOCUMENTS_PAUSE_S,
+            )
 
     # What other threads may call
 
@@ -190,18 +225,32 @@ class MqttSink:
         self._state_due.set()
         self._poke()
 
+    def send_again(self, after: int) -> None:
+        """Have every record behind this one sent to the centre once more; never blocks."""
+        if self._by_receipt:
+            self._wishes.append(partial(self._by_receipt.send_again, after))
+            self._poke()
+
+    def make_checkpoint(self) -> None:
+        """Have it stated to the centre how far the ledger reaches; never blocks."""
+        if self._by_receipt:
+            self._wishes.append(self._by_receipt.make_checkpoint)
+            self._poke()
+
     def status(self) -> SinkStatus:
         """Return how delivery stands at this moment."""
         link, since = self._link, self._waiting_since
         return SinkStatus(
             connected=link is not None,
             protocol=link.version if link else None,
-            acknowledged=self._upto,
-            head=self._head,
+            acknowledged=self._delivery.mark,
+            head=self._delivery.head,
             oldest_unacknowledged_age_s=None if since is None else self._monotonic() - since,
-            last_error=self._last_error,
+            last_error=self._complaints.last,
             reconnects=max(0, self._connections - 1),
             nobody_listens=self._nobody_listens,
+            receipt_at_ms=self._by_receipt.receipt_at_ms if self._by_receipt else None,
+            refused_receipts=self._refused_receipts,
         )
 
     def _poke(self) -> None:
@@ -231,8 +280,8 @@ class MqttSink:
                 self._version,
                 self._taken,
                 self._monotonic,
-                on_message=self._arrived,
-                on_subscribed=self._answered,
+                on_message=self._incoming.arrived,
+                on_subscribed=self._incoming.answered,
             )
             link.open()
             self._await_acceptance(link, wake)
@@ -241,12 +290,12 @@ class MqttSink:
             return fault
         except Exception as error:  # noqa: BLE001 - whatever broke, records wait: say it and try again
             words = f"delivery was interrupted by {type(error).__name__}: {error}"
-            self._say(logging.ERROR, words, error)
+            self._complaints.say(logging.ERROR, words, error)
             return LinkDown(words)
         finally:
             self._link = None
             self._settle()
-            self._save()
+            self._close_books()
             if link:
                 link.close()
         return None
@@ -266,7 +315,7 @@ class MqttSink:
         self._resume(link)
         while not self._may_leave():
             self._fill(link)
-            self._ask_for_documents(link)
+            self._incoming.ask(link)
             link.pump(wake, self._patience_s())
             self._look_at_outbox()
             self._settle()
@@ -274,218 +323,174 @@ class MqttSink:
         self._farewell(link, wake)
 
     def _resume(self, link: Link) -> None:
-        """Begin a connection behind the mark, with the birth message first."""
+        """Begin a connection behind the mark: subscriptions first, then the birth message."""
+        self._incoming.begin(link)
         self._news.set()
         self._look_at_outbox()
-        self._window = Window(min(self._settings.window, link.receive_maximum), after=self._upto)
-        self._queue.clear()
-        self._handed = self._upto
+        size = min(self._settings.window, link.receive_maximum)
+        self._window = Window(size)
+        self._delivery.begin(size, link.packet_bytes_max)
         self._state_due.set()
         self._connections += 1
         self._accepted_at = self._monotonic()
         self._link = link
-        self._say(logging.INFO, f"delivering to {self._settings.host} with MQTT {link.version}")
+        words = f"delivering to {self._settings.host} with MQTT {link.version}"
+        self._complaints.say(logging.INFO, words)
 
     def _fill(self, link: Link) -> None:
-        """Hand over messages while the window has room: a state that is due first, then records in order."""
+        """Hand over messages while the window has room, a state that is due before all others."""
+        while self._wishes:
+            self._wishes.popleft()()
         while self._window.room():
             if self._state_due.is_set():
                 self._state_due.clear()
-                self._send(link, "state", self._describe("ready"), None)
-            elif entry := self._next_entry():
-                self._handed = entry.seq
-                self._send(link, "ev", entry.body, entry.seq)
+                self._send(link, self._describe("ready"))
+            elif message := self._next_message():
+                self._send(link, message)
             else:
                 return
 
-    def _next_entry(self) -> Entry | None:
-        if not self._queue and self._more:
-            try:
-                self._queue.extend(self._outbox.pending(self._handed, _READ_AHEAD))
-            except Exception as error:  # noqa: BLE001 - a gate without its ledger must still tell its state
-                self._outbox_failed(error)
-                return None
-            self._more = len(self._queue) == _READ_AHEAD
-        return self._queue.popleft() if self._queue else None
+    def _next_message(self) -> Message | None:
+        try:
+            return self._delivery.next(self._monotonic())
+        except Exception as error:  # noqa: BLE001 - a gate without its ledger must still tell its state
+            self._outbox_failed(error)
+            return None
 
-    def _send(self, link: Link, leaf: str, body: bytes, seq: int | None) -> None:
-        mid = link.publish(leaf, body, retain=seq is None)
-        self._window.sent(mid, seq, self._monotonic())
+    def _send(self, link: Link, message: Message) -> None:
+        mid = link.publish(message.leaf, message.body, retain=message.retain)
+        self._window.sent(mid, message, self._monotonic())
 
     def _taken(self, mid: int, reason: ReasonCode) -> None:
         """Handle a PUBACK. A record that the broker refuses stops delivery: none may be left out."""
-        seq = self._window.seq_of(mid)
+        message = self._window.under_way(mid)
+        if message is None:
+            return
         if reason.is_failure:
-            if seq is not None:
-                raise refusal(f"the broker refused record {seq}", reason)
-            self._complain(refusal("the broker refused the state message", reason).words)
-        if seq is not None:
+            if message.upto is not None and not self._delivery.refused(message):
+                raise refusal(f"the broker refused record {message.upto}", reason)
+            self._complaints.complain(refusal(f"the broker refused the {message.leaf} message", reason).words)
+        if message.upto is not None:
             self._nobody_listens = reason.value == NO_MATCHING_SUBSCRIBERS
         self._window.acknowledged(mid)
+        self._delivery.taken(message)
 
-    def _ask_for_documents(self, link: Link) -> None:
-        now = self._monotonic()
-        if self._on_document and self._intake.due(now):
-            self._intake.asked(now)
-            link.subscribe(f"{self._settings.document_prefix}#")
-
-    def _answered(self, reason: ReasonCode) -> None:
-        """Handle the SUBACK."""
-        if reason.is_failure:
-            self._pause_documents(
-                refusal("the broker refused the subscription to documents", reason).words, _PAUSE_S
+    def _receipt_came(self, message: bytes, _retained: bool) -> None:
+        """Take a receipt, or what somebody would like to be taken for one."""
+        assert self._by_receipt is not None
+        try:
+            self._by_receipt.receive(message, self._monotonic())
+        except SignedError as error:
+            self._refused_receipts += 1
+            self._complaints.complain(
+                f"a receipt is not believed ({error.reason}); is the centre's key in centre.keys_file?"
             )
-
-    def _arrived(self, topic: str, payload: bytes) -> None:
-        """Hand a document on. Nothing that arrives may end the connection: the records need it."""
-        if self._on_document is None or not self._intake.open:
-            return
-        if not topic.startswith(self._settings.document_prefix) or not payload:
-            return
-        if not self._intake.takes(self._monotonic()):
-            self._stem()
-        elif len(payload) > _DOCUMENT_BYTES_MAX:
-            leaf = topic.removeprefix(self._settings.document_prefix)[:64]
-            self._complain(f"document {leaf!r} is larger than {_DOCUMENT_BYTES_MAX} bytes and was dropped")
-        else:
-            try:
-                self._on_document(payload)
-            except Exception as error:  # noqa: BLE001 - as above; the next connection brings it again
-                words = f"a document could not be handed on ({type(error).__name__}: {error})"
-                self._say(logging.ERROR, words, error)
-
-    def _stem(self) -> None:
-        """Stop a flood of documents where it starts; what is under way is dropped."""
-        if self._link:
-            self._link.unsubscribe(f"{self._settings.document_prefix}#")
-        words = f"more than {DOCUMENTS_MAX} documents within {DOCUMENTS_WITHIN_S:.0f} s; the rest is dropped"
-        self._pause_documents(words, _PAUSE_S)
-
-    def _pause_documents(self, words: str, pause_s: float) -> None:
-        self._intake.pause(self._monotonic() + pause_s)
-        self._complain(f"{words}; documents are asked for again in {pause_s:.0f} s")
+        except Exception as error:  # noqa: BLE001 - a receipt not kept costs duplicates; another will come
+            words = f"a receipt could not be kept ({type(error).__name__}: {error}); check the disk"
+            self._complaints.complain(words)
 
     def _look_at_outbox(self) -> None:
         """Learn how far the outbox reaches, if anything is new."""
-        if not self._news.is_set() or self._monotonic() < self._ask_again_at:
+        now = self._monotonic()
+        if not self._news.is_set() or now < self._ask_again_at:
             return
+        self._news.clear()  # before looking, so that a record committed meanwhile is announced again
         try:
-            if self._saved is None:
-                self._saved = self._upto = self._handed = self._outbox.acknowledged()
-                self._backlog.done(self._upto)
-            self._news.clear()  # before looking, so that a record committed meanwhile is announced again
-            self._head = self._outbox.head()
+            self._delivery.look(now)
         except Exception as error:  # noqa: BLE001 - a gate without its ledger must still tell its state
             self._outbox_failed(error)
             return
-        self._backlog.grown(self._head, self._monotonic())
-        self._waiting_since = self._backlog.waiting_since()
-        self._more = True
+        self._waiting_since = self._delivery.waiting_since
 
     def _outbox_failed(self, error: Exception) -> None:
-        self._complain(f"cannot read the ledger ({type(error).__name__}: {error}); see `gate ledger verify`")
+        words = f"cannot read the ledger ({type(error).__name__}: {error}); see `gate ledger verify`"
+        self._complaints.complain(words)
         self._ask_again_at = self._monotonic() + _ASK_AGAIN_S
-        self._more = False
         self._news.set()
 
     def _settle(self) -> None:
-        """Move the mark, and save it when enough has gathered: one save per record drains 5 x slower."""
-        upto = self._window.upto()
-        if upto > self._upto:
-            self._upto = upto
-            self._backlog.done(upto)
-            self._waiting_since = self._backlog.waiting_since()
-            if self._save_due is None:
-                self._save_due = self._monotonic() + _SAVE_WITHIN_S
-        if self._save_due is not None:
-            enough = self._saved is not None and self._upto - self._saved >= _SAVE_EVERY
-            if enough or self._monotonic() >= self._save_due:
-                self._save()
-
-    def _save(self) -> None:
-        if self._save_due is None:
-            return
         try:
-            self._outbox.acknowledge(self._upto)
-        except Exception as error:  # noqa: BLE001 - a mark not saved costs duplicates only; delivery goes on
-            self._complain(
-                f"cannot save how far delivery is ({type(error).__name__}: {error}); check the disk"
-            )
-            self._save_due = self._monotonic() + _SAVE_WITHIN_S
-        else:
-            self._saved = self._upto
-            self._save_due = None
+            self._delivery.settle(self._monotonic(), window_empty=self._window.empty())
+        except Exception as error:  # noqa: BLE001 - what is not saved costs duplicates only; delivery goes on
+            self._not_saved(error)
+        self._waiting_since = self._delivery.waiting_since
+
+    def _close_books(self) -> None:
+        try:
+            self._delivery.ended(self._window.all_under_way())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._not_saved(error)
+
+    def _not_saved(self, error: Exception) -> None:
+        words = f"cannot save how far delivery is ({type(error).__name__}: {error}); check the disk"
+        self._complaints.complain(words)
 
     def _watch(self, link: Link) -> None:
         """Give up a connection that is only apparently alive, and trust one that has lasted."""
         now = self._monotonic()
         oldest = self._window.oldest_at()
         if oldest is not None and now - oldest > self._settings.keepalive_s:
-            if self._intake.open and link.silent_s() < _BUSY_S:
-                self._pause_documents("documents may be holding up acknowledgements", _LONG_PAUSE_S)
+            if link.silent_s() < _BUSY_S:
+                self._incoming.holds_up()
             raise LinkDown(f"no acknowledgement for {now - oldest:.0f} s; the connection is given up")
         if link.silent_s() > link.silence_allowed_s():
             raise LinkDown(f"the broker is silent for {link.silent_s():.0f} s; the connection is given up")
-        if now - max(self._accepted_at, self._complained_at) > _STABLE_AFTER_S:
+        if now - max(self._accepted_at, self._complaints.at) > _STABLE_AFTER_S:
             self._failures = 0
-            self._last_error = None
+            self._complaints.last = None
 
     def _patience_s(self) -> float:
-        """Return how long the loop may sleep: watchdogs need a look, a save and a stop have their moment."""
+        """Return how long the loop may sleep: watchdogs need a look, what is due and a stop their moment."""
         now = self._monotonic()
-        moments = [at - now for at in (self._save_due, self._stop_at) if at is not None]
+        due_s = self._delivery.due_in_s(now) if self._window.room() else None
+        stop_s = None if self._stop_at is None else self._stop_at - now
+        moments = [at_s for at_s in (due_s, stop_s) if at_s is not None]
         return max(0.001, min([1.0, self._settings.keepalive_s / 8, *moments]))
 
     def _may_leave(self) -> bool:
         if self._stop_at is None:
             return False
-        drained = self._window.empty() and not self._queue and not self._more and not self._news.is_set()
+        drained = self._window.empty() and self._delivery.at_end() and not self._news.is_set()
         return drained or self._monotonic() >= self._stop_at
 
     def _farewell(self, link: Link, wake: socket.socket) -> None:
         """Announce the end and leave in order; without room for the message the last will has to say it."""
-        if not self._window.room():
-            return
-        self._send(link, "state", self._describe("disconnected"), None)
         deadline = self._monotonic() + _FAREWELL_S
-        while not self._window.empty() and (left_s := deadline - self._monotonic()) > 0:
-            link.pump(wake, left_s)
+        for message in (self._delivery.last(self._monotonic()), self._describe("disconnected")):
+            if message is not None:
+                self._wait_until(self._window.room, link, wake, deadline)
+                if not self._window.room():
+                    return
+                self._send(link, message)
+        self._wait_until(self._window.empty, link, wake, deadline)
         self._settle()
         link.leave()
 
-    def _describe(self, state: str) -> bytes:
+    def _wait_until(
+        self, condition: Callable[[], bool], link: Link, wake: socket.socket, deadline: float
+    ) -> None:
+        while not condition() and (left_s := deadline - self._monotonic()) > 0:
+            link.pump(wake, left_s)
+
+    def _describe(self, state: str) -> Message:
         try:
-            return state_body(state, self._state())
+            body = state_body(state, self._state())
         except Exception as error:  # noqa: BLE001 - a state that cannot be told must not stop the records
-            self._complain(f"the state of the gate cannot be told ({type(error).__name__}: {error})")
-            return state_body(state, {})
+            words = f"the state of the gate cannot be told ({type(error).__name__}: {error})"
+            self._complaints.complain(words)
+            body = state_body(state, {})
+        return Message("state", body, retain=True)
 
     def _rest(self, wake: socket.socket, fault: LinkDown) -> None:
         """Wait for the next attempt, keeping count of what gathers meanwhile."""
         now = self._monotonic()
         if fault.wrong_version:
             self._dialect.refused(self._version, now)
-        self._complain(fault.words)
-        if self._intake.ended(now):
-            self._pause_documents("connections break when documents are asked for", _PAUSE_S)
+        self._complaints.complain(fault.words)
+        self._incoming.ended()
         until = now + retry_delay_s(self._failures, lasting=fault.lasting, uniform=self._uniform)
         self._failures += 1
         while self._stop_at is None and (left_s := until - self._monotonic()) > 0:
             select.select([wake], [], [], left_s)
             empty(wake)
             self._look_at_outbox()
-
-    def _complain(self, words: str) -> None:
-        self._last_error = words
-        self._complained_at = self._monotonic()
-        self._say(logging.WARNING, words)
-
-    def _say(self, level: int, words: str, error: BaseException | None = None) -> None:
-        """Log one sentence at most every ten minutes."""
-        now = self._monotonic()
-        if now - self._logged.get(words, -_REPEAT_LOG_S) < _REPEAT_LOG_S:
-            return
-        if len(self._logged) > 100:
-            self._logged.clear()
-        self._logged[words] = now
-        _log.log(level, "MQTT: %s", words, exc_info=error)

@@ -1,6 +1,6 @@
-"""The arithmetic of delivery: what is under way, how far all is taken, how old the rest is, when to retry.
+"""The arithmetic of a connection: what is under way, how far all is taken, when to try again.
 
-And of the documents that come the other way: when to ask for them, how many to take.
+And of what comes the other way: when to ask for it, how much of it to take.
 
 Pure: no clock, no socket, no thread. Sequence numbers rise, but may have holes; a mark of n says that every
 record up to and including n is done. Instants are seconds of one monotonic clock.
@@ -8,30 +8,30 @@ record up to and including n is done. Instants are seconds of one monotonic cloc
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 RETRY_CAP_S = 60.0
-DOCUMENTS_MAX = 100
-DOCUMENTS_WITHIN_S = 10.0
+INTAKE_WITHIN_S = 10.0
 _EARLY_S = 5.0
-_EARLY_ENDS_MAX = 2
 _FIRST_RETRY_S = 2.0
 _MARKS_MAX = 1024
 
+T = TypeVar("T")
 
-class Window:
-    """Messages handed to the broker and not yet acknowledged: never more than `size`, folded into one mark.
 
-    Messages that are no records (a state) take a place too, because a broker's Receive Maximum counts every
-    unacknowledged PUBLISH (MQTT 5.0, 3.3.4); they carry no sequence number and never move the mark.
+class Window(Generic[T]):
+    """Messages handed to the broker and not yet acknowledged: never more than `size`.
+
+    Each takes a place, also what is no record (a state), because a broker's Receive Maximum counts every
+    unacknowledged PUBLISH (MQTT 5.0, 3.3.4).
     """
 
-    def __init__(self, size: int, after: int) -> None:
+    def __init__(self, size: int) -> None:
         if size < 1:
             raise ValueError(f"a window of {size} lets nothing through")
         self._size = size
-        self._last_sent = after
-        self._open: dict[int, tuple[int | None, float]] = {}
+        self._open: dict[int, tuple[T, float]] = {}
 
     def room(self) -> bool:
         """Tell whether one more message may be sent."""
@@ -41,32 +41,52 @@ class Window:
         """Tell whether nothing is under way."""
         return not self._open
 
-    def sent(self, mid: int, seq: int | None, at: float) -> None:
-        """Note a message under the number that its acknowledgement will carry; records come in order."""
+    def sent(self, mid: int, message: T, at: float) -> None:
+        """Note a message under the number that its acknowledgement will carry."""
         if not self.room() or mid in self._open:
             raise ValueError(f"message {mid} does not fit into the window")
-        if seq is not None:
-            if seq <= self._last_sent:
-                raise ValueError(f"record {seq} after {self._last_sent} is out of order")
-            self._last_sent = seq
-        self._open[mid] = (seq, at)
+        self._open[mid] = (message, at)
 
-    def seq_of(self, mid: int) -> int | None:
-        """Return the record that goes under this message number; None for a state or an unknown number."""
-        return self._open.get(mid, (None, 0.0))[0]
+    def under_way(self, mid: int) -> T | None:
+        """Return the message that goes under this number; None for an unknown number."""
+        found = self._open.get(mid)
+        return None if found is None else found[0]
+
+    def all_under_way(self) -> Iterator[T]:
+        """Yield every message under way, the oldest first."""
+        yield from (message for message, _ in self._open.values())
 
     def acknowledged(self, mid: int) -> None:
         """Note an acknowledgement, in whatever order it comes; unknown or repeated ones change nothing."""
         self._open.pop(mid, None)
 
-    def upto(self) -> int:
-        """Return the mark: everything sent up to here has been acknowledged."""
-        oldest = next((seq for seq, _ in self._open.values() if seq is not None), None)
-        return self._last_sent if oldest is None else oldest - 1
-
     def oldest_at(self) -> float | None:
         """Return when the oldest message under way was sent."""
         return next((at for _, at in self._open.values()), None)
+
+
+class Fold:
+    """Acknowledgements of records that were sent in order, folded into one mark."""
+
+    def __init__(self, after: int) -> None:
+        self._last_sent = after
+        self._open: dict[int, None] = {}
+
+    def sent(self, seq: int) -> None:
+        """Note a record that is under way; records come in order."""
+        if seq <= self._last_sent:
+            raise ValueError(f"record {seq} after {self._last_sent} is out of order")
+        self._last_sent = seq
+        self._open[seq] = None
+
+    def acknowledged(self, seq: int) -> None:
+        """Note an acknowledgement, in whatever order it comes; unknown or repeated ones change nothing."""
+        self._open.pop(seq, None)
+
+    def upto(self) -> int:
+        """Return the mark: everything sent up to here has been acknowledged."""
+        oldest = next(iter(self._open), None)
+        return self._last_sent if oldest is None else oldest - 1
 
 
 class Backlog:
@@ -101,13 +121,16 @@ class Backlog:
 
 
 class Intake:
-    """When to subscribe to documents, and how many of them to take: the connection is there for the records.
+    """When to subscribe to a topic, and how many messages to take: the connection is there for the records.
 
-    `open` tells whether messages are expected. Whoever pauses it loses nothing: the next subscription brings
-    all retained documents again.
+    At most `most` messages are taken in 10 s. `open` tells whether messages are expected. After `patience`
+    connections in a row that ended soon after they asked for messages, asking seems to be what ends them.
+    Whoever pauses it loses nothing that is retained: the next subscription brings it again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int, patience: int) -> None:
+        self.most = most
+        self._patience = patience
         self._asked_at: float | None = None
         self._not_before = -math.inf
         self._early_ends = 0
@@ -116,7 +139,7 @@ class Intake:
 
     @property
     def open(self) -> bool:
-        """Whether this connection has asked for documents."""
+        """Whether this connection has asked for messages."""
         return self._asked_at is not None
 
     def due(self, now: float) -> bool:
@@ -133,24 +156,24 @@ class Intake:
         self._not_before = until
 
     def takes(self, now: float) -> bool:
-        """Count one message, and tell whether it is within the 100 that are taken in 10 s."""
-        if now - self._counted_from >= DOCUMENTS_WITHIN_S:
+        """Count one message, and tell whether it is within the number that is taken in 10 s."""
+        if now - self._counted_from >= INTAKE_WITHIN_S:
             self._counted_from, self._count = now, 0
         self._count += 1
-        return self._count <= DOCUMENTS_MAX
+        return self._count <= self.most
 
     def ended(self, now: float) -> bool:
-        """Note the end of a connection, and tell whether asking for documents seems to be what ends them.
+        """Note the end of a connection, and tell whether asking for messages seems to be what ends them.
 
         Some brokers hang up on a forbidden subscription instead of refusing it, and a retained message may be
-        more than the client library can read: the second connection in a row that ends within 5 s counts.
+        more than the client library can read. A connection that ends within 5 s counts.
         """
         if self._asked_at is None:
             return False
         early = now - self._asked_at < _EARLY_S
         self._early_ends = self._early_ends + 1 if early else 0
         self._asked_at = None
-        return self._early_ends >= _EARLY_ENDS_MAX
+        return self._early_ends >= self._patience
 
 
 def retry_delay_s(failures: int, *, lasting: bool, uniform: Callable[[float, float], float]) -> float:

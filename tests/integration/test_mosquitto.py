@@ -54,7 +54,7 @@ def the_error(sink: MqttSink) -> str:
 
 
 def drained(sink: MqttSink, outbox: MemoryOutbox) -> Callable[[], bool]:
-    return lambda: sink.status().acknowledged == outbox.head()
+    return lambda: sink.status().acknowledged == outbox.head().seq
 
 
 @mark.parametrize("protocol", ["5", "3.1.1"])

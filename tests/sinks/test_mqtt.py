@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest import LogCaptureFixture, mark, raises
 
+from gate.ports import Head
 from gate.sinks.mqtt import MqttSettings, MqttSink, SinkStatus, TlsSettings, topic_prefix
 from tests.brokers import (
     HOST,
@@ -44,7 +45,7 @@ def a_sink(
 
 
 def delivered(sink: MqttSink, outbox: MemoryOutbox) -> Callable[[], bool]:
-    return lambda: sink.status().acknowledged == outbox.head()
+    return lambda: sink.status().acknowledged == outbox.head().seq
 
 
 def states(bodies: list[bytes]) -> list[str]:
@@ -269,7 +270,7 @@ class FailingOutbox(MemoryOutbox):
         self._fail("acknowledged")
         return super().acknowledged()
 
-    def head(self) -> int:
+    def head(self) -> Head:
         self._fail("head")
         return super().head()
 

@@ -174,7 +174,9 @@ def a_sink(
 
 
 def wait_delivered(sink: MqttSink, outbox: MemoryOutbox) -> None:
-    wait_for(lambda: sink.status().acknowledged == outbox.head(), 8, f"{outbox.head()} acknowledgements")
+    wait_for(
+        lambda: sink.status().acknowledged == outbox.head().seq, 8, f"{outbox.head().seq} acknowledgements"
+    )
 
 
 def complaint(sink: MqttSink, words: str) -> Callable[[], bool]:

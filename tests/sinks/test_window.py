@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest import approx, mark, raises
 
-from gate.sinks.window import Backlog, Intake, Window, retry_delay_s
+from gate.sinks.window import Backlog, Fold, Intake, Window, retry_delay_s
 
 # One step: send a record (perhaps after a gap in the numbers), send a state, or acknowledge one under way.
 STEPS = st.lists(
@@ -19,17 +19,22 @@ STEPS = st.lists(
 def test_the_mark_is_the_longest_acknowledged_run(
     steps: list[tuple[str, int]], size: int, after: int
 ) -> None:
-    window = Window(size, after)
+    window: Window[int | None] = Window(size)
+    fold = Fold(after)
     seq, mid, mark_before = after, 0, after
     sent: list[int] = []
     open_mids: list[tuple[int, int | None]] = []
     for kind, number in steps:
         if kind == "ack":
             if open_mids:
-                acknowledged, _ = open_mids.pop(number % len(open_mids))
-                window.acknowledged(acknowledged)
-                window.acknowledged(acknowledged)  # a repeated one changes nothing
+                acknowledged, record = open_mids.pop(number % len(open_mids))
+                assert window.under_way(acknowledged) == record
+                for _ in range(2):  # a repeated one changes nothing
+                    window.acknowledged(acknowledged)
+                    if record is not None:
+                        fold.acknowledged(record)
             window.acknowledged(60000)  # nor does an unknown one
+            fold.acknowledged(60000)
         elif window.room():
             mid += 1
             if kind == "record":
@@ -37,9 +42,11 @@ def test_the_mark_is_the_longest_acknowledged_run(
                 sent.append(seq)
             record = seq if kind == "record" else None
             window.sent(mid, record, float(mid))
+            if record is not None:
+                fold.sent(record)
             open_mids.append((mid, record))
         still_open = {record for _, record in open_mids if record is not None}
-        mark_now = window.upto()
+        mark_now = fold.upto()
         assert all(record not in still_open for record in sent if record <= mark_now)
         assert all(record > mark_now for record in still_open)
         assert not still_open or mark_now == min(still_open) - 1
@@ -49,25 +56,25 @@ def test_the_mark_is_the_longest_acknowledged_run(
         assert len(open_mids) <= size
         assert window.room() == (len(open_mids) < size)
         assert window.empty() == (not open_mids)
+        assert list(window.all_under_way()) == [record for _, record in open_mids]
         assert window.oldest_at() == (float(open_mids[0][0]) if open_mids else None)
 
 
 def test_a_full_window_takes_no_more() -> None:
-    window = Window(1, 0)
-    window.sent(1, None, 0.0)
+    window: Window[str] = Window(1)
+    window.sent(1, "one", 0.0)
     with raises(ValueError, match="does not fit"):
-        window.sent(2, 1, 0.0)
+        window.sent(2, "two", 0.0)
 
 
 def test_records_go_out_in_order_only() -> None:
-    window = Window(5, 10)
     with raises(ValueError, match="out of order"):
-        window.sent(1, 10, 0.0)
+        Fold(10).sent(10)
 
 
 def test_a_window_of_nothing_is_refused() -> None:
     with raises(ValueError, match="lets nothing through"):
-        Window(0, 0)
+        Window(0)
 
 
 def test_the_backlog_is_as_old_as_its_oldest_record() -> None:
@@ -128,7 +135,7 @@ def test_a_fault_that_waits_for_a_person_is_tried_at_the_long_interval_at_once()
 
 
 def test_documents_are_asked_for_once_per_connection() -> None:
-    intake = Intake()
+    intake = Intake(100, 2)
     assert intake.due(0.0)
     assert not intake.open
     intake.asked(0.0)
@@ -140,7 +147,7 @@ def test_documents_are_asked_for_once_per_connection() -> None:
 
 
 def test_documents_that_are_paused_are_asked_for_again_at_that_moment_also_on_another_connection() -> None:
-    intake = Intake()
+    intake = Intake(100, 2)
     intake.asked(0.0)
     intake.pause(60.0)
     assert not intake.open
@@ -150,7 +157,7 @@ def test_documents_that_are_paused_are_asked_for_again_at_that_moment_also_on_an
 
 
 def test_a_hundred_documents_are_taken_in_ten_seconds() -> None:
-    intake = Intake()
+    intake = Intake(100, 2)
     assert [intake.takes(5.0 + n / 20) for n in range(101)] == [True] * 100 + [False]
     assert not intake.takes(14.9)
     assert [intake.takes(15.0) for _ in range(101)] == [True] * 100 + [False]
@@ -168,7 +175,7 @@ def test_a_hundred_documents_are_taken_in_ten_seconds() -> None:
 def test_documents_are_suspected_at_the_second_connection_in_a_row_that_ends_early(
     lasted_s: list[float], suspected: list[bool]
 ) -> None:
-    intake, now, found = Intake(), 100.0, []
+    intake, now, found = Intake(100, 2), 100.0, []
     for length_s in lasted_s:
         intake.asked(now)
         now += length_s
@@ -177,5 +184,5 @@ def test_documents_are_suspected_at_the_second_connection_in_a_row_that_ends_ear
 
 
 def test_a_connection_that_ends_before_documents_are_asked_for_says_nothing_about_them() -> None:
-    intake = Intake()
+    intake = Intake(100, 2)
     assert [intake.ended(float(n)) for n in range(5)] == [False] * 5

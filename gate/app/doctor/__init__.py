@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gate.app.application import World
-from gate.app.doctor import broker, devices, machine
+from gate.app.doctor import broker, centre, devices, machine
 from gate.app.doctor.check import (
     Check,
     Part,
@@ -69,8 +69,11 @@ def _with_config(config: Config, path: Path, world: World) -> Iterator[Part]:
     )
     advice = "look at the disk of the state folder"
     yield Part(machine.DOCUMENTS, partial(machine.documents, config, now), 5, advice)
+    yield Part(centre.CENTRE, partial(centre.centre, config, now), 5, advice)
     yield _decoder()
     gate, why_not = machine.hands_off(state_dir)
+    if config.simulation is not None:
+        why_not = why_not or "all hardware is simulated"
     yield Part((gate.name,), lambda: [gate], 1)
     yield from _devices(config, world) if why_not is None else [_skipped(devices.NAMES, why_not)]
     advice = f"check the network and the name server of this machine: {config.mqtt.host} takes too long"
@@ -93,7 +96,7 @@ def _without_config(path: Path, world: World) -> Iterator[Part]:
     yield Part(machine.CLOCK, partial(_clock, _now(None, world), path, by_decree=False), 2)
     yield _skipped((folder,), _UNUSABLE)
     yield Part((space,), lambda: [machine.disk_space(default)], 5)
-    yield _skipped((*machine.LEDGER, *machine.DOCUMENTS), _UNUSABLE)
+    yield _skipped((*machine.LEDGER, *machine.DOCUMENTS, *centre.CENTRE), _UNUSABLE)
     yield _decoder()
     yield _skipped((machine.GATE, *devices.NAMES, *broker.BROKER), _UNUSABLE)
 

@@ -129,6 +129,14 @@ class Running:
         return found + [skipped(name, f"see {cause}") for name in names[len(found) :]]
 
 
+def duration(seconds: float) -> str:
+    """Say a length of time in its largest unit."""
+    for unit, length_s in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length_s or (seconds >= length_s and unit == "h"):
+            return f"{seconds // length_s:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def skipped(name: str, why: str) -> Check:
     """Return a check that was not made, and why."""
     return Check(name, Status.SKIPPED, why)

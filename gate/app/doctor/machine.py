@@ -6,15 +6,16 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import gate
+from gate.app.adopted import POLICY_NAME
 from gate.app.code_services import service_problems
-from gate.app.doctor.check import Check, Status
+from gate.app.doctor.check import Check, Status, duration
 from gate.app.documents import DOCUMENTS_NAME, DocumentFolder
 from gate.app.records import LEDGER_NAME
 from gate.checked import ConfigError
@@ -23,7 +24,7 @@ from gate.core.codes import Trust
 from gate.core.codes.model import Circumstances, CodeError
 from gate.core.documents import Documents, open_document
 from gate.core.moment import Moment
-from gate.core.policy import policy_hash
+from gate.core.policy import Policy, policy_hash
 from gate.store.ledger import LedgerError, Outbox, entries, verify
 from gate.trust_files import load_trust
 
@@ -79,8 +80,20 @@ def _policy(config: Config) -> Check:
         policy = load_policy(config.gate.policy)
     except ConfigError as error:
         return _problems("policy", error.problems)
-    value = f"{policy.name}, version {policy.version}, {policy_hash(policy)[:12]}"
+    sent = config.gate.state_dir / POLICY_NAME
+    if not sent.exists():
+        return Check("policy", Status.OK, _version_of(policy))
+    try:
+        value = f"{_version_of(load_policy(str(sent)))}, sent by the centre in the place of {policy.name}"
+    except ConfigError as error:
+        found = _problems("policy", error.problems, f"{sent}: ")
+        advice = f"{policy.name} is followed instead, as configured; send it again or take it away\n"
+        return replace(found, status=Status.WARNING, advice=advice + found.advice)
     return Check("policy", Status.OK, value)
+
+
+def _version_of(policy: Policy) -> str:
+    return f"{policy.name}, version {policy.version}, {policy_hash(policy)[:12]}"
 
 
 def _trusted_keys(config: Config) -> Check:
@@ -244,27 +257,20 @@ def _outbox(path: Path, now: Moment) -> Check:
     outbox = Outbox(path)
     try:
         acknowledged = outbox.acknowledged()
-        waiting = outbox.head() - acknowledged
+        waiting = outbox.head().seq - acknowledged
         oldest = next(iter(outbox.pending(acknowledged, 1)), None)
     finally:
         outbox.close()
-    limit = f"at most {_duration(WAITING_S_MAX)}"
+    limit = f"at most {duration(WAITING_S_MAX)}"
     if oldest is None:
         return Check("outbox", Status.OK, "empty, all acknowledged", limit)
     written = datetime.fromisoformat(json.loads(oldest.body)["time"])
     age_s = max(0.0, now.wall_ms / 1000 - written.timestamp())
-    value = f"{waiting:,} waiting, the oldest for {_duration(age_s)}"
+    value = f"{waiting:,} waiting, the oldest for {duration(age_s)}"
     if age_s <= WAITING_S_MAX:
         return Check("outbox", Status.OK, value, limit)
     advice = "nothing is lost, but nobody has received them: see broker; if no gate runs, start it"
     return Check("outbox", Status.WARNING, value, limit, advice)
-
-
-def _duration(seconds: float) -> str:
-    for unit, length_s in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length_s or (seconds >= length_s and unit == "h"):
-            return f"{seconds // length_s:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 CLOCK: Final = ("clock",)

@@ -1,0 +1,187 @@
+"""`central alerts` and `central tasks`: for the people on duty. `central.cli` registers both groups.
+
+Exit status: 0 done · 1 there is no such number, or the store cannot be used · 2 wrong use · 78 configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from central.alerts.book import Answered, Book, NotedAlert, OpenTask
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it is called, so that each starts quickly
+
+CONFIG: Final = click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), default=Path("/etc/central/central.toml"),
+    show_default=True, envvar="CENTRAL_CONFIG", help="The centre's configuration.",
+)  # fmt: skip
+AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON line each.")
+LANG: Final = click.option(
+    "--lang", default="zh", show_default=True, type=click.Choice(["zh", "en"]), help="Language of the texts."
+)
+NUMBERS: Final = click.argument("numbers", metavar="ID…", nargs=-1, required=True, type=click.IntRange(1))
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _a_name(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    """Return the name of somebody who answers for what they do, or refuse what is none."""
+    from central.alerts.book import NAME_MAX
+
+    name = value.strip()
+    if not 1 <= len(name) <= NAME_MAX or not name.isprintable():
+        raise click.BadParameter(f"1 to {NAME_MAX} printable characters")
+    return name
+
+
+BY: Final = click.option("--by", required=True, callback=_a_name, help="Who answers for it.")
+
+
+@click.group(invoke_without_command=True)
+@CONFIG
+@AS_JSON
+@LANG
+@click.pass_context
+def alerts(context: click.Context, config_path: Path, *, as_json: bool, lang: str) -> None:
+    """List the alerts that are not closed: not acknowledged yet, or with tasks left."""
+    context.obj = config_path
+    if context.invoked_subcommand is None:
+        with _book(config_path) as (book, offset_min):
+            for alert in book.open_alerts():
+                click.echo(_as_json(alert) if as_json else _alert_line(alert, lang, offset_min))
+
+
+@alerts.command("ack")
+@NUMBERS
+@BY
+@click.option("--alike", is_flag=True, help="And all unanswered alerts of the same gate and kind.")
+@click.pass_obj
+def acknowledge(config_path: Path, numbers: tuple[int, ...], by: str, *, alike: bool) -> None:
+    """Take alerts on: nobody further is called in. They stay open until their tasks are done."""
+    with _book(config_path) as (book, offset_min):
+        if alike:
+            numbers = _every(book, numbers)
+        _answer(book.acknowledge, numbers, by, "taken on by", offset_min)
+
+
+@click.group(invoke_without_command=True)
+@CONFIG
+@AS_JSON
+@LANG
+@click.pass_context
+def tasks(context: click.Context, config_path: Path, *, as_json: bool, lang: str) -> None:
+    """List what is still to be done after alerts, such as disinfecting the measuring point (CH-3)."""
+    context.obj = config_path
+    if context.invoked_subcommand is None:
+        with _book(config_path) as (book, offset_min):
+            for task in book.open_tasks():
+                click.echo(_as_json(task) if as_json else _task_line(task, lang, offset_min))
+
+
+@tasks.command("done")
+@NUMBERS
+@BY
+@click.pass_obj
+def done(config_path: Path, numbers: tuple[int, ...], by: str) -> None:
+    """Tick tasks off."""
+    with _book(config_path) as (book, offset_min):
+        _answer(book.finish, numbers, by, "done by", offset_min)
+
+
+@contextmanager
+def _book(config_path: Path) -> Iterator[tuple[Book, int]]:
+    """Give the book of a configuration, and its local time in minutes east of UTC."""
+    from central.alerts.book import Book
+    from central.config import load_config
+    from central.store import StoreError, open_store
+    from gate.checked import EX_CONFIG, ConfigError
+
+    try:
+        config = load_config(config_path)
+        with open_store(config.centre.store) as store:
+            yield Book(store.engine), config.alerts.utc_offset_min
+    except ConfigError as error:
+        _refuse(str(error), EX_CONFIG)
+    except StoreError as error:
+        _refuse(str(error), 1)
+
+
+def _every(book: Book, numbers: tuple[int, ...]) -> tuple[int, ...]:
+    from central.alerts.book import UnknownNumberError
+
+    found = dict.fromkeys(numbers)
+    for number in numbers:
+        try:
+            found |= dict.fromkeys(book.alike(number))
+        except UnknownNumberError:
+            continue  # said when it is its turn
+    return tuple(found)
+
+
+def _answer(
+    answer: Callable[[int, str, int], Answered], numbers: tuple[int, ...], by: str, done: str, offset_min: int
+) -> None:
+    """Answer each number, say what became of it, and end with 1 when one of them is unknown."""
+    from central.alerts.book import UnknownNumberError
+    from central.clock import SystemClock
+
+    unknown = []
+    for number in dict.fromkeys(numbers):
+        try:
+            answered = answer(number, by, SystemClock().now_ms())
+        except UnknownNumberError:
+            unknown.append(number)
+            continue
+        already = "" if answered.fresh else "already "
+        click.echo(f"{number}: {already}{done} {answered.by}, {_local(answered.at_ms, offset_min)}")
+    if unknown:
+        _refuse(f"there is no number {', '.join(map(str, unknown))}", 1)
+
+
+def _alert_line(alert: NotedAlert, lang: str, offset_min: int) -> str:
+    at_ms = alert.noted_ms if alert.event_ms is None else alert.event_ms
+    unsure = "" if alert.clock_trusted else "?"
+    delay = "" if alert.delay_ms is None else f" after {alert.delay_ms / 1000:.1f} s"
+    told = (
+        f"told {alert.told}/{alert.to_tell} {','.join(alert.roles)}{delay}" if alert.roles else "told nobody"
+    )
+    answered = f", taken on by {alert.acknowledged_by}" if alert.acknowledged_by else ""
+    rules = f" ({', '.join(alert.rules)})" if alert.rules else ""
+    return (
+        f"{alert.id}  {_local(at_ms, offset_min)}{unsure}  {alert.severity}  {alert.kind}  "
+        f"{alert.site}/{alert.gate}  {alert.zh if lang == 'zh' else alert.en}{rules}  [{told}{answered}]"
+    )
+
+
+def _task_line(task: OpenTask, lang: str, offset_min: int) -> str:
+    words = task.zh if lang == "zh" else task.en
+    return (
+        f"{task.id}  {_local(task.opened_ms, offset_min)}  {task.site}/{task.gate}  "
+        f"{task.rule}  {words}  [alert {task.alert_id}]"
+    )
+
+
+def _as_json(item: NotedAlert | OpenTask) -> str:
+    return json.dumps(asdict(item), ensure_ascii=False)
+
+
+def _local(at_ms: int, offset_min: int) -> str:
+    try:
+        return f"{_UNIX_EPOCH + timedelta(milliseconds=at_ms, minutes=offset_min):%Y-%m-%d %H:%M:%S}"
+    except OverflowError:  # a gate may state any number
+        return f"{at_ms} ms"
+
+
+def _refuse(message: str, status: int) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(status)

@@ -1,0 +1,74 @@
+"""The plan that the centre has sent: kept beside the ledger, and followed from the next start on as well.
+
+    <state_dir>/policy.toml
+
+It takes the place of the plan in the configuration for as long as the file is there.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+from gate.checked import ConfigError
+from gate.config import load_policy
+from gate.core.policy import Policy
+
+log = logging.getLogger(__name__)
+
+POLICY_NAME: Final = "policy.toml"
+
+
+class PolicyUnfitError(Exception):
+    """A policy that cannot be followed or not be kept, in a sentence; what was kept before still is."""
+
+
+def adopted_policy(state_dir: Path, configured: Policy) -> Policy:
+    """Return the plan to follow: the one that the centre has sent last, else the configured one.
+
+    It says which in the log, and also when what is kept can no longer be followed.
+    """
+    path = state_dir / POLICY_NAME
+    if not path.exists():
+        return configured
+    try:
+        policy = load_policy(str(path))
+    except ConfigError as error:
+        log.error("the plan that the centre has sent cannot be followed, %s is: %s", configured.name, error)
+        return configured
+    log.info(
+        "following %s, which the centre has sent, and not %s; take away %s to end that",
+        policy.name,
+        configured.name,
+        path,
+    )
+    return policy
+
+
+def adopt_policy(state_dir: Path, text: str) -> Policy:
+    """Check a plan and keep it for the next start, whole or not at all. Raises PolicyUnfitError."""
+    path = state_dir / POLICY_NAME
+    part = path.with_name(f"new-{POLICY_NAME}")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        policy = load_policy(str(part))
+        part.replace(path)
+        _flush_names(state_dir)
+    except ConfigError as error:
+        raise PolicyUnfitError("; ".join(error.problems)) from error
+    except (OSError, UnicodeEncodeError) as error:
+        raise PolicyUnfitError(f"it cannot be kept: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return policy
+
+
+def _flush_names(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,83 @@
+"""Checks of the way to the centre: this device's key, the centre's keys, and what is not receipted yet."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from gate.app.centre import load_centre_keys
+from gate.app.doctor.check import Check, Status, duration, skipped
+from gate.app.identity import KEY_NAME, PRIVATE, IdentityError, read_key
+from gate.app.records import LEDGER_NAME
+from gate.checked import ConfigError
+from gate.config import Config
+from gate.core.codes.trust import key_id
+from gate.core.moment import Moment
+from gate.store.ledger import LedgerError, Outbox
+
+CENTRE: Final = ("identity", "centre")
+WAITING_S_MAX: Final = 3600
+
+
+def centre(config: Config, now: Moment) -> Iterator[Check]:
+    """Check what receipts depend on; nothing is made, sent or changed."""
+    if config.centre is None:
+        yield Check("identity", Status.OK, "not needed without a centre")
+        yield Check("centre", Status.OK, "none configured: the broker's word counts")
+        return
+    yield _identity(config.gate.state_dir / KEY_NAME)
+    try:
+        keys = load_centre_keys(config.centre.keys_file)
+    except ConfigError as error:
+        advice = "\n".join(str(error).splitlines())
+        yield Check("centre", Status.FAILED, f"{len(error.problems)} problems with its keys", advice=advice)
+        return
+    signers = ", ".join(key_id(key).hex() for key in keys.sign)
+    yield _receipts(config.gate.state_dir / LEDGER_NAME, signers, now)
+
+
+def _identity(path: Path) -> Check:
+    if not path.exists():
+        advice = "make it, and register it with the centre: gate identity"
+        return Check("identity", Status.WARNING, "no device key yet", "a key", advice)
+    try:
+        key = read_key(path)
+        mode = path.stat().st_mode & 0o777
+    except (IdentityError, OSError) as error:
+        return Check("identity", Status.FAILED, f"{path} cannot be used", "a key", str(error))
+    value = f"key {key_id(key.public_key().public_bytes_raw()).hex()}"
+    if mode & ~PRIVATE:
+        advice = f"chmod 600 {path}; if others may have read it, put it aside and register a new key"
+        return Check("identity", Status.WARNING, f"{value}, mode {mode:o}", "mode 600", advice)
+    return Check("identity", Status.OK, value, "mode 600")
+
+
+def _receipts(ledger: Path, signers: str, now: Moment) -> Check:
+    limit = f"receipts within {duration(WAITING_S_MAX)}"
+    if not ledger.exists():
+        return Check("centre", Status.OK, f"known by {signers}, no records yet", limit)
+    try:
+        with closing(Outbox(ledger)) as outbox:
+            held, head = outbox.receipt(), outbox.head()
+            done = held.upto if held is not None and held.epoch == head.epoch else 0
+            oldest = next(iter(outbox.pending(done, 1)), None)
+            waiting_s = _age_s(oldest.body, now) if oldest is not None else 0.0
+    except (LedgerError, sqlite3.Error, ValueError, KeyError, TypeError):
+        return skipped("centre", "see ledger")
+    last = "none yet" if held is None else f"{duration(max(0.0, (now.wall_ms - held.at_ms) / 1000))} ago"
+    value = f"known by {signers}, last receipt {last}, {head.seq - done:,} without one"
+    if waiting_s <= WAITING_S_MAX:
+        return Check("centre", Status.OK, value, limit)
+    advice = (
+        "nothing is lost; at the centre see whether it runs, knows this gate's key (central gates list) "
+        "and says something about it (central alarms)"
+    )
+    return Check("centre", Status.WARNING, value, limit, advice)
+
+
+def _age_s(body: bytes, now: Moment) -> float:
+    written = datetime.fromisoformat(json.loads(body)["time"])
+    return max(0.0, now.wall_ms / 1000 - written.timestamp())

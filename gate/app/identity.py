@@ -1,0 +1,106 @@
+"""The key that this device is known by at the centre: made on the device, and it never leaves it.
+
+    <state_dir>/device.key    Ed25519 (RFC 8032), PKCS #8 in PEM form, only the gate's user may read it
+
+Checkpoints are signed with it. A gate whose key cannot be read goes on serving visitors and sends its
+records, but the centre signs for none of them; a new key must be registered with the centre to count.
+"""
+
+import json
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+KEY_NAME: Final = "device.key"
+PRIVATE: Final = 0o600
+_BYTES_MAX: Final = 4096
+
+
+class IdentityError(Exception):
+    """The device key cannot be used; the message says which file, and what to do."""
+
+
+def device_key(state_dir: Path) -> Ed25519PrivateKey:
+    """Return the key of this device, made and made durable if there is none yet. Raises IdentityError."""
+    path = state_dir / KEY_NAME
+    if not path.exists():
+        _make(path)
+    return read_key(path)
+
+
+def read_key(path: Path) -> Ed25519PrivateKey:
+    """Return the key in a file. Raises IdentityError."""
+    try:
+        with path.open("rb") as file:
+            key = load_pem_private_key(file.read(_BYTES_MAX), password=None)
+    except OSError as error:
+        raise IdentityError(
+            f"the device key {path} cannot be read ({error.strerror}); give it to the gate's user"
+        ) from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise IdentityError(_damaged(path)) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise IdentityError(_damaged(path))
+    return key
+
+
+def as_line(site: str, gate: str, key: Ed25519PrivateKey) -> str:
+    """Return what `central gates add` takes: one line of JSON with the public key."""
+    return json.dumps({"site": site, "gate": gate, "public_key": key.public_key().public_bytes_raw().hex()})
+
+
+def _damaged(path: Path) -> str:
+    return (
+        f"the device key {path} is damaged; bring back a copy, or put the file aside: "
+        "the gate then makes a new key, which has to be registered with the centre (gate identity)"
+    )
+
+
+def _make(path: Path) -> None:
+    """Make a key under its name, whole or not at all; the one that was there first stays."""
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(part, pem)
+        with suppress(FileExistsError):  # two starts at once
+            os.link(part, path)
+        _flush_names(path.parent)
+    except OSError as error:
+        raise IdentityError(
+            f"the device key {path} cannot be made ({error.strerror}); "
+            "the state folder must be one that the gate's user can write to"
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _write(path: Path, pem: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pem)
+        file.flush()
+        owner = path.parent.stat()
+        if os.geteuid() == 0:  # run by hand as root: the service must be able to read it
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        os.fsync(descriptor)
+
+
+def _flush_names(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
