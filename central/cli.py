@@ -1,8 +1,322 @@
-"""The `central` command."""
+"""The `central` command. Every subcommand says what is wrong and what to do, and imports only what it needs.
+
+Exit status: 0 all is well · 1 the answer is no (tampering was found) · 2 wrong use · 78 configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NoReturn
 
 import click
 
+from central.alerts.commands import alerts, tasks
+from central.clock import SystemClock
+from central.reports.command import report
+from gate.checked import EX_CONFIG, ConfigError
 
-@click.group()
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from central.config import Config
+    from central.store import Alarm, Store
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it is called, so that each starts quickly
+
+PATH = click.Path(path_type=Path)
+CONFIG = click.option(
+    "--config", "config_path", type=PATH, default=Path("/etc/central/central.toml"), show_default=True,
+    envvar="CENTRAL_CONFIG", help="The centre's configuration.",
+)  # fmt: skip
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+
+
+def refuse(message: str, status: int) -> NoReturn:
+    """Say on standard error what is wrong and what to do, and end with this status."""
+    click.echo(message, err=True)
+    sys.exit(status)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="health-gate")
 def main() -> None:
-    """Run the centre of the gates."""
+    """Run the centre of the gates: it takes their records in, proves them, and signs for them."""
+
+
+@main.command()
+@click.argument("folder", type=PATH)
+def init(folder: Path) -> None:
+    """Make the centre's keys and an example configuration in FOLDER; nothing is overwritten."""
+    from central.keys import FOR_GATES, KeysError, make_keys, write_new
+    from central.setup import CONFIG_NAME, example
+
+    folder = folder.absolute()
+    try:
+        made = make_keys(folder)
+        if write_new(folder / CONFIG_NAME, example(folder), 0o600):
+            made.append(folder / CONFIG_NAME)
+    except KeysError as error:
+        refuse(str(error), 1)
+    for path in made:
+        click.echo(f"made {path}")
+    click.echo(
+        f"Keep a copy of the .key files where nobody else comes; without them no gate believes this centre.\n"
+        f"Next: say in {folder / CONFIG_NAME} where the broker is,\n"
+        f"  copy {folder / FOR_GATES} to every gate and name it there as centre.keys_file,\n"
+        f"  make each gate known:  gate identity | central gates add - --config {folder / CONFIG_NAME}\n"
+        f"  start the centre:      central run --config {folder / CONFIG_NAME}"
+    )
+
+
+@main.command()
+@CONFIG
+def run(config_path: Path) -> None:
+    """Take records in and sign for them until stopped (SIGTERM, Ctrl-C)."""
+    from central.app import serve
+    from central.keys import KeysError
+    from central.store import StoreError
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    config = _configured(config_path)
+    try:
+        serve(config)
+    except ConfigError as error:
+        refuse(str(error), EX_CONFIG)
+    except KeysError as error:
+        refuse(str(error), EX_CONFIG)
+    except (StoreError, OSError) as error:
+        refuse(f"central run: {error}", 1)
+
+
+@main.command("check-config")
+@CONFIG
+def check_config(config_path: Path) -> None:
+    """Say everything that is wrong with the configuration and the keys."""
+    from central.config import broker_settings
+    from central.keys import KeysError, load_keys
+
+    config = _configured(config_path)
+    try:
+        load_keys(config.centre.keys_dir)
+        broker_settings(config.mqtt)
+    except (KeysError, ConfigError) as error:
+        refuse(str(error), EX_CONFIG)
+    click.echo(f"{config_path}: good")
+
+
+@main.group()
+def gates() -> None:
+    """Say whose checkpoints are believed."""
+
+
+@gates.command()
+@CONFIG
+@click.argument("file", type=click.File("rb"))
+@click.option("--note", default="", help="A word for people, such as where the gate stands.")
+def add(config_path: Path, file: IO[bytes], note: str) -> None:
+    """Believe a gate: FILE is what `gate identity` prints, or its certificate in PEM form; - for input."""
+    from central.enrolment import TEXT_BYTES_MAX, EnrolmentError, read_identity
+
+    now_ms = SystemClock().now_ms()
+    try:
+        identity = read_identity(file.read(TEXT_BYTES_MAX + 1), now_ms)
+    except EnrolmentError as error:
+        refuse(str(error), 2)
+    with _store(config_path) as store:
+        store.register_gate(identity.site, identity.gate, identity.public_key, now_ms, note=note)
+    click.echo(f"{identity.site}/{identity.gate}: registered")
+
+
+@gates.command("list")
+@CONFIG
+@AS_JSON
+def list_(config_path: Path, *, as_json: bool) -> None:
+    """List all keys of all gates."""
+    from central.status import moment
+
+    with _store(config_path) as store:
+        keys = store.gates()
+    for key in keys:
+        if as_json:
+            click.echo(json.dumps(asdict(key) | {"public_key": key.public_key.hex()}))
+        else:
+            end = "" if key.revoked_ms is None else f", revoked {moment(key.revoked_ms)}"
+            note = f"  {key.note}" if key.note else ""
+            click.echo(f"{key.site}/{key.gate}  {key.kid}  since {moment(key.registered_ms)}{end}{note}")
+
+
+@gates.command()
+@CONFIG
+@click.argument("site")
+@click.argument("gate")
+@click.option("--key", "kid", metavar="KID", help="Only this key, 8 hexadecimal digits as in the list.")
+def revoke(config_path: Path, site: str, gate: str, kid: str | None) -> None:
+    """Believe a gate's keys no longer. What they have proved stays proved."""
+    with _store(config_path) as store:
+        count = store.revoke_key(site, gate, kid, SystemClock().now_ms())
+    if not count:
+        refuse(f"{site}/{gate} has no such key that is believed; see: central gates list", 1)
+    click.echo(f"{site}/{gate}: {count} key{'s' if count > 1 else ''} revoked")
+
+
+@main.command()
+@CONFIG
+@AS_JSON
+def status(config_path: Path, *, as_json: bool) -> None:
+    """Show the gates: when they were last heard, what is proved, what is outstanding, which alarms stand."""
+    from rich.console import Console
+
+    from central.status import overview, table
+
+    with _store(config_path) as store:
+        rows = overview(store)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows]))
+    elif rows:
+        terminal = sys.stdout.isatty()
+        Console(width=None if terminal else 160).print(table(rows, SystemClock().now_ms()))
+    else:
+        click.echo("no gates yet; make one known with: gate identity | central gates add -")
+
+
+@main.group(invoke_without_command=True)
+@CONFIG
+@AS_JSON
+@click.option("--all", "everything", is_flag=True, help="Those that are over, too.")
+@click.pass_context
+def alarms(context: click.Context, config_path: Path, *, as_json: bool, everything: bool) -> None:
+    """List the alarms that stand: what came late, was false, was concealed, or is missing."""
+    context.obj = config_path
+    if context.invoked_subcommand:
+        return
+    with _store(config_path) as store:
+        for alarm in store.alarms(standing=not everything):
+            click.echo(json.dumps(_plain(alarm)) if as_json else _in_words(alarm))
+
+
+@alarms.command()
+@click.argument("number", type=int)
+@click.option("--by", required=True, help="Who has looked into it.")
+@click.option("--reason", required=True, help="What was found.")
+@click.pass_obj
+def clear(config_path: Path, number: int, by: str, reason: str) -> None:
+    """Write into the log that somebody has looked into alarm NUMBER, and what was found."""
+    with _store(config_path) as store:
+        if not store.clear_alarm(number, SystemClock().now_ms(), by=by, reason=reason):
+            refuse(f"alarm {number} does not stand; see: central alarms", 1)
+    click.echo(f"alarm {number}: over")
+
+
+@main.command()
+@CONFIG
+@AS_JSON
+def verify(config_path: Path, *, as_json: bool) -> None:
+    """Prove the whole store again: every chain, checkpoint, receipt and attachment. Exit 1 on a problem."""
+    from central.keys import KeysError, public_keys
+    from central.store import Problem
+    from central.store import verify as prove
+
+    problems = 0
+
+    def report(problem: Problem) -> None:
+        nonlocal problems
+        problems += 1
+        where = f"{problem.site}/{problem.gate} {problem.epoch} {problem.seq or ''}".strip("/ ")
+        click.echo(
+            json.dumps(asdict(problem)) if as_json else f"{problem.what}: {where}: {problem.detail}",
+            err=not as_json,
+        )
+
+    try:
+        keys = public_keys(_configured(config_path).centre.keys_dir)
+    except KeysError as error:
+        refuse(str(error), EX_CONFIG)
+    with _store(config_path) as store:
+        counts = asdict(prove(store, keys, report))
+    if as_json:
+        click.echo(json.dumps(counts | {"problems": problems}))
+    else:
+        words = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+        click.echo(f"{words}: {f'{problems} problems' if problems else 'whole'}")
+    sys.exit(1 if problems else 0)
+
+
+@main.command()
+@CONFIG
+@click.option("--jsonl", "form", flag_value="jsonl", default=True, help="One JSON object per line (default).")
+@click.option("--csv", "form", flag_value="csv", help="Comma separated values, with a heading.")
+@click.option("--site")
+@click.option("--gate")
+@click.option("--from", "since", metavar="INSTANT", help="ISO 8601 with its offset, by the gate's own clock.")
+@click.option("--to", "until", metavar="INSTANT", help="Likewise; not included.")
+def export(
+    config_path: Path, form: str, site: str | None, gate: str | None, since: str | None, until: str | None
+) -> None:
+    """Print records with gate, epoch, number and hash, ledger by ledger."""
+    from central import export as write
+
+    span = {"from_ms": _instant("--from", since), "to_ms": _instant("--to", until)}
+    with _store(config_path) as store:
+        if form == "csv":
+            write.as_csv(store, sys.stdout, site, gate, **span)
+        else:
+            write.as_lines(store, sys.stdout.buffer, site, gate, **span)
+
+
+for command in (alerts, tasks, report):
+    main.add_command(command)
+
+
+def _configured(path: Path) -> Config:
+    from central.config import load_config
+
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        refuse(str(error), EX_CONFIG)
+
+
+@contextmanager
+def _store(config_path: Path) -> Iterator[Store]:
+    """Give the store of a configuration; a command that cannot use it ends in one sentence."""
+    from central.store import StoreError, open_store
+
+    config = _configured(config_path)
+    try:
+        with open_store(config.centre.store) as store:
+            yield store
+    except StoreError as error:
+        refuse(str(error), 1)
+
+
+def _instant(option: str, text: str | None) -> int | None:
+    from central.export import instant
+
+    try:
+        return None if text is None else instant(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=option) from None
+
+
+def _plain(alarm: Alarm) -> dict[str, object]:
+    about = asdict(alarm.about)
+    return {"id": alarm.id, **about, "raised_ms": alarm.raised_ms, "cleared_ms": alarm.cleared_ms}
+
+
+def _in_words(alarm: Alarm) -> str:
+    from central.status import moment
+
+    about = alarm.about
+    where = f"{about.site}/{about.gate}" + (f" {about.epoch}" if about.epoch else "")
+    span = "" if about.first is None else f" {about.first}-{about.last}"
+    over = "" if alarm.cleared_ms is None else f", over {moment(alarm.cleared_ms)}"
+    evidence = json.dumps(dict(about.evidence), ensure_ascii=False)
+    return (
+        f"{alarm.id}  {about.kind}/{about.code}  {where}{span}  {moment(alarm.raised_ms)}{over}  {evidence}"
+    )

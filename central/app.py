@@ -1,0 +1,69 @@
+"""The composition root of `central run`: from a configuration to a centre at work."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Final
+
+from central.alerts.dispatcher import Dispatcher
+from central.clock import SystemClock
+from central.config import Config, broker_settings
+from central.inbox import Inbox
+from central.keys import load_keys
+from central.metrics import Metrics
+from central.receipts import Signer
+from central.service import Centre
+from central.store import open_store
+from central.subscriber import Subscriber
+from central.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from central.config import MqttSection
+
+SHARED_LEAVES: Final = ("ev/#", "sealed", "checkpoint")
+"""Of centres that share a store each message of these goes to one. What is retained comes at a subscription
+to a centre by itself only; gates sign a checkpoint every minute, so that nothing waits for it for long."""
+
+
+def serve(config: Config) -> None:
+    """Work until SIGTERM or SIGINT.
+
+    Raises ConfigError, KeysError, StoreError or OSError before the work begins.
+    """
+    clock = SystemClock()
+    keys = load_keys(config.centre.keys_dir)
+    settings = broker_settings(config.mqtt)
+    metrics = Metrics()
+    with contextlib.ExitStack() as open_things:
+        store = open_things.enter_context(open_store(config.centre.store))
+        if config.metrics.port is not None:
+            server = metrics.serve(config.metrics.port, config.metrics.address)
+            open_things.callback(server.close)
+        inbox = Inbox(clock.monotonic)
+        subscriber = Subscriber(settings, topics(config.mqtt), inbox, monotonic=clock.monotonic)
+        dispatcher = Dispatcher(store.engine, config.alerts, clock)
+        centre = Centre(
+            store,
+            inbox,
+            subscriber,
+            Signer(keys.sign),
+            Watch(config.watch),
+            clock,
+            alone=not config.mqtt.shared,
+            metrics=metrics,
+            audience=[dispatcher],
+        )
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, lambda *_: centre.stop())
+        dispatcher.start()
+        open_things.callback(dispatcher.stop)
+        centre.run()
+
+
+def topics(mqtt: MqttSection) -> Sequence[str]:
+    """Return what the centre subscribes to."""
+    share = f"$share/{mqtt.group}/" if mqtt.shared else ""
+    return (*(f"{share}hg/1/+/+/{leaf}" for leaf in SHARED_LEAVES), "hg/1/+/+/state")

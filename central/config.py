@@ -1,0 +1,189 @@
+"""The centre's configuration, read from TOML and checked whole: every error at once, nothing ignored."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from annotated_types import Ge, Le, MaxLen, MinLen
+
+from central.alerts.settings import AlertSettings
+from central.connection import BrokerSettings
+from central.reports.settings import ReportSettings
+from gate.checked import ConfigError, Place, build, read_toml
+from gate.sinks.link import TlsSettings
+
+DEFAULT: Final = Path("/etc/central/central.toml")
+_BEGIN: Final = "name another, or make one with: central init FOLDER"
+SESSION_S: Final = 7 * 86_400
+"""How long a broker that speaks MQTT 5 keeps what comes for a centre that is away."""
+
+_PASSWORD_BYTES_MAX: Final = 64 * 1024
+_CLIENT_ID: Final = "health-gate-centre"
+_STORES: Final = ("sqlite:///", "postgresql+psycopg://")
+
+Seconds = Annotated[int, Ge(5), Le(86_400)]
+Port = Annotated[int, Ge(1), Le(65535)]
+
+
+@dataclass(frozen=True, slots=True)
+class CentreSection:
+    """What the centre keeps, and where.
+
+    `keys_dir`: the folder that `central init` has made. `store`: sqlite:///PATH for one centre by itself,
+    postgresql+psycopg://USER@HOST/NAME for several side by side; a password stands in the user's .pgpass.
+    """
+
+    keys_dir: Path
+    store: Annotated[str, MinLen(1), MaxLen(500)]
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSection:
+    """The broker. The password stands alone in a file that only the service can read.
+
+    `client_id` names the session in which the broker keeps what comes while the centre is away. `shared`:
+    several centres share the messages of one `group` (MQTT 5 only), each with a `client_id` of its own; the
+    broker keeps nothing for one that is away, the others take its share.
+    `receive_maximum`: messages that the broker is asked to send ahead of their acknowledgement, at most.
+    """
+
+    host: Annotated[str, MinLen(1)]
+    port: Port = 8883
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    keepalive_s: Annotated[int, Ge(5), Le(1200)] = 30
+    client_id: Annotated[str, MinLen(1), MaxLen(64)] = _CLIENT_ID
+    receive_maximum: Annotated[int, Ge(1), Le(10_000)] = 1000
+    shared: bool = False
+    group: Annotated[str, MinLen(1), MaxLen(64)] = "centre"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSection:
+    """When something is taken for an alarm, in seconds.
+
+    late_s         a gate has had records for so long that are not proved here
+    hole_s         a record is missing for so long and nothing fills the gap
+    silent_s       a gate has said nothing; a healthy one signs a checkpoint every 60 s
+    lost_s         the broker has reported a gate's connection broken
+    clock_s        a gate's clock differs by so much from the centre's
+    """
+
+    late_s: Seconds = 60
+    hole_s: Seconds = 120
+    silent_s: Annotated[int, Ge(90), Le(86_400)] = 180
+    lost_s: Seconds = 15
+    clock_s: Seconds = 300
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSection:
+    """Where Prometheus asks; without a port nobody can."""
+
+    port: Port | None = None
+    address: Annotated[str, MinLen(1)] = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that is chosen for one centre."""
+
+    centre: CentreSection
+    mqtt: MqttSection
+    watch: WatchSection = field(default_factory=WatchSection)
+    metrics: MetricsSection = field(default_factory=MetricsSection)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    reports: ReportSettings = field(default_factory=ReportSettings)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file. Raises ConfigError with every problem found."""
+    return parse_config(str(path), read_toml(path, _BEGIN))
+
+
+def parse_config(name: str, data: Mapping[str, Any]) -> Config:
+    """Check configuration data already parsed; `name` stands for the file in messages."""
+    config, found = build(Config, data)
+    problems = list(found.values())
+    # What is left when the faulty keys are gone is examined as well, so that all is said at once.
+    sound = config or build(Config, _without(data, found))[0]
+    if sound is not None:
+        faulty = {place[:2] for place in found}
+        problems += [text for places, text in _contradictions(sound) if faulty.isdisjoint(places)]
+    if config is None or problems:
+        raise ConfigError(name, problems)
+    return config
+
+
+def broker_settings(mqtt: MqttSection) -> BrokerSettings:
+    """Return what the connection needs, with the password read from its file. Raises ConfigError."""
+    tls = None
+    if mqtt.ca_file or mqtt.cert_file or mqtt.port == 8883:
+        tls = TlsSettings(mqtt.ca_file, mqtt.cert_file, mqtt.key_file)
+    return BrokerSettings(
+        host=mqtt.host,
+        port=mqtt.port,
+        client_id=mqtt.client_id,
+        username=mqtt.username,
+        password=_password(mqtt.password_file) if mqtt.password_file else None,
+        protocol="5" if mqtt.shared else mqtt.protocol,
+        keepalive_s=mqtt.keepalive_s,
+        receive_maximum=mqtt.receive_maximum,
+        # Of several, one that is away must not keep its share: brokers go on filling its queue.
+        session_s=0 if mqtt.shared else SESSION_S,
+        tls=tls,
+    )
+
+
+# Stand-ins for what every configuration has to say; used only to examine the rest of one that does not.
+_REQUIRED: Final = {"centre": {"keys_dir": "-", "store": _STORES[0] + "-"}, "mqtt": {"host": "-"}}
+
+
+def _without(data: Mapping[str, Any], found: Mapping[Place, str]) -> dict[str, Any]:
+    """Return the configuration data without the keys at which something is wrong."""
+    faulty = {place[:2] for place in found}
+    sound: dict[str, Any] = {
+        section: {key: value for key, value in table.items() if (section, key) not in faulty}
+        for section, table in data.items()
+        if (section,) not in faulty and isinstance(table, dict)
+    }
+    return sound | {section: stand_in | sound.get(section, {}) for section, stand_in in _REQUIRED.items()}
+
+
+def _contradictions(config: Config) -> Iterator[tuple[list[Place], str]]:
+    """Yield what the types cannot say, with the places where it stands."""
+    mqtt = config.mqtt
+    if not config.centre.store.startswith(_STORES):
+        problem = f"centre.store: begins with neither {_STORES[0]} nor {_STORES[1]}"
+        yield [("centre", "store")], problem
+    if mqtt.username is not None and mqtt.password_file is None:
+        problem = "mqtt.password_file: is required with a user name"
+        yield [("mqtt", "username"), ("mqtt", "password_file")], problem
+    if (mqtt.cert_file is None) != (mqtt.key_file is None):
+        problem = "mqtt: cert_file and key_file are given together or not at all"
+        yield [("mqtt", "cert_file"), ("mqtt", "key_file")], problem
+    if mqtt.shared and mqtt.protocol == "3.1.1":
+        problem = 'mqtt.shared: needs MQTT 5; leave mqtt.protocol out or make it "5"'
+        yield [("mqtt", "shared"), ("mqtt", "protocol")], problem
+    if mqtt.shared and mqtt.client_id == _CLIENT_ID:
+        problem = "mqtt.client_id: is required with shared; each centre needs its own"
+        yield [("mqtt", "shared"), ("mqtt", "client_id")], problem
+    if mqtt.shared and config.centre.store.startswith(_STORES[0]):
+        problem = "mqtt.shared: centres side by side need one PostgreSQL; SQLite is for one by itself"
+        yield [("mqtt", "shared"), ("centre", "store")], problem
+    for character in "/+#":
+        if character in mqtt.group:
+            yield [("mqtt", "group")], f"mqtt.group: {character!r} cannot be part of a group's name"
+
+
+def _password(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.read(_PASSWORD_BYTES_MAX).rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(path), [f"the broker's password cannot be read: {error}"]) from error

@@ -1,0 +1,116 @@
+"""The list that goes with a report: who or what was abnormal, when, where, and in a few words (CH-4).
+
+People stand in it by their pseudonym; whoever may know more asks the centre with a reason.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from central.reports.spans import Section, Span
+from central.reports.stated import TEXT_MAX, number, part, parts, word
+from central.store import StoredRecord
+from gate.core.events import Kind
+from gate.core.evidence import Direction, Person
+from gate.core.policy import Disposition, Verdict
+
+CASES_MAX: Final = 5000
+"""In one report; how many more there are is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One visit, or one incident without a visitor, that the plans want reported.
+
+    `at_ms`: by the gate's clock, or when it came where that is not to be believed. `reasons`: pairs of reason
+    and rule id. `temperature_cc`: centi-degrees Celsius, None when nothing was measured. `detail`: the words
+    of a part or of the gate itself.
+    """
+
+    section: Section
+    at_ms: int
+    site: str
+    gate: str
+    epoch: str
+    seq: int
+    kind: str
+    subject: str = ""
+    person: str = ""
+    direction: str = ""
+    reasons: tuple[tuple[str, str], ...] = ()
+    temperature_cc: int | None = None
+    disposition: str = ""
+    result: str = ""
+    detail: str = ""
+
+    @property
+    def order(self) -> tuple[int, str, str, str, int]:
+        """Cases stand in order of time, and in the same order each time."""
+        return self.at_ms, self.site, self.gate, self.epoch, self.seq
+
+    def stated(self, span: Span) -> dict[str, Any]:
+        """Return the case as a report states it."""
+        return {
+            "section": str(self.section),
+            "at": span.local(self.at_ms),
+            "site": self.site,
+            "gate": self.gate,
+            "epoch": self.epoch,
+            "seq": self.seq,
+            "kind": self.kind,
+            "subject": self.subject,
+            "person": self.person,
+            "direction": self.direction,
+            "reasons": [{"reason": reason, "rule": rule} for reason, rule in self.reasons],
+            "temperature_cc": self.temperature_cc,
+            "disposition": self.disposition,
+            "result": self.result,
+            "detail": self.detail,
+        }
+
+
+def case_of_visit(record: StoredRecord, section: Section, decided: Mapping[str, Any], result: str) -> Case:
+    """Build the case of a visit from its abnormal record, what was decided last, and how it ended."""
+    evidence = part(decided, "evidence")
+    disposition = word(decided, "disposition")
+    return Case(
+        *_place(record, section),
+        kind=record.kind,
+        subject=word(part(evidence, "code"), "subject"),
+        person=word(evidence, "person", Person.VISITOR) if decided else "",
+        direction=word(evidence, "direction", Direction.IN) if decided else "",
+        reasons=tuple(
+            (word(found, "reason"), word(found, "rule"))
+            for found in parts(decided, "findings")
+            if found.get("verdict") != Verdict.ADMIT
+        ),
+        temperature_cc=_temperature_cc(evidence),
+        disposition="" if disposition == Disposition.NONE else disposition,
+        result=result,
+    )
+
+
+def incident(record: StoredRecord, section: Section, data: Mapping[str, Any]) -> Case:
+    """Build the case of an abnormal record that is not about a visit."""
+    fields = _TOLD.get(record.kind, ())
+    detail = ": ".join(said for said in (word(data, name, longest=TEXT_MAX) for name in fields) if said)
+    return Case(*_place(record, section), kind=record.kind, detail=detail)
+
+
+_TOLD: Final[Mapping[str, tuple[str, ...]]] = {
+    Kind.DEVICE_FAILED: ("device", "problem"),
+    Kind.DOCUMENT: ("document", "outcome"),
+    Kind.ANOMALY: ("what", "detail"),
+    Kind.COMMAND: ("command", "outcome", "reason"),
+    Kind.EPOCH_STARTED: ("reason",),
+}
+
+
+def _place(record: StoredRecord, section: Section) -> tuple[Section, int, str, str, str, int]:
+    at_ms = record.seen_ms if section is Section.UNSURE or record.at_ms is None else record.at_ms
+    return section, at_ms, record.site, record.gate, record.epoch, record.seq
+
+
+def _temperature_cc(evidence: Mapping[str, Any]) -> int | None:
+    taken = [number(reading, "value_cc") for reading in parts(evidence, "temperature")]
+    return next((value for value in reversed(taken) if value is not None), None)

@@ -1,0 +1,267 @@
+"""The report of one local day, for one unit: everything a report states, before it is signed.
+
+    {"v": 1, "report": "health-gate daily", "date", "time_zone", "level", "unit",
+     "from", "to", "cut_off", "since", "day_over": it lies before the cut-off,
+     "handed_in": {"due", "late"} of a report that was due, null of one that somebody asked for,
+     "zero": nothing abnormal, "empty": no records at all,
+     "gates": {"all", "vouched", "not_vouched": [{"site", "gate", "doubts"}]},
+     "totals": {"day": {group: {word: count}}, "carried", "unsure"},
+     "hours": [{"from", "in", "out", "refused", "abnormal"}], "modes_s": {mode: seconds}, "policies": [...],
+     "units": [...], "by_gate": [...], "cases": [...], "cases_left_out", "alarms": [...], "proofs": [...]}
+
+See `spans.Section` for day, carried and unsure, `figures.GROUPS` for what is counted. The same store, day
+and cut-off give the same report, byte for byte.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Final
+
+from central.reports.cases import CASES_MAX
+from central.reports.figures import HOURLY, Figures, Range, Tally
+from central.reports.proofs import proof, unheard
+from central.reports.reading import AlarmSeen, Stream, View, viewed
+from central.reports.scopes import Scope
+from central.reports.settings import ReportSettings
+from central.reports.spans import HOUR_MS, Section, Span, instant, span_of
+from central.store import Store
+
+KIND: Final = "health-gate daily"
+ALARMS_MAX: Final = 1000
+"""In one report; the newest of them."""
+
+Report = dict[str, Any]
+GateName = tuple[str, str]
+
+
+@dataclass(slots=True)
+class GateDay:
+    """What one gate comes to: its figures, and a proof for each of its ledgers."""
+
+    site: str
+    gate: str
+    figures: Figures = field(default_factory=Figures)
+    proofs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def vouched(self) -> bool:
+        """True when each of its ledgers can be vouched for."""
+        return all(shown["vouched"] for shown in self.proofs)
+
+    @property
+    def doubts(self) -> list[dict[str, Any]]:
+        """Why it cannot be vouched for, each reason with its epoch."""
+        return [{**doubt, "epoch": shown["epoch"]} for shown in self.proofs for doubt in shown["doubts"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which report is to be made. `due_ms`, None when somebody just asks; `late`: made after its time."""
+
+    scope: Scope
+    span: Span
+    due_ms: int | None = None
+    late: bool = False
+
+
+def report_of(store: Store, settings: ReportSettings, order: Order) -> Report:
+    """Return the report of one unit, as the store stands now. Raises StoreError."""
+    with viewed(store, order.span, order.scope) as view:
+        return assemble(settings, order, gate_days(view, order.span), view.alarms)
+
+
+def span_for(settings: ReportSettings, scope: Scope, day: date, cut_ms: int, last_cut_ms: int | None) -> Span:
+    """Return the span of a unit's report; `last_cut_ms` is the cut-off of its last report before this day.
+
+    Without one the report of the day before is taken to have been made when it was due. Raises ValueError
+    when the day begins only after the cut-off.
+    """
+    before = date.fromordinal(day.toordinal() - 1)
+    due_ms = instant(before, settings.due_minute(scope.level), settings.zone)
+    return span_of(day, settings.zone, cut_ms, due_ms if last_cut_ms is None else last_cut_ms)
+
+
+def gate_days(view: View, span: Span) -> list[GateDay]:
+    """Count the records of each gate and prove its ledgers; in order of site and gate."""
+    tallies: dict[GateName, Tally] = {}
+    for stream, record in view.records():
+        name = (stream.site, stream.gate)
+        if name not in tallies:
+            tallies[name] = Tally(span)
+        tallies[name].count(record)
+    ledgers: dict[GateName, list[Stream]] = {name: [] for name in sorted(view.registered())}
+    for stream in view.streams:
+        ledgers.setdefault((stream.site, stream.gate), []).append(stream)
+    found = (
+        _gate_day(view, span, name, tallies.get(name) or Tally(span), ledgers[name])
+        for name in sorted(ledgers)
+    )
+    return [gate_day for gate_day in found if gate_day.proofs]
+
+
+def _gate_day(view: View, span: Span, name: GateName, tally: Tally, ledgers: list[Stream]) -> GateDay:
+    shown = [
+        stream for stream in ledgers if stream.epoch in tally.ranges or _was_current(stream, ledgers, span)
+    ]
+    if not shown and name in view.registered():
+        # Its first ledger began later; when that is proved from its beginning, nothing of the day is missing.
+        shown = ledgers[:1]
+        if not shown:
+            return GateDay(*name, proofs=[unheard(*name)])
+    gate_day = GateDay(*name)
+    gate_day.proofs = [_proof(view, span, stream, tally.ranges.get(stream.epoch)) for stream in shown]
+    heard_ms = max((stream.heard_ms or 0 for stream in shown), default=0)
+    known_ms = None if gate_day.vouched else heard_ms
+    gate_day.figures = tally.figures(_mode_before(view, shown, tally.ranges), known_ms)
+    return gate_day
+
+
+def _was_current(stream: Stream, ledgers: list[Stream], span: Span) -> bool:
+    """Say whether a ledger was the one in use at some time of the day."""
+    if stream.first_ms >= span.until_ms:
+        return False
+    return all(other.first_ms >= span.start_ms for other in ledgers if other.id > stream.id)
+
+
+def _mode_before(view: View, shown: list[Stream], ranges: Mapping[str, Range]) -> str:
+    if not shown:
+        return ""
+    oldest = shown[0]
+    found = ranges.get(oldest.epoch)
+    first = None if found is None else found.day_first
+    return view.mode_before(oldest, oldest.top + 1 if first is None else first)
+
+
+def _proof(view: View, span: Span, stream: Stream, found: Range | None) -> dict[str, Any]:
+    if found is None:
+        return proof(view.ledger(stream, 0), None, None, 0, span)
+    return proof(view.ledger(stream, found.last), found.first, found.last, found.records, span)
+
+
+def assemble(
+    settings: ReportSettings, order: Order, gates: list[GateDay], alarms: Iterable[AlarmSeen]
+) -> Report:
+    """Put a report together from what was found."""
+    scope, span = order.scope, order.span
+    total = Figures()
+    for gate_day in gates:
+        total.add(gate_day.figures)
+    cases = sorted(total.cases, key=lambda case: case.order)
+    return {
+        "v": 1,
+        "report": KIND,
+        **_heading(order),
+        "zero": not cases,
+        "empty": total.nothing,
+        "gates": _vouching(gates),
+        "totals": {str(section): total.stated(section) for section in Section},
+        "hours": list(_hours(total, span)),
+        "modes_s": _seconds(total.mode_ms),
+        "policies": [{"policy": name, "policy_hash": digest} for name, digest in sorted(total.policies)],
+        "units": list(_units(settings, scope, gates)),
+        "by_gate": [_by_gate(settings, gate_day) for gate_day in gates],
+        "cases": [case.stated(span) for case in cases[:CASES_MAX]],
+        "cases_left_out": len(cases[CASES_MAX:]),
+        "alarms": [_alarm(alarm, span) for alarm in list(alarms)[-ALARMS_MAX:]],
+        "proofs": [shown for gate_day in gates for shown in gate_day.proofs],
+    }
+
+
+def _heading(order: Order) -> Report:
+    scope, span = order.scope, order.span
+    handed_in = None
+    if order.due_ms is not None:
+        handed_in = {"due": span.local(order.due_ms), "late": order.late}
+    return {
+        "date": span.day.isoformat(),
+        "time_zone": span.zone.key,
+        "level": scope.level,
+        "unit": scope.name,
+        "from": span.local(span.start_ms),
+        "to": span.local(span.until_ms),
+        "cut_off": span.local(span.cut_ms),
+        "cut_off_ms": span.cut_ms,
+        "since": span.local(span.since_ms),
+        "day_over": span.over,
+        "handed_in": handed_in,
+    }
+
+
+def _vouching(gates: list[GateDay]) -> Report:
+    doubtful = [gate_day for gate_day in gates if not gate_day.vouched]
+    return {
+        "all": len(gates),
+        "vouched": len(gates) - len(doubtful),
+        "not_vouched": [
+            {"site": gate_day.site, "gate": gate_day.gate, "doubts": gate_day.doubts} for gate_day in doubtful
+        ],
+    }
+
+
+def _hours(total: Figures, span: Span) -> Iterator[Report]:
+    for hour in range(-(-(span.until_ms - span.start_ms) // HOUR_MS)):
+        begins = span.local(span.start_ms + hour * HOUR_MS)
+        yield {"from": begins} | {what: total.hours[hour, what] for what in HOURLY}
+
+
+def _seconds(mode_ms: Mapping[str, int]) -> dict[str, int]:
+    return {mode: round(ms / 1000) for mode, ms in sorted(mode_ms.items())}
+
+
+def _units(settings: ReportSettings, scope: Scope, gates: list[GateDay]) -> Iterator[Report]:
+    """Yield the parts that report to this one: units to level 1, sites to a unit of several."""
+    if scope.level == 3:
+        return
+    parts: dict[str, list[GateDay]] = {}
+    for gate_day in gates:
+        name = settings.unit_of(gate_day.site) if scope.level == 1 else gate_day.site
+        parts.setdefault(name, []).append(gate_day)
+    for name, members in sorted(parts.items()):
+        total = Figures()
+        for gate_day in members:
+            total.add(gate_day.figures)
+        vouched = sum(gate_day.vouched for gate_day in members)
+        yield {"unit": name, "gates": len(members), "vouched": vouched, "totals": _brief(total)}
+
+
+def _by_gate(settings: ReportSettings, gate_day: GateDay) -> Report:
+    figures = gate_day.figures
+    return {
+        "site": gate_day.site,
+        "gate": gate_day.gate,
+        "unit": settings.unit_of(gate_day.site),
+        "vouched": gate_day.vouched,
+        "zero": not figures.cases,
+        "empty": figures.nothing,
+        "totals": _brief(figures),
+        "modes_s": _seconds(figures.mode_ms),
+    }
+
+
+def _brief(figures: Figures) -> Report:
+    """Return what was counted, without the words that count nothing."""
+    return {
+        str(section): {
+            group: kept
+            for group, words in figures.stated(section).items()
+            if (kept := {name: count for name, count in words.items() if count})
+        }
+        for section in Section
+    }
+
+
+def _alarm(alarm: AlarmSeen, span: Span) -> Report:
+    # What came later than the cut-off is not known to this report.
+    cleared_ms = alarm.cleared_ms if (alarm.cleared_ms or span.cut_ms) < span.cut_ms else None
+    return {
+        "kind": alarm.kind,
+        "site": alarm.site,
+        "gate": alarm.gate,
+        "epoch": alarm.epoch,
+        "code": alarm.code,
+        "first": alarm.first,
+        "last": alarm.last,
+        "raised": span.local(alarm.raised_ms),
+        "cleared": None if cleared_ms is None else span.local(cleared_ms),
+    }

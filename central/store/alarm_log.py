@@ -1,0 +1,186 @@
+"""The alarm log: every raising and clearing of an alarm, append-only and chained.
+
+Entry n is one line of JSON with the hash SHA-256(tag, hash of entry n-1, entry); before the first stand 32
+zero bytes. `alarms` says what it amounts to. An entry is `raised`, `widened` (the same false alarm, over more
+records) or `cleared`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Select, insert, select, update
+
+from central.store.model import Alarm, AlarmKind, Suspicion
+from central.store.tables import alarm_head, alarm_log, alarms
+
+START: Final = bytes(32)
+_TAG: Final = b"health-gate alarm log 1\0"
+
+
+def chained(previous: bytes, entry: bytes) -> bytes:
+    """Return the hash of an entry that follows the one with the hash `previous`."""
+    return hashlib.sha256(_TAG + previous + entry).digest()
+
+
+def raise_alarm(connection: Connection, about: Suspicion, now_ms: int) -> Alarm | None:
+    """Write an alarm into the log; None when the same one stands already."""
+    standing = connection.execute(_standing(about)).first()
+    if standing is not None and not _wider(standing, about):
+        return None
+    head = _lock(connection)
+    standing = connection.execute(_standing(about)).first()  # another process may have been first
+    if standing is not None:
+        _widen(connection, head, standing, about, now_ms)
+        return None
+    entry = {"what": "raised", "at_ms": now_ms, **_stated(about)}
+    alarm_id = _append(connection, head, entry)
+    connection.execute(
+        insert(alarms).values(
+            id=alarm_id,
+            kind=str(about.kind),
+            site=about.site,
+            gate=about.gate,
+            epoch=about.epoch,
+            code=str(about.code),
+            first=about.first,
+            last=about.last,
+            evidence=_line(about.evidence),
+            raised_ms=now_ms,
+        )
+    )
+    return Alarm(alarm_id, about, now_ms)
+
+
+def clear_alarm(connection: Connection, alarm_id: int, now_ms: int, by: str, reason: str) -> bool:
+    """Write into the log that an alarm is over; False when it is over already or never was."""
+    head = _lock(connection)
+    over = update(alarms).where(alarms.c.id == alarm_id, alarms.c.cleared_ms.is_(None))
+    if connection.execute(over.values(cleared_ms=now_ms)).rowcount == 0:
+        return False
+    _append(
+        connection, head, {"what": "cleared", "at_ms": now_ms, "alarm": alarm_id, "by": by, "reason": reason}
+    )
+    return True
+
+
+def read_alarms(connection: Connection, *, standing: bool) -> Iterator[Alarm]:
+    """Yield the alarms that stand, or all there ever were; oldest first."""
+    every = select(alarms).order_by(alarms.c.id)
+    for row in connection.execute(every.where(alarms.c.cleared_ms.is_(None)) if standing else every):
+        yield _alarm(row)
+
+
+def _alarm(row: Row[Any]) -> Alarm:
+    about = Suspicion(
+        AlarmKind(row.kind), row.site, row.gate, row.epoch, row.code, row.first, row.last,
+        json.loads(row.evidence),
+    )  # fmt: skip
+    return Alarm(row.id, about, row.raised_ms, row.cleared_ms)
+
+
+def _standing(about: Suspicion) -> Select[Any]:
+    return select(alarms).where(
+        alarms.c.kind == str(about.kind),
+        alarms.c.site == about.site,
+        alarms.c.gate == about.gate,
+        alarms.c.epoch == about.epoch,
+        alarms.c.code == str(about.code),
+        alarms.c.cleared_ms.is_(None),
+    )
+
+
+def _lock(connection: Connection) -> Row[Any]:
+    # Always the last thing that a transaction locks.
+    return connection.execute(select(alarm_head).with_for_update()).one()
+
+
+def _append(connection: Connection, head: Row[Any], entry: dict[str, Any]) -> int:
+    n = int(head.n) + 1
+    line = _line({"n": n, **entry}).encode()
+    digest = chained(bytes(head.hash), line)
+    connection.execute(insert(alarm_log).values(n=n, entry=line, hash=digest))
+    connection.execute(update(alarm_head).values(n=n, hash=digest))
+    return n
+
+
+def _wider(standing: Row[Any], about: Suspicion) -> bool:
+    """Return whether records are altered that the standing alarm does not name yet."""
+    if about.kind is not AlarmKind.FALSE or None in {about.first, about.last, standing.first, standing.last}:
+        return False
+    return bool(about.first < standing.first or about.last > standing.last)
+
+
+def _widen(connection: Connection, head: Row[Any], standing: Row[Any], about: Suspicion, now_ms: int) -> None:
+    if not _wider(standing, about):
+        return
+    wider = {"first": min(standing.first, about.first or 0), "last": max(standing.last, about.last or 0)}
+    evidence = dict(about.evidence)
+    _append(
+        connection,
+        head,
+        {"what": "widened", "at_ms": now_ms, "alarm": standing.id, **wider, "evidence": evidence},
+    )
+    connection.execute(update(alarms).where(alarms.c.id == standing.id).values(**wider))
+
+
+def _stated(about: Suspicion) -> dict[str, Any]:
+    return {
+        "kind": str(about.kind),
+        "site": about.site,
+        "gate": about.gate,
+        "epoch": about.epoch,
+        "code": str(about.code),
+        "first": about.first,
+        "last": about.last,
+        "evidence": dict(about.evidence),
+    }
+
+
+def _line(statement: Any) -> str:
+    return json.dumps(statement, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def read_log(connection: Connection) -> Iterator[Row[Any]]:
+    """Yield the entries: n, entry, hash."""
+    yield from connection.execute(select(alarm_log).order_by(alarm_log.c.n))
+
+
+def read_head(connection: Connection) -> tuple[int, bytes]:
+    """Return number and hash of the entry that was written last."""
+    head = connection.execute(select(alarm_head)).one()
+    return head.n, bytes(head.hash)
+
+
+class Amounts:
+    """What the entries of a log amount to: the alarms by number."""
+
+    def __init__(self) -> None:
+        self.alarms: dict[int, Alarm] = {}
+
+    def add(self, n: int, entry: bytes) -> bool:
+        """Take the next entry into account; False when it makes no sense."""
+        try:
+            said = json.loads(entry)
+            if said.pop("n") != n:
+                return False
+            self._take(n, said.pop("what"), said.pop("at_ms"), said)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return False
+        return True
+
+    def _take(self, n: int, what: str, at_ms: int, said: dict[str, Any]) -> None:
+        if what == "raised":
+            about = Suspicion(**{**said, "kind": AlarmKind(said["kind"])})
+            self.alarms[n] = Alarm(n, about, at_ms)
+            return
+        before = self.alarms[said["alarm"]]
+        if what == "widened":
+            wider = replace(before.about, first=said["first"], last=said["last"])
+            self.alarms[before.id] = replace(before, about=wider)
+        elif what == "cleared":
+            self.alarms[before.id] = replace(before, cleared_ms=at_ms)
+        else:
+            raise ValueError(what)

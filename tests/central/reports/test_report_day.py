@@ -1,0 +1,461 @@
+"""What a report says of a day: which records it counts, what it proves, whom it cannot vouch for."""
+
+import pytest
+
+from central.reports.scopes import Scope
+from central.reports.settings import ReportSettings, Unit
+from central.reports.spans import instant, local
+from central.store import AlarmKind, Arrived, Store, Suspicion
+from gate.core import events
+from gate.core.codes.model import Status
+from gate.core.delivery import PreviousEpoch
+from gate.core.events import Result, Stage
+from gate.core.evidence import Evidence, MaskStatus
+from tests.central.reports.town import (
+    ADMIT,
+    FEVER,
+    HOT,
+    LEAVING,
+    MINUTE,
+    RED,
+    REFER,
+    RETEST,
+    SETTINGS,
+    TownGate,
+    code,
+    ms,
+    report,
+)  # fmt: skip
+
+DAY = "2022-04-11"
+NOON = ms("2022-04-11T12:00")
+CLOSING = "2022-04-11T17:00"
+
+
+@pytest.fixture
+def gate(store: Store) -> TownGate:
+    gate = TownGate(store)
+    gate.register()
+    return gate
+
+
+def of(found: dict[str, object], group: str, section: str = "day") -> dict[str, int]:
+    """Return what a group counts, without zeros."""
+    totals: dict[str, dict[str, dict[str, int]]] = found["totals"]  # type: ignore[assignment]
+    return {word: count for word, count in totals[section][group].items() if count}
+
+
+def test_an_empty_day_has_a_zero_report_with_a_proof(store: Store, gate: TownGate) -> None:
+    gate.write(events.gate_started("1", "0a1b2c3d", "county", "0" * 64), ms("2022-04-10T08:00"))
+    gate.deliver(ms("2022-04-10T08:00"))
+    gate.checkpoint(ms("2022-04-11T16:59:30"))
+    found = report(store, DAY, CLOSING)
+    assert found["zero"] and found["empty"]
+    assert not any(count for words in found["totals"]["day"].values() for count in words.values())
+    assert found["totals"]["day"]["result"]["passed"] == 0, "what counts nothing is said too"
+    assert found["gates"] == {"all": 1, "vouched": 1, "not_vouched": []}
+    (proof,) = found["proofs"]
+    assert (proof["epoch"], proof["from"], proof["to"]) == ("epoch1", None, None)
+    assert proof["checkpoint"]["size"] == 1 and proof["checkpoint"]["hash"] == gate.hashes[1].hex()
+    assert proof["receipt"]
+
+
+def test_a_centre_without_gates_has_a_report_too(store: Store) -> None:
+    found = report(store, DAY, CLOSING)
+    assert found["zero"] and found["gates"]["all"] == 0 and found["proofs"] == []
+
+
+def test_visits_are_counted_once_by_their_last_decision(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON)
+    gate.visit(NOON + MINUTE, (Stage.REFERRED, REFER), (Stage.AUTHORISED, ADMIT))
+    gate.visit(NOON + 2 * MINUTE, (Stage.REFUSED, FEVER), evidence=HOT, result=Result.LEFT, steps=(RETEST,))
+    gate.visit(NOON + 3 * MINUTE, evidence=LEAVING, result=None)
+    red = Evidence(code=code(Status.RED), mask=MaskStatus.MISSING)
+    gate.visit(NOON + 4 * MINUTE, (Stage.REFUSED, RED), evidence=red, result=Result.FORCED)
+    gate.deliver(NOON + 5 * MINUTE)
+    found = report(store, DAY, CLOSING)
+    assert of(found, "visits") == {"all": 5, "fever": 1, "retested": 1, "unmeasured": 1, "referred": 1}
+    assert of(found, "direction") == {"in": 4, "out": 1}
+    assert of(found, "stage") == {"authorised": 3, "refused": 2}
+    assert of(found, "result") == {"passed": 2, "left": 1, "forced": 1, "unfinished": 1}
+    assert of(found, "refused_for") == {"temperature_fever TH-4": 1, "status_red TR-2": 1}
+    assert of(found, "referred_for") == {"code_missing TR-1": 1}
+    assert of(found, "code") == {"green": 3, "red": 1, "none": 1}
+    assert of(found, "code_abnormal") == {"status_red": 1}
+    assert of(found, "mask") == {"worn": 3, "missing": 1, "unknown": 1}
+    assert of(found, "symptoms") == {"cough": 1}
+    assert of(found, "disposition") == {"fever_clinic": 1}
+    noon = next(hour for hour in found["hours"] if "T12:" in hour["from"])
+    assert (noon["in"], noon["out"], noon["refused"]) == (3, 0, 2)
+    assert not found["zero"]
+
+
+def test_the_list_names_each_abnormal_visit_once_by_pseudonym(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON, (Stage.REFERRED, FEVER), (Stage.REFUSED, FEVER), evidence=HOT, result=Result.LEFT)
+    gate.write(events.device_failed("thermometer", "frozen"), NOON + MINUTE)
+    gate.deliver(NOON + MINUTE)
+    visit, fault = report(store, DAY, CLOSING)["cases"]
+    assert (visit["subject"], visit["temperature_cc"], visit["result"]) == ("1a2b3c4d5e6f7a8b", 3800, "left")
+    assert visit["reasons"] == [{"reason": "temperature_fever", "rule": "TH-4"}]
+    assert visit["at"] == "2022-04-11T12:00:01.000+08:00"
+    assert (fault["kind"], fault["detail"]) == ("device.failed", "thermometer: frozen")
+
+
+def test_everything_else_is_counted_by_its_word(store: Store, gate: TownGate) -> None:
+    for number, event in enumerate(
+        (
+            events.gate_started("1", "0a1b2c3d", "county", "0" * 64),
+            events.passage_forced(),
+            events.device_failed("camera", "gone"),
+            events.device_recovered("camera"),
+            events.fire_alarm(active=True, passages=0),
+            events.fire_alarm(active=False, passages=7),
+            events.command(None, events.Outcome.REFUSED, "bad_signature"),
+            events.document("residents", "hall", 1, "expired"),
+            events.anomaly("odd", "very"),
+            events.gate_stopped(),
+        )
+    ):
+        gate.write(event, NOON + number)
+    gate.deliver(NOON + MINUTE)
+    found = report(store, DAY, CLOSING)
+    assert of(found, "forced") == {"nobody": 1}
+    assert of(found, "device_failed") == of(found, "device_recovered") == {"camera": 1}
+    assert of(found, "fire") == {"alarms": 1, "passages": 7}
+    assert of(found, "command") == {"refused": 1}
+    assert of(found, "document") == {"expired": 1}
+    assert of(found, "anomaly") == {"odd": 1}
+    assert of(found, "service") == {"started": 1, "stopped": 1}
+    assert of(found, "records") == {"all": 10, "abnormal": 6}
+    assert found["policies"] == [{"policy": "county", "policy_hash": "0" * 64}]
+
+
+def test_a_passage_that_the_centre_has_ordered_is_a_visit(store: Store, gate: TownGate) -> None:
+    visit = "0a1b2c3d-000009"
+    told = events.Event(events.Kind.COMMAND, {"command": "open_once", "outcome": "done", "visit": visit})
+    gate.write(told, NOON)
+    gate.write(events.visit_closed(visit, Result.PASSED, 900), NOON + 1)
+    gate.deliver(NOON + 2)
+    found = report(store, DAY, CLOSING)
+    assert of(found, "visits") == {"all": 1, "let_in_by_centre": 1}
+    assert of(found, "result") == {"passed": 1} and of(found, "command") == {"done": 1}
+
+
+def test_the_time_in_each_mode_begins_with_what_the_day_began_with(store: Store, gate: TownGate) -> None:
+    gate.write(events.gate_mode("degraded", "serving"), ms("2022-04-10T20:00"))
+    gate.write(events.gate_mode("serving", "degraded"), ms("2022-04-11T06:00"))
+    gate.write(events.gate_mode("evacuating", "serving"), ms("2022-04-11T16:00"))
+    gate.deliver(ms("2022-04-11T16:30"))
+    found = report(store, DAY, CLOSING)
+    assert found["modes_s"] == {"degraded": 21_600, "serving": 36_000, "evacuating": 1800, "unknown": 1800}
+    gate.checkpoint(ms("2022-04-11T16:59:59"))
+    found = report(store, DAY, CLOSING)
+    assert found["modes_s"] == {"degraded": 6 * 3600, "evacuating": 3600, "serving": 10 * 3600}
+
+
+# --- which day, which section
+
+
+def test_the_last_millisecond_of_a_day_is_its_own(store: Store, gate: TownGate) -> None:
+    midnight = ms("2022-04-12T00:00")
+    gate.visit(midnight - 1, result=None)
+    gate.visit(midnight, result=None)
+    gate.deliver(midnight + MINUTE)
+    for day in ("2022-04-11", "2022-04-12"):
+        found = report(store, day, "2022-04-13T08:00", since=f"{day}T00:00")
+        assert of(found, "visits") == {"all": 1}, day
+
+
+def test_a_visit_over_midnight_counts_on_the_day_on_which_it_began(store: Store, gate: TownGate) -> None:
+    gate.visit(ms("2022-04-11T23:59:59.500"), (Stage.REFERRED, REFER), (Stage.AUTHORISED, ADMIT))
+    store.ingest([Arrived("north", "g-1", gate.bodies[0])], ms("2022-04-11T23:59:59.600"))
+    gate.deliver(ms("2022-04-12T00:01"))
+    handed_in = report(store, DAY, "2022-04-12T00:00")
+    assert of(handed_in, "result") == {"unfinished": 1}
+    in_hindsight = report(store, DAY, "2022-04-12T08:00")
+    assert of(in_hindsight, "visits") == {"all": 1, "referred": 1}
+    assert of(in_hindsight, "result") == {"passed": 1}
+    after = report(store, "2022-04-12", "2022-04-12T08:00", since="2022-04-12T00:00")
+    assert of(after, "visits") == {} and of(after, "ended_later") == {"passed": 1}
+
+
+@pytest.mark.parametrize(
+    ("day", "hours", "first_offset"), [("2022-03-27", 23, "+01:00"), ("2022-10-30", 25, "+02:00")]
+)
+def test_a_day_is_as_long_as_it_is(
+    store: Store, gate: TownGate, day: str, hours: int, first_offset: str
+) -> None:
+    settings = ReportSettings(time_zone="Europe/Berlin")
+    begins = ms(f"{day}T00:00", settings.zone)
+    for hour in range(hours):
+        gate.visit(begins + hour * 60 * MINUTE)
+    gate.deliver(begins + hours * 60 * MINUTE)
+    found = report(store, day, f"{day[:8]}{int(day[8:]) + 1}T08:00", settings=settings)
+    assert [hour["in"] for hour in found["hours"]] == [1] * hours
+    assert found["hours"][0]["from"] == f"{day}T00:00:00.000{first_offset}"
+    assert of(found, "visits") == {"all": hours}
+
+
+def test_a_midnight_that_is_left_out_or_comes_twice_begins_the_day_once() -> None:
+    from datetime import date
+    from zoneinfo import ZoneInfo
+
+    beirut, havana = ZoneInfo("Asia/Beirut"), ZoneInfo("America/Havana")
+    assert local(instant(date(2022, 3, 27), 0, beirut), beirut) == "2022-03-27T01:00:00.000+03:00"
+    assert local(instant(date(2022, 11, 6), 0, havana), havana) == "2022-11-06T00:00:00.000-04:00"
+
+
+def test_every_record_is_in_exactly_one_of_the_reports_handed_in(store: Store, gate: TownGate) -> None:
+    seen = ms("2022-04-10T00:30")
+    total = 0
+    for minute in range(0, 4 * 24 * 60, 47):  # four days; some records come hours after they happened
+        at_ms = ms("2022-04-10T00:00") + minute * MINUTE
+        gate.visit(at_ms, result=None, trusted=minute % 5 != 0)
+        total += 1
+        if minute % 3:
+            seen = max(seen, at_ms + (minute % 7) * 200)
+            gate.deliver(seen)
+    gate.deliver(ms("2022-04-14T09:00"))
+    counted, since = 0, "2022-04-09T17:00"
+    for day in range(10, 16):
+        cut = f"2022-04-{day}T17:00"
+        found = report(store, f"2022-04-{day}", cut, since=since)
+        counted += sum(sum(of(found, "visits", section).values()) for section in found["totals"])
+        assert of(found, "records", "unsure") or day > 14
+        since = cut
+    assert counted == total
+
+
+def test_what_comes_only_after_the_cut_off_is_carried_over(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON)
+    gate.deliver(ms("2022-04-11T19:00"))  # the gate was cut off over the time of the report
+    gate.visit(ms("2022-04-11T20:00"))
+    gate.deliver(ms("2022-04-11T20:01"))
+    first = report(store, DAY, CLOSING)
+    assert first["empty"] and not first["gates"]["vouched"]
+    second = report(store, "2022-04-12", "2022-04-12T17:00", since=CLOSING)
+    assert of(second, "visits") == {} and of(second, "visits", "carried") == {"all": 2}
+
+
+def test_a_record_at_the_very_cut_off_is_in_the_next_report(store: Store, gate: TownGate) -> None:
+    gate.visit(ms(CLOSING), result=None)
+    gate.deliver(ms(CLOSING))
+    assert report(store, DAY, CLOSING)["empty"]
+    after = report(store, "2022-04-12", "2022-04-12T17:00", since=CLOSING)
+    assert of(after, "visits", "carried") == {"all": 1}
+
+
+def test_a_clock_that_is_ahead_does_not_hide_a_record(store: Store, gate: TownGate) -> None:
+    gate.visit(ms("2022-04-11T17:00:30"), result=None)
+    gate.deliver(ms("2022-04-11T16:59:50"))
+    assert report(store, DAY, CLOSING)["empty"]
+    after = report(store, "2022-04-12", "2022-04-12T17:00", since=CLOSING)
+    assert of(after, "visits", "carried") == {"all": 1}
+
+
+def test_records_of_an_unsure_clock_count_where_they_came_and_are_named(store: Store, gate: TownGate) -> None:
+    gate.visit(ms("1970-01-02T00:00"), trusted=False)
+    gate.visit(ms("2031-01-02T00:00"), trusted=False)
+    gate.visit(NOON - 1, trusted=False)
+    gate.deliver(NOON)
+    found = report(store, DAY, CLOSING)
+    assert of(found, "visits") == {} and of(found, "visits", "unsure") == {"all": 3}
+    assert report(store, "2022-04-12", "2022-04-12T17:00", since=CLOSING)["empty"]
+
+
+def test_the_same_cut_off_gives_the_same_report_later(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON)
+    gate.deliver(ms("2022-04-11T16:59:30"))
+    before = report(store, DAY, CLOSING)
+    gate.visit(ms("2022-04-11T16:59:50"))
+    gate.deliver(ms("2022-04-11T17:00"))
+    assert report(store, DAY, CLOSING)["totals"] == before["totals"]
+    assert report(store, DAY, "2022-04-11T17:00:00.001")["totals"] != before["totals"]
+
+
+# --- what can be vouched for
+
+
+def vouching(store: Store, cut: str = CLOSING, day: str = DAY) -> list[dict[str, object]]:
+    """Return the doubts about the one gate."""
+    found = report(store, day, cut)
+    doubtful = found["gates"]["not_vouched"]
+    return doubtful[0]["doubts"] if doubtful else []
+
+
+def test_a_running_day_is_vouched_for_by_a_checkpoint_of_the_last_two_minutes(
+    store: Store, gate: TownGate
+) -> None:
+    gate.visit(NOON)
+    gate.deliver(ms("2022-04-11T16:58"))
+    assert vouching(store) == []
+    (doubt,) = vouching(store, "2022-04-11T17:00:00.001")
+    assert (doubt["reason"], doubt["since"]) == ("silent", "2022-04-11T16:58:00.000+08:00")
+
+
+def test_a_past_day_is_vouched_for_by_a_checkpoint_after_its_end(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON)
+    gate.deliver(ms("2022-04-11T23:59:59.999"))
+    assert [doubt["reason"] for doubt in vouching(store, "2022-04-12T09:00")] == ["silent"]
+    gate.checkpoint(ms("2022-04-12T00:00"))
+    assert vouching(store, "2022-04-12T09:00") == []
+
+
+def test_a_checkpoint_that_lay_in_a_broker_over_midnight_proves_nothing_of_the_evening(
+    store: Store, gate: TownGate
+) -> None:
+    gate.visit(NOON)
+    gate.send(NOON)
+    gate.checkpoint(ms("2022-04-12T06:00"), at_ms=ms("2022-04-11T13:00"))
+    assert [doubt["reason"] for doubt in vouching(store, "2022-04-12T09:00")] == ["silent"]
+
+
+def test_one_that_came_later_will_do_when_the_ledger_has_stood_still(store: Store, gate: TownGate) -> None:
+    # The store keeps the first and the last checkpoint of each size only.
+    gate.visit(NOON)
+    for at_ms in range(ms("2022-04-11T16:30"), ms("2022-04-11T19:00"), 5 * MINUTE):
+        gate.deliver(at_ms)
+    assert vouching(store) == []
+
+
+def test_a_missing_record_is_counted(store: Store, gate: TownGate) -> None:
+    for _ in range(5):
+        gate.visit(NOON)
+    gate.send(NOON, without=frozenset({4, 5}))
+    gate.checkpoint(ms("2022-04-11T16:59:30"))
+    (doubt,) = vouching(store)
+    assert (doubt["reason"], doubt["count"]) == ("missing", 2)
+    (proof,) = report(store, DAY, CLOSING)["proofs"]
+    assert (proof["from"], proof["to"], proof["records"]) == (1, 10, 8)
+
+
+def test_a_registered_gate_that_was_never_heard_is_named(store: Store, gate: TownGate) -> None:
+    found = report(store, DAY, CLOSING)
+    assert found["zero"] and found["empty"]
+    assert found["gates"]["not_vouched"] == [
+        {"site": "north", "gate": "g-1", "doubts": [{"reason": "never_heard", "epoch": None}]}
+    ]
+
+
+def test_a_ledger_that_began_later_proves_that_there_was_nothing_before(store: Store, gate: TownGate) -> None:
+    gate.visit(ms("2022-04-13T08:00"))
+    gate.deliver(ms("2022-04-13T08:00"))  # the first that was ever heard of it
+    (proof,) = report(store, DAY, "2022-04-14T08:00")["proofs"]
+    assert (proof["epoch"], proof["records"], proof["vouched"]) == ("epoch1", 0, True)
+    (proof,) = report(store, DAY, "2022-04-12T08:00")["proofs"]
+    assert (proof["epoch"], proof["vouched"]) == (None, False)
+
+
+def test_of_a_gate_that_is_taken_out_of_service_nothing_is_said_from_then_on(
+    store: Store, gate: TownGate
+) -> None:
+    store.revoke_key("north", "g-1", None, ms("2022-04-10T12:00"))
+    assert report(store, "2022-04-10", CLOSING)["gates"]["all"] == 1
+    assert report(store, DAY, CLOSING)["gates"]["all"] == 0
+
+
+def test_a_gate_without_a_registered_key_is_counted_and_named(store: Store) -> None:
+    stranger = TownGate(store, gate="g-9")
+    stranger.visit(NOON)
+    stranger.deliver(ms("2022-04-11T16:59:30"))
+    assert [doubt["reason"] for doubt in vouching(store)] == ["no_key", "never_heard"]
+    assert of(report(store, DAY, CLOSING), "visits") == {"all": 1}
+
+
+def test_other_bytes_for_a_proved_record_are_a_suspicion(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON)
+    gate.deliver(ms("2022-04-11T16:59:30"))
+    forged = gate.bodies[0].replace(b'"in"', b'"IN"').replace(b"authorised", b"referred")
+    assert forged != gate.bodies[0]
+    store.ingest([Arrived("north", "g-1", forged)], ms("2022-04-11T16:59:40"))
+    (doubt,) = vouching(store)
+    assert (doubt["reason"], doubt["codes"]) == ("suspected", ["altered"])
+    found = report(store, DAY, CLOSING)
+    assert found["proofs"][0]["conflicts"] == 1 and found["alarms"][0]["kind"] == "false"
+    assert of(found, "visits") == {"all": 1}, "the proved record counts"
+
+
+def test_a_checkpoint_that_disagrees_is_a_suspicion(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON)
+    gate.send(NOON)
+    gate.hashes[2] = b"x" * 32
+    gate.checkpoint(ms("2022-04-11T16:59:30"))
+    reasons = [doubt["reason"] for doubt in vouching(store)]
+    assert reasons[0] == "suspected"
+
+
+def test_an_alarm_that_is_settled_before_the_cut_off_does_not_count(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON)
+    gate.deliver(ms("2022-04-11T16:59:30"))
+    alarm = store.raise_alarm(Suspicion(AlarmKind.CONCEALED, "north", "g-1", "epoch1", "went_back"), NOON)
+    assert alarm is not None and vouching(store)
+    store.clear_alarm(alarm.id, ms("2022-04-11T16:30"), by="duty", reason="looked into")
+    assert vouching(store) == []
+    (told,) = report(store, DAY, CLOSING)["alarms"]
+    assert told["cleared"] == "2022-04-11T16:30:00.000+08:00"
+    (told,) = report(store, DAY, "2022-04-11T16:00")["alarms"]
+    assert told["cleared"] is None, "a report does not know what came later"
+
+
+def test_two_ledgers_of_one_day_are_proved_each(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON)
+    gate.deliver(NOON + MINUTE)
+    size, head = len(gate.bodies), gate.hashes[-1]
+    gate.begin("epoch2")
+    before = PreviousEpoch(epoch="epoch1", size=size, hash=head.hex(), reason="rolled back")
+    gate.write(events.epoch_started(before), NOON + 2 * MINUTE)
+    gate.visit(NOON + 3 * MINUTE)
+    gate.deliver(ms("2022-04-11T16:59:30"))
+    found = report(store, DAY, CLOSING)
+    assert [(proof["epoch"], proof["from"], proof["to"]) for proof in found["proofs"]] == [
+        ("epoch1", 1, 2), ("epoch2", 1, 3),
+    ]  # fmt: skip
+    assert found["gates"]["vouched"] == 1, found["gates"]
+    assert of(found, "visits") == {"all": 2} and of(found, "service") == {"new_epoch": 1}
+
+
+def test_a_ledger_whose_end_nobody_has_accounted_for_is_named(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON)
+    gate.deliver(NOON + MINUTE)
+    gate.begin("epoch2")
+    gate.visit(NOON + 3 * MINUTE)
+    gate.deliver(ms("2022-04-11T16:59:30"))
+    reasons = {doubt["reason"] for doubt in vouching(store)}
+    assert "suspected" in reasons and "end_unknown" in reasons
+
+
+# --- levels
+
+
+def test_each_level_adds_up_what_reports_to_it(store: Store) -> None:
+    settings = ReportSettings(unit=(Unit("Halls", ("north", "east")),), name="County")
+    for site, name, visits in (
+        ("north", "g-1", 1),
+        ("north", "g-2", 2),
+        ("east", "g-1", 3),
+        ("west", "g-1", 4),
+    ):
+        town_gate = TownGate(store, site, name)
+        town_gate.register()
+        for _ in range(visits):
+            town_gate.visit(NOON)
+        town_gate.deliver(ms("2022-04-11T16:59:30"))
+
+    def visits_of(scope: Scope) -> int:
+        found = report(store, DAY, CLOSING, settings=settings, scope=scope)
+        assert found["gates"]["vouched"] == len(found["by_gate"]) == len(found["proofs"])
+        return of(found, "visits")["all"]
+
+    assert visits_of(Scope(3, "north/g-2", ("north",), "g-2")) == 2
+    assert visits_of(Scope(2, "Halls", ("east", "north"))) == 6
+    assert visits_of(Scope(1, "County")) == 10
+    found = report(store, DAY, CLOSING, settings=settings, scope=Scope(1, "County"))
+    assert [(unit["unit"], unit["totals"]["day"]["visits"]["all"]) for unit in found["units"]] == [
+        ("Halls", 6), ("west", 4),
+    ]  # fmt: skip
+
+
+def test_a_day_that_has_not_begun_has_no_report(store: Store) -> None:
+    with pytest.raises(ValueError, match="begins after the cut-off"):
+        report(store, "2022-04-12", CLOSING)
+    assert SETTINGS.zone.key == "Asia/Shanghai"

@@ -1,0 +1,86 @@
+"""Counting is total: whatever a gate has written, it is counted or left out, and stops nothing."""
+
+import json
+from datetime import date
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from central.reports.figures import WORDS_MAX, Figures, Tally
+from central.reports.spans import Section, span_of
+from central.store import StoredRecord
+from gate.core.events import Kind
+from tests.central.reports.town import ZONE, ms
+
+SPAN = span_of(date(2022, 4, 11), ZONE, ms("2022-04-11T17:00"), ms("2022-04-10T17:00"))
+NOON = ms("2022-04-11T12:00")
+
+
+def record(
+    body: bytes, kind: str = "visit.decided", *, at_ms: int | None = NOON, seq: int = 1, abnormal: bool = True
+) -> StoredRecord:
+    return StoredRecord("north", "g-1", "epoch1", seq, body, None, at_ms, NOON, kind, abnormal)
+
+
+def body(**data: object) -> bytes:
+    return json.dumps({"data": {"clock": {"trusted": True}, **data}}).encode()
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=90),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = """visit stage verdict disposition findings evidence steps result mode previous device active passages
+    what policy policy_hash command outcome clock late"""
+names = st.sampled_from(NAMES.split())
+evidence = st.dictionaries(
+    st.sampled_from(["temperature", "code", "mask", "symptoms", "stale", "attendant", "person"]), anything
+)
+hostile = st.fixed_dictionaries({"data": st.dictionaries(names, anything | evidence)}) | anything
+times = st.none() | st.integers(NOON - 10**9, NOON + 10**9)
+kinds = st.sampled_from([*Kind, "", "of.tomorrow"])
+
+
+@given(
+    st.lists(st.tuples(hostile, kinds, st.none() | st.integers(NOON - 10**9, NOON + 10**9), st.booleans()))
+)
+def test_every_record_is_counted_whatever_it_states(
+    records: list[tuple[object, str, int | None, bool]],
+) -> None:
+    tally = Tally(SPAN)
+    for seq, (stated, kind, at_ms, abnormal) in enumerate(records, 1):
+        tally.count(record(json.dumps(stated).encode(), kind, at_ms=at_ms, seq=seq, abnormal=abnormal))
+    found = tally.figures()
+    for section in Section:
+        json.dumps(found.stated(section))
+    counted = sum(found.counts[section]["records", "all"] for section in Section)
+    assert counted == sum(place.records for place in tally.ranges.values()) <= len(records)
+    for case in found.cases:
+        json.dumps(case.stated(SPAN))
+
+
+def test_bytes_that_are_no_record_are_counted_as_unreadable() -> None:
+    tally = Tally(SPAN)
+    tally.count(record(b"\xff{", ""))
+    found = tally.figures().stated(Section.UNSURE)
+    assert found["records"]["unreadable"] == found["records"]["all"] == 1
+
+
+def test_words_that_a_gate_makes_up_do_not_fill_a_report() -> None:
+    tally = Tally(SPAN)
+    for seq in range(3 * WORDS_MAX):
+        tally.count(record(body(what=f"w{seq:04}", detail=""), Kind.ANOMALY, seq=seq + 1))
+    stated = tally.figures().stated(Section.DAY)["anomaly"]
+    assert len(stated) == WORDS_MAX + 1 and stated["other_words"] == 2 * WORDS_MAX
+
+
+def test_figures_of_gates_add_up() -> None:
+    one, other = Tally(SPAN), Tally(SPAN)
+    for tally in (one, other):
+        tally.count(record(body(visit="v", stage="refused", evidence={}), seq=1))
+    total = Figures()
+    for tally in (one, other):
+        total.add(tally.figures())
+    assert total.stated(Section.DAY)["visits"]["all"] == 2
+    assert total.hours[12, "refused"] == 2 and len(total.cases) == 2

@@ -1,0 +1,288 @@
+"""Somebody has the database in his hands. Whatever he does to it is found and named."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from central.store import AlarmKind, Suspicion, open_store, verify
+from tests.central.store.ledgers import CENTRE, NOW_MS, Centre, Ledger, altered, declare
+
+BLOB = b"sealed"
+
+
+@pytest.fixture
+def whole(centre: Centre, ledger: Ledger) -> Centre:
+    """10 proved records with a receipt, one with an attachment; 2 linked and 1 parked; some alarms."""
+    ledger.write(1, sealed=declare(BLOB))
+    centre.attach(ledger.sealed(11, BLOB))
+    centre.prove(ledger)
+    centre.store.keep_receipts([ledger.receipt(11)])
+    ledger.write(4)
+    centre.take([*ledger.arrived(12, 13), *ledger.arrived(15), altered(ledger.arrived(3)[0])])
+    alarm = centre.store.raise_alarm(Suspicion(AlarmKind.LATE, "north", "g-1", "epoch1", "late", 14), 5)
+    assert alarm is not None
+    centre.store.clear_alarm(alarm.id, 6, by="Li")
+    assert centre.problems() == []
+    return centre
+
+
+def tamper(centre: Centre, *statements: str, **values: Any) -> None:
+    """Change the database directly, as somebody could who has it."""
+    with centre.store.engine.begin() as connection:
+        for statement in statements:
+            names = {name: value for name, value in values.items() if f":{name}" in statement}
+            connection.execute(text(statement), names)
+
+
+def flipped(body: bytes) -> bytes:
+    place = body.index(b'"visit":"') + 12
+    return body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
+
+
+def test_what_was_looked_at_is_counted(whole: Centre) -> None:
+    counts = verify(whole.store, [CENTRE.public_key().public_bytes_raw()], pytest.fail)
+    assert (counts.streams, counts.records, counts.parked) == (1, 13, 1)
+    assert (counts.checkpoints, counts.receipts, counts.attachments, counts.alarm_entries) == (1, 1, 1, 3)
+
+
+def test_a_flipped_byte_is_found(whole: Centre, ledger: Ledger) -> None:
+    tamper(whole, "UPDATE records SET body = :body WHERE seq = 5", body=flipped(ledger.bodies[4]))
+    assert whole.problems() == [("record_altered", 5)]
+
+
+def test_a_flipped_byte_with_a_new_hash_is_found_behind_it(whole: Centre, ledger: Ledger) -> None:
+    other = Ledger()
+    other.hashes, other.bodies = ledger.hashes[:5], ledger.bodies[:4]
+    other.write(1, visit="000006")
+    tamper(
+        whole, "UPDATE records SET body = :body, hash = :hash, at_ms = :at WHERE seq = 5",
+        body=other.bodies[4], hash=other.hashes[5], at=other.at_ms,
+    )  # fmt: skip
+    assert whole.problems() == [("record_altered", 6)]
+
+
+def test_a_chain_that_is_computed_anew_contradicts_what_was_signed(whole: Centre, ledger: Ledger) -> None:
+    other = Ledger()
+    other.write(4)
+    other.write(1, "gate.mode")
+    other.write(8)
+    again = "UPDATE records SET body = :body, hash = :hash, kind = :kind, sealed = NULL WHERE seq = "
+    for seq in range(5, 14):
+        kind = "gate.mode" if seq == 5 else "gate.stopped"
+        tamper(whole, f"{again}{seq}", body=other.bodies[seq - 1], hash=other.hashes[seq], kind=kind)
+    what = {problem for problem, _ in whole.problems()}
+    assert what == {"stream_differs", "checkpoint_differs", "receipt_differs"}
+
+
+def test_a_changed_hash_is_found(whole: Centre) -> None:
+    tamper(whole, "UPDATE records SET hash = :hash WHERE seq = 5", hash=bytes(32))
+    assert whole.problems() == [("record_altered", 5), ("record_altered", 6)]
+
+
+def test_a_deleted_record_is_found(whole: Centre) -> None:
+    tamper(whole, "DELETE FROM records WHERE seq = 5")
+    assert whole.problems() == [("record_missing", 5)]
+
+
+def test_an_inserted_record_is_found(whole: Centre, ledger: Ledger) -> None:
+    copy = (
+        "INSERT INTO records (stream, seq, at_ms, seen_ms, kind, abnormal, body, hash)"
+        " SELECT stream, :seq, at_ms, seen_ms, kind, abnormal, body, hash FROM records WHERE seq = 2"
+    )
+    tamper(whole, copy.replace(":seq", "16"))
+    assert ("record_misplaced", 16) in whole.problems()
+    assert ("record_inserted", 16) in whole.problems()
+    tamper(whole, "DELETE FROM records WHERE seq = 16", copy.replace(":seq", "-1"))
+    assert ("record_inserted", -1) in whole.problems()
+
+
+def test_a_record_inserted_between_others_is_found(whole: Centre) -> None:
+    move = [f"UPDATE records SET seq = {seq + 1} WHERE seq = {seq}" for seq in (15, 13, 12, 11, 10, 9)]
+    tamper(whole, *move, _COPY_8_TO_9)
+    found = whole.problems()
+    assert ("record_misplaced", 9) in found
+    assert ("record_altered", 9) in found
+
+
+_COPY_8_TO_9 = (
+    "INSERT INTO records (stream, seq, at_ms, seen_ms, kind, abnormal, body, hash)"
+    " SELECT stream, 9, at_ms, seen_ms, kind, abnormal, body, hash FROM records WHERE seq = 8"
+)
+
+
+def test_two_swapped_records_are_found(whole: Centre) -> None:
+    tamper(
+        whole, "UPDATE records SET seq = 99 WHERE seq = 4", "UPDATE records SET seq = 4 WHERE seq = 7",
+        "UPDATE records SET seq = 7 WHERE seq = 99",
+    )  # fmt: skip
+    found = whole.problems()
+    assert {("record_misplaced", 4), ("record_misplaced", 7)} <= set(found)
+    assert {seq for what, seq in found if what == "record_altered"} == {4, 5, 7, 8}
+
+
+def test_a_cut_tail_is_found(whole: Centre) -> None:
+    tamper(whole, "DELETE FROM records WHERE seq > 9")
+    assert set(whole.problems()) == {
+        ("tail_cut", 10), ("stream_differs", 15),
+    }  # fmt: skip
+
+
+def test_a_cut_tail_of_what_nobody_has_signed_yet_is_found(centre: Centre, ledger: Ledger) -> None:
+    centre.take(ledger.arrived())
+    tamper(centre, "DELETE FROM records WHERE seq > 7", "UPDATE streams SET top = 7")
+    assert centre.problems() == [("tail_cut", 8)]
+
+
+def test_a_cut_tail_is_found_when_the_stream_says_nothing_of_it(whole: Centre, ledger: Ledger) -> None:
+    tamper(
+        whole, "DELETE FROM records WHERE seq > 9",
+        "UPDATE streams SET linked = 9, proved = 9, top = 9, linked_hash = :hash, proved_hash = :hash",
+        hash=ledger.hashes[9],
+    )  # fmt: skip
+    assert ("tail_cut", 10) in whole.problems()  # the receipt
+    assert ("stream_differs", 9) in whole.problems()  # no checkpoint proves this
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("abnormal = NOT abnormal", "record_altered"),
+        ("at_ms = at_ms + 1", "record_altered"),
+        ("kind = 'gate.mode'", "record_altered"),
+        ("hash = NULL", "record_altered"),
+    ],
+)
+def test_a_column_that_says_other_than_the_record_is_found(whole: Centre, change: str, problem: str) -> None:
+    tamper(whole, f"UPDATE records SET {change} WHERE seq = 5")
+    assert whole.problems()[0] == (problem, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem", "seq"),
+    [
+        ("proved = 12", "stream_differs", 12),
+        ("linked = 12", "stream_differs", 12),
+        ("top = 20", "stream_differs", 20),
+        ("conflicts = 0", "stream_differs", None),
+    ],
+)
+def test_a_stream_that_claims_what_is_not_there_is_found(
+    whole: Centre, change: str, problem: str, seq: int | None
+) -> None:
+    tamper(whole, f"UPDATE streams SET {change}")
+    assert (problem, seq) in whole.problems()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("UPDATE checkpoints SET at_ms = 1", "checkpoint_altered"),
+        ("UPDATE checkpoints SET message = digest", "checkpoint_altered"),
+        ("DELETE FROM checkpoints", "stream_differs"),
+        ("UPDATE gate_keys SET public_key = :hash", "checkpoint_altered"),
+        ("UPDATE receipts SET upto = 10", "receipt_altered"),
+        ("UPDATE receipts SET message = hash", "receipt_altered"),
+        ("UPDATE attachments SET blob = digest", "attachment_altered"),
+        ("UPDATE attachments SET blob = NULL", "attachment_altered"),
+        ("DELETE FROM attachments", "attachment_altered"),
+        ("UPDATE conflicts SET body = digest", "conflict_altered"),
+        ("DELETE FROM conflicts", "stream_differs"),
+    ],
+)
+def test_whatever_is_said_of_the_records_is_checked_as_well(whole: Centre, change: str, problem: str) -> None:
+    tamper(whole, change, hash=bytes(32))
+    assert [what for what, _ in whole.problems()] == [problem]
+
+
+def test_a_signed_checkpoint_that_differs_is_named_when_no_alarm_is(centre: Centre, ledger: Ledger) -> None:
+    centre.prove(ledger)
+    clone = Ledger()
+    clone.write(1, "gate.mode")
+    centre.hear(clone)
+    assert centre.problems() == []
+    tamper(centre, "UPDATE checkpoints SET contradicted = :no WHERE size = 1", no=False)
+    assert centre.problems() == [("checkpoint_differs", 1)]
+
+
+def test_a_wiped_alarm_log_leaves_what_it_was_about(centre: Centre, ledger: Ledger) -> None:
+    centre.prove(ledger)
+    clone = Ledger()
+    clone.write(1, "gate.mode")
+    centre.hear(clone)
+    wiped = ("DELETE FROM alarms", "DELETE FROM alarm_log", "UPDATE alarm_head SET n = 0, hash = :hash")
+    tamper(centre, *wiped, hash=bytes(32))
+    assert centre.problems() == [("checkpoint_differs", 1)]
+
+
+def test_records_of_no_stream_are_found(whole: Centre) -> None:
+    tamper(
+        whole, "INSERT INTO records (stream, seq, seen_ms, kind, abnormal, body)"
+        " SELECT 77, seq, seen_ms, kind, abnormal, body FROM records WHERE seq = 1",
+    )  # fmt: skip
+    assert whole.problems() == [("record_inserted", None)]
+
+
+def entry(centre: Centre, n: int) -> dict[str, Any]:
+    with centre.store.engine.connect() as connection:
+        line = connection.execute(text("SELECT entry FROM alarm_log WHERE n = :n"), {"n": n}).scalar_one()
+    found: dict[str, Any] = json.loads(bytes(line))
+    return found
+
+
+def test_a_changed_alarm_is_found(whole: Centre) -> None:
+    said = entry(whole, 1) | {"code": "harmless"}
+    tamper(whole, "UPDATE alarm_log SET entry = :entry WHERE n = 1", entry=json.dumps(said).encode())
+    assert ("alarm_log_altered", 1) in whole.problems()
+
+
+@pytest.mark.parametrize(
+    ("statements", "problems"),
+    [
+        (["DELETE FROM alarm_log WHERE n = 1"], [("alarm_log_altered", 1)]),
+        (["DELETE FROM alarm_log WHERE n = 3"], [("tail_cut", 3)]),
+        (["UPDATE alarm_log SET hash = :hash WHERE n = 2"], [("alarm_log_altered", 2)]),
+        (["UPDATE alarm_head SET n = 2"], [("tail_cut", 4)]),
+        (["UPDATE alarms SET cleared_ms = 7 WHERE id = 1"], [("alarms_differ", 1)]),
+        (["UPDATE alarms SET first = 1 WHERE id = 2"], [("alarms_differ", 2)]),
+        (["DELETE FROM alarms WHERE id = 1"], [("alarms_differ", 1)]),
+        (
+            ["UPDATE alarm_log SET n = 9 WHERE n = 1", "UPDATE alarm_log SET n = 1 WHERE n = 2",
+             "UPDATE alarm_log SET n = 2 WHERE n = 9"],
+            [("alarm_log_altered", 1), ("alarm_log_altered", 2)],
+        ),
+    ],
+)  # fmt: skip
+def test_the_alarm_log_is_checked_as_well(
+    whole: Centre, statements: Sequence[str], problems: list[tuple[str, int]]
+) -> None:
+    tamper(whole, *statements, hash=bytes(32))
+    found = whole.problems()
+    assert set(problems) <= set(found)
+
+
+def test_receipts_count_only_with_the_key_of_the_centre(whole: Centre) -> None:
+    found: list[str] = []
+    verify(whole.store, [bytes(32)], lambda problem: found.append(problem.what))
+    assert found == ["receipt_altered"]
+
+
+def test_a_text_in_place_of_bytes_is_found(sqlite_template: Path, tmp_path: Path) -> None:
+    """Only on SQLite: PostgreSQL keeps to the types of its columns."""
+    shutil.copy(sqlite_template, tmp_path / "central.db")
+    ledger = Ledger()
+    ledger.write(10)
+    with open_store(f"sqlite:///{tmp_path / 'central.db'}") as store:
+        centre = Centre(store)
+        centre.take(ledger.arrived())
+        tamper(centre, "UPDATE records SET body = 'text' WHERE seq = 5")
+        assert centre.problems() == [("record_altered", 5)]
+
+
+def test_the_clock_of_a_receipt_is_signed_too(whole: Centre) -> None:
+    tamper(whole, f"UPDATE receipts SET at_ms = {NOW_MS + 5}")
+    assert whole.problems() == [("receipt_altered", 11)]
