@@ -16,6 +16,9 @@ from gate.shell.clock import SystemClock
 
 RESULTS: Final = ROOT / "RESULTS.md"
 LIBRARIES: Final = (
+    "msgspec",
+    "psycopg",
+    "sqlalchemy",
     "numpy",
     "opencv-python-headless",
     "zxing-cpp",

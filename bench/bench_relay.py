@@ -18,6 +18,7 @@ from bench.visit import MASK_ON, NORMAL, Visitors
 from drivers.pins import open_pin_factory
 from drivers.sim.pins import is_high
 from drivers.turnstile import Turnstile
+from gate.core.commands import CentreWord
 from gate.core.effects import Effect, Unlock
 from gate.core.events import Event, Kind, encode
 from gate.core.inputs import ArmTurned, Input, PersonArrived, PersonLeft, ReadingTaken, Started, Stopped
@@ -77,8 +78,16 @@ class StampedLedger:
     stamps: Stamps
     body: bytes = b""
 
-    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
-        entry = self.ledger.append(event, now, use)
+    def append(
+        self,
+        event: Event,
+        now: Moment,
+        use: Use | None = None,
+        *,
+        word: CentreWord | None = None,
+        sealed: bytes | None = None,
+    ) -> Entry:
+        entry = self.ledger.append(event, now, use, word=word, sealed=sealed)
         self.stamps.durable = time.perf_counter_ns()
         if event.kind is Kind.VISIT_DECIDED:
             self.body = entry.body

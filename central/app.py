@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from central.absence import owed_ms
 from central.alerts.dispatcher import Dispatcher
 from central.clock import SystemClock
 from central.config import Config, broker_settings
 from central.inbox import Inbox
 from central.keys import load_keys
 from central.metrics import Metrics
+from central.orders.courier import Courier
 from central.receipts import Signer
+from central.reports.worker import Reporter
 from central.service import Centre
 from central.store import open_store
 from central.subscriber import Subscriber
@@ -45,21 +49,30 @@ def serve(config: Config) -> None:
         inbox = Inbox(clock.monotonic)
         subscriber = Subscriber(settings, topics(config.mqtt), inbox, monotonic=clock.monotonic)
         dispatcher = Dispatcher(store.engine, config.alerts, clock)
+        reporter = Reporter(store, config.reports, keys.sign, clock)
+        courier = Courier(
+            store,
+            clock,
+            publish=partial(subscriber.publish, retain=False, newest_only=False),
+            connected=lambda: subscriber.status().connected,
+        )
         centre = Centre(
             store,
             inbox,
             subscriber,
             Signer(keys.sign),
-            Watch(config.watch),
+            Watch(config.watch, partial(owed_ms, config.reports)),
             clock,
             alone=not config.mqtt.shared,
             metrics=metrics,
             audience=[dispatcher],
+            on_ready=courier.came_back,
         )
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, lambda *_: centre.stop())
-        dispatcher.start()
-        open_things.callback(dispatcher.stop)
+        for worker in (dispatcher, reporter, courier):
+            worker.start()
+            open_things.callback(worker.stop)
         centre.run()
 
 

@@ -17,6 +17,7 @@ import click
 
 from central.alerts.commands import alerts, tasks
 from central.clock import SystemClock
+from central.orders.command import command, commands
 from central.reports.command import report
 from gate.checked import EX_CONFIG, ConfigError
 
@@ -172,15 +173,16 @@ def status(config_path: Path, *, as_json: bool) -> None:
     """Show the gates: when they were last heard, what is proved, what is outstanding, which alarms stand."""
     from rich.console import Console
 
-    from central.status import overview, table
+    from central.status import drawn, overview, standing
 
+    now_ms = SystemClock().now_ms()
     with _store(config_path) as store:
-        rows = overview(store)
+        rows, stand = overview(store, now_ms), standing(store)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows]))
     elif rows:
-        terminal = sys.stdout.isatty()
-        Console(width=None if terminal else 160).print(table(rows, SystemClock().now_ms()))
+        console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+        console.print(drawn(rows, stand, now_ms, console.width))
     else:
         click.echo("no gates yet; make one known with: gate identity | central gates add -")
 
@@ -269,8 +271,8 @@ def export(
             write.as_lines(store, sys.stdout.buffer, site, gate, **span)
 
 
-for command in (alerts, tasks, report):
-    main.add_command(command)
+for each in (alerts, command, commands, report, tasks):
+    main.add_command(each)
 
 
 def _configured(path: Path) -> Config:

@@ -24,15 +24,15 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gate.sinks.link import (
     PACKET_BYTES_MAX,
+    FrugalClient,
+    LastWords,
     LinkDown,
     ProtocolVersion,
     TlsSettings,
-    _connect_fault,
-    _FrugalClient,
-    _LastWords,
-    _tls_context,
+    connect_fault,
     empty,
     refusal,
+    tls_context,
 )
 
 _WINDOW_MAX: Final = 20
@@ -103,12 +103,12 @@ class Connection:
         self._on_packet = on_packet
         self._on_published = on_published
         self._fault: LinkDown | None = None
-        self._last_words = _LastWords()
+        self._last_words = LastWords()
         self._client = self._build()
 
     def _build(self) -> Client:
         settings, v5 = self._settings, self.version == "5"
-        client = _FrugalClient(
+        client = FrugalClient(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
             clean_session=None if v5 else False,
@@ -134,14 +134,14 @@ class Connection:
         """Connect and send CONNECT; `pump` until `accepted`. Raises LinkDown in words for people."""
         settings = self._settings
         if settings.tls:
-            self._client.tls_set_context(_tls_context(settings.tls))
+            self._client.tls_set_context(tls_context(settings.tls))
         more: dict[str, Any] = {}
         if self.version == "5":
             more = {"clean_start": False, "properties": _wishes(settings)}
         try:
             self._client.connect(settings.host, settings.broker_port, settings.keepalive_s, **more)
         except OSError as error:
-            raise _connect_fault(error, settings) from error  # type: ignore[arg-type]  # it reads host, port, tls
+            raise connect_fault(error, settings) from error
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Ask for these with QoS 1; a broker that keeps the session is told what it knows already."""

@@ -18,7 +18,8 @@ from central.store import Arrived, ArrivedSealed
 from gate.core.batches import BatchError, unpack
 
 _TOPIC: Final = re.compile(r"hg/1/([A-Za-z0-9_-]{1,32})/([A-Za-z0-9_-]{1,32})/(.+)", re.ASCII)
-_STATES: Final = frozenset({"ready", "disconnected", "lost"})
+READY: Final = "ready"
+_STATES: Final = frozenset({READY, "disconnected", "lost"})
 _STATE_BYTES_MAX: Final = 16 * 1024
 
 

@@ -18,9 +18,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol, TypeVar
 
+from central.absence import Absences
 from central.clock import Clock
 from central.inbox import Inbox, Message
-from central.intake import Signed, Sorted, Stated, sort
+from central.intake import READY, Signed, Sorted, Stated, sort
 from central.metrics import Metrics
 from central.receipts import Asks, SignedReceipt, Signer
 from central.store import Alarm, Ingested, Outcome, Store, StoreError, StreamState, Trust
@@ -34,6 +35,7 @@ _LINGER_S: Final = 0.05
 _LOOK_EVERY_S: Final = 1.0
 _LOOK_SHARE: Final = 0.05
 _RETRY_S_MAX: Final = 15.0
+_STRANGERS_MAX: Final = 1000
 
 _log = logging.getLogger(__name__)
 S = TypeVar("S")
@@ -57,7 +59,8 @@ class _StoppedError(Exception):
 class Centre:
     """One centre. `run` works until `stop`, which any thread or signal handler may call.
 
-    `alone`: no other centre works on the same store.
+    `alone`: no other centre works on the same store. `on_ready` is told when a registered gate says that it
+    is there; it must return quickly.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Centre:
         alone: bool = True,
         metrics: Metrics | None = None,
         audience: Sequence[Audience] = (),
+        on_ready: Callable[[str, str], None] = lambda _site, _gate: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._store = store
@@ -83,11 +87,14 @@ class Centre:
         self._alone = alone
         self._metrics = metrics or Metrics()
         self._audience = tuple(audience)
+        self._on_ready = on_ready
         self._uniform = uniform
         self._asks = Asks()
+        self._absences = Absences(store.engine)
         self._stopped = threading.Event()
         self._known: frozenset[Names] = frozenset()
         self._reports: dict[Names, GateReport] = {}
+        self._strangers: dict[Names, GateReport] = {}
         self._listening: tuple[int, int] | None = None
         self._look_at = 0.0
         self._troubled = False
@@ -268,8 +275,9 @@ class Centre:
         states, keys, standing = self._store.streams(), self._store.gates(), self._store.alarms()
         self._know(frozenset((key.site, key.gate) for key in keys if key.revoked_ms is None))
         judgement = self._watch.examine(
-            states, keys, self._reports, standing, listening_since_ms=self._listen(now_ms), now_ms=now_ms
-        )
+            states, keys, self._reports, standing, stopped=self._absences.stopped(states, now_ms),
+            listening_since_ms=self._listen(now_ms), now_ms=now_ms,
+        )  # fmt: skip
         raised = [self._store.raise_alarm(about, now_ms) for about in judgement.raised]
         new = [alarm for alarm in raised if alarm is not None]
         self._note_alarms(new)
@@ -284,7 +292,9 @@ class Centre:
 
     def _know(self, known: frozenset[Names]) -> None:
         self._known = known
-        self._reports = {names: report for names, report in self._reports.items() if names in known}
+        heard = self._reports | self._strangers
+        self._reports = {names: report for names, report in heard.items() if names in known}
+        self._strangers = {names: report for names, report in heard.items() if names not in known}
         states = (self._reports[names].state if names in self._reports else "unknown" for names in known)
         self._metrics.gates_are(states)
 
@@ -299,13 +309,18 @@ class Centre:
         return self._listening[1] if self._listening else None
 
     def _hear(self, states: Iterable[Stated]) -> None:
-        """Remember what registered gates are said to do; others could fill the memory."""
+        """Remember what gates are said to do; of those that may be registered later only the newest."""
         now_ms = self._clock.now_ms()
         for stated in states:
             names = stated.site, stated.gate
-            known = self._reports.get(names)
-            if names in self._known and (known is None or known.state != stated.state):
-                self._reports[names] = GateReport(stated.state, now_ms)
+            reports = self._reports if names in self._known else self._strangers
+            known = reports.get(names)
+            if known is None or known.state != stated.state:
+                reports[names] = GateReport(stated.state, now_ms)
+            if names in self._known and stated.state == READY:
+                self._on_ready(*names)
+        for names in list(self._strangers)[:-_STRANGERS_MAX]:  # they could fill the memory
+            del self._strangers[names]
 
 
 class _Answers:

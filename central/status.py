@@ -4,11 +4,37 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
+from typing import Final
 
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
+from central.absence import Absences
+from central.alerts.rules import code_words
 from central.store import Alarm, GateKey, Store, StreamState
 from central.watch import ahead_ms
+
+ALARMS_SHOWN: Final = 20
+WIDE: Final = 120
+"""Columns of a terminal in which figures are shown that only an expert reads."""
+
+_IN_TIME_MS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An alarm that stands; see `central.store.Alarm`."""
+
+    id: int
+    kind: str
+    code: str
+    site: str
+    gate: str
+    first: int | None
+    last: int | None
+    since_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +44,7 @@ class GateStatus:
     identity      "registered", "revoked" (no key left) or "unknown" (never registered)
     epoch         of its newest ledger, "" while nothing has come
     seen_ms       when anything came from it
+    stopped_ms    when it has said that it stops, None unless that was its last word
     stated        how many records its newest checkpoint states for that ledger
     proved        up to where the centre has them proved, and has signed for it
     receipted     up to where the gate says that it knows
@@ -31,6 +58,7 @@ class GateStatus:
     identity: str
     epoch: str
     seen_ms: int | None
+    stopped_ms: int | None
     stated: int
     linked: int
     proved: int
@@ -41,29 +69,55 @@ class GateStatus:
     alarms: tuple[str, ...]
 
 
-def overview(store: Store) -> list[GateStatus]:
-    """Return every gate that is registered or has ever sent anything, by site and gate."""
-    streams = {names: tuple(own) for names, own in groupby(store.streams(), lambda s: (s.site, s.gate))}
+def overview(store: Store, now_ms: int) -> list[GateStatus]:
+    """Return every gate that is registered or has ever sent anything, by site and gate. StoreError."""
+    everything = store.streams()
+    streams = {names: tuple(own) for names, own in groupby(everything, lambda s: (s.site, s.gate))}
     keys = {names: tuple(own) for names, own in groupby(store.gates(), lambda k: (k.site, k.gate))}
-    alarms = store.alarms()
+    alarms = standing(store)
+    stopped = Absences(store.engine, quiet_ms=0).stopped(everything, now_ms)
     return [
-        _gate(names, streams.get(names, ()), keys.get(names, ()), alarms)
+        _gate(names, streams.get(names, ()), keys.get(names, ()), alarms, stopped.get(names))
         for names in sorted(streams.keys() | keys.keys())
     ]
 
 
+def standing(store: Store) -> list[Standing]:
+    """Return the alarms that stand, oldest first. StoreError."""
+    return [_standing(alarm) for alarm in store.alarms()]
+
+
+def _standing(alarm: Alarm) -> Standing:
+    about = alarm.about
+    return Standing(
+        alarm.id,
+        str(about.kind),
+        about.code,
+        about.site,
+        about.gate,
+        about.first,
+        about.last,
+        alarm.raised_ms,
+    )
+
+
 def _gate(
-    names: tuple[str, str], streams: Sequence[StreamState], keys: Sequence[GateKey], alarms: Iterable[Alarm]
+    names: tuple[str, str],
+    streams: Sequence[StreamState],
+    keys: Sequence[GateKey],
+    alarms: Iterable[Standing],
+    stopped_ms: int | None,
 ) -> GateStatus:
     newest = streams[-1] if streams else None
     heard = [at for stream in streams for at in (stream.heard_ms, stream.record_ms) if at is not None]
-    own = (alarm.about.code for alarm in alarms if (alarm.about.site, alarm.about.gate) == names)
+    own = (alarm.code for alarm in alarms if (alarm.site, alarm.gate) == names)
     return GateStatus(
         site=names[0],
         gate=names[1],
         identity=_identity(keys),
         epoch=newest.epoch if newest else "",
         seen_ms=max(heard, default=None),
+        stopped_ms=stopped_ms,
         stated=newest.head if newest else 0,
         linked=newest.linked if newest else 0,
         proved=newest.proved if newest else 0,
@@ -81,28 +135,90 @@ def _identity(keys: Sequence[GateKey]) -> str:
     return "registered" if any(key.revoked_ms is None for key in keys) else "revoked"
 
 
-def table(gates: Iterable[GateStatus], now_ms: int) -> Table:
-    """Draw the overview for a terminal."""
-    drawn = Table(box=None, header_style="bold", pad_edge=False)
-    drawn.add_column("gate", no_wrap=True)
-    for heading in ("identity", "seen", "epoch"):
-        drawn.add_column(heading)
-    for heading in ("stated", "proved", "receipted", "backlog", "clock"):
-        drawn.add_column(heading, justify="right")
-    drawn.add_column("alarms")
+# For a terminal
+
+
+def drawn(gates: Sequence[GateStatus], alarms: Sequence[Standing], now_ms: int, width: int) -> RenderableType:
+    """Draw the overview, what stands in words below it, for a terminal of so many columns."""
+    parts: list[RenderableType] = [_table(gates, now_ms, wide=width >= WIDE), "", _summary(gates, alarms)]
+    parts += [Padding(_alarm_line(alarm, now_ms), (0, 0, 0, 2)) for alarm in alarms[:ALARMS_SHOWN]]
+    if left := len(alarms) - ALARMS_SHOWN:
+        parts += [Text(f"  ... and {left} more; see: central alarms")] if left > 0 else []
+    return Group(*parts)
+
+
+def _table(gates: Iterable[GateStatus], now_ms: int, *, wide: bool) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("gate", no_wrap=True, overflow="ellipsis")
+    table.add_column("state")
+    for heading in ("stated", "proved", *(("receipted",) if wide else ()), "backlog", "clock"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("ledger", no_wrap=True)
+    table.add_column("alarms")
     for gate in gates:
-        drawn.add_row(*_cells(gate, now_ms), style="red" if gate.alarms else None)
-    return drawn
+        table.add_row(*_cells(gate, now_ms, wide=wide), style="red" if gate.alarms else None)
+    return table
 
 
-def _cells(gate: GateStatus, now_ms: int) -> Iterator[str]:
+def _cells(gate: GateStatus, now_ms: int, *, wide: bool) -> Iterator[str]:
     yield f"{gate.site}/{gate.gate}"
-    yield gate.identity
-    yield "never" if gate.seen_ms is None else f"{span(now_ms - gate.seen_ms)} ago"
-    yield gate.epoch[:8]
-    yield from (f"{count:,}" for count in (gate.stated, gate.proved, gate.receipted, gate.backlog))
-    yield "" if gate.ahead_ms is None else f"{gate.ahead_ms / 1000:+.1f} s"
+    yield _state(gate, now_ms)
+    yield f"{gate.stated:,}"
+    yield f"{gate.proved:,}"
+    if wide:
+        yield f"{gate.receipted:,}"
+    yield f"{gate.backlog:,}"
+    yield _clock(gate.ahead_ms)
+    if wide:
+        yield gate.epoch[:8]
     yield ", ".join(gate.alarms)
+
+
+def _state(gate: GateStatus, now_ms: int) -> str:
+    """Say in a word or two how it is with a gate."""
+    identity = {"unknown": "not registered", "revoked": "key revoked"}.get(gate.identity)
+    if gate.seen_ms is None:
+        heard = "never heard"
+    elif gate.stopped_ms is not None:
+        heard = f"stopped {span(now_ms - gate.stopped_ms)} ago"
+    else:
+        heard = f"heard {span(now_ms - gate.seen_ms)} ago"
+    return f"{identity}, {heard}" if identity else heard
+
+
+def _clock(ahead: int | None) -> str:
+    """Say by how much a clock is wrong: "?" when nobody knows."""
+    if ahead is None:
+        return "?"
+    if abs(ahead) < _IN_TIME_MS:
+        return "right"
+    return f"{'+' if ahead > 0 else '-'}{span(abs(ahead))}"
+
+
+def _summary(gates: Sequence[GateStatus], alarms: Sequence[Standing]) -> Text:
+    stopped = sum(gate.stopped_ms is not None for gate in gates)
+    backlog = sum(gate.backlog for gate in gates)
+    words = [
+        _count(len(gates), "gate"),
+        *([f"{stopped} stopped"] if stopped else []),
+        f"{_count(backlog, 'record')} outstanding" if backlog else "nothing outstanding",
+        f"{_count(len(alarms), 'alarm')}:" if alarms else "no alarms",
+    ]
+    return Text(", ".join(words), style="bold red" if alarms else "bold")
+
+
+def _alarm_line(alarm: Standing, now_ms: int) -> Text:
+    where = "/".join(part for part in (alarm.site, alarm.gate) if part)
+    words = code_words(alarm.code)[1]
+    ends = [f"{end:,}" for end in dict.fromkeys((alarm.first, alarm.last)) if end is not None]
+    records = f" ({'-'.join(ends)})" if ends else ""
+    since = f"since {moment(alarm.since_ms)[:16].replace('T', ' ')}, for {span(now_ms - alarm.since_ms)}"
+    return Text(f"{alarm.id}  {where}  {alarm.kind}: {words}{records}, {since}", style="red")
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def span(ms: int) -> str:

@@ -1,8 +1,8 @@
 """The centre's ear: one thread keeps a connection to the broker, come what may, and speaks for the centre.
 
 What arrives goes into the inbox; it is acknowledged when the store says so, through `acknowledge`. What the
-centre says goes out through `publish`: of two messages for one topic only the newest is kept, because a later
-receipt says all that an earlier one did.
+centre says goes out through `publish`: of two receipts for one topic only the newest is kept, because a later
+one says all that an earlier one did. Of commands each counts.
 
 - The session is kept by the broker. What was not acknowledged comes again on the next connection, and what
   the broker has lost comes again from the gates, which wait for receipts.
@@ -76,7 +76,7 @@ class Subscriber:
         self._stop_at: float | None = None
         # Filled by others, emptied by the thread; appending to and popping from a deque is atomic.
         self._stored: deque[Message] = deque()
-        self._outgoing: dict[tuple[str, bool], bytes] = {}
+        self._outgoing: dict[tuple[str, bool, bytes], bytes] = {}
         self._outgoing_lock = threading.Lock()
         # From here on everything belongs to the thread; others only read single values of it.
         self._connection: Connection | None = None
@@ -114,11 +114,12 @@ class Subscriber:
         self._stored.extend(message for message in messages if message.mid is not None)
         self._poke()
 
-    def publish(self, topic: str, body: bytes, *, retain: bool) -> None:
-        """Send this with QoS 1, in the place of what waits for the same topic; never blocks."""
+    def publish(self, topic: str, body: bytes, *, retain: bool, newest_only: bool = True) -> None:
+        """Send this with QoS 1, if `newest_only` in the place of what waits for its topic; never blocks."""
+        place = (topic, retain, b"" if newest_only else body)
         with self._outgoing_lock:
-            self._outgoing.pop((topic, retain), None)
-            self._outgoing[topic, retain] = body
+            self._outgoing.pop(place, None)
+            self._outgoing[place] = body
         self._poke()
 
     def status(self) -> Listening:
@@ -220,8 +221,9 @@ class Subscriber:
                 self._unacknowledged -= 1
         while self._outgoing and len(self._under_way) < connection.window:
             with self._outgoing_lock:
-                (topic, retain), body = next(iter(self._outgoing.items()))
-                del self._outgoing[topic, retain]
+                place, body = next(iter(self._outgoing.items()))
+                del self._outgoing[place]
+            topic, retain, _ = place
             self._under_way[connection.publish(topic, body, retain=retain)] = self._monotonic()
 
     def _check_taken(self) -> None:

@@ -7,7 +7,8 @@ of those that stand are over.
 
     late/late       a signed checkpoint stated more than is proved here, and that for longer than `late_s`
     missed/hole     a record that is known to exist is not here, and for `hole_s` nothing has moved
-    missed/silent   nothing at all has come from a registered gate for `silent_s`
+    missed/silent   nothing at all has come from a registered gate for `silent_s`; one that has stopped in
+                    order may be silent until its next report is due (`central.absence`)
     missed/lost     the broker says that the gate's connection broke, and for `lost_s` it has not come back
     false/clock     the clock that a gate's checkpoints go by differs from the centre's by more than `clock_s`
 
@@ -70,10 +71,16 @@ def key_of(about: Suspicion) -> Key:
 
 
 class Watch:
-    """Tells which alarms are due. `examine` is to be called about once a second."""
+    """Tells which alarms are due. `examine` is to be called about once a second.
 
-    def __init__(self, settings: WatchSection) -> None:
+    `owed` says up to when a gate may be silent that has stopped in order at this instant.
+    """
+
+    def __init__(
+        self, settings: WatchSection, owed: Callable[[int], int] = lambda stopped_ms: stopped_ms
+    ) -> None:
         self._settings = settings
+        self._owed = owed
         self._unmet: dict[int, _Since] = {}
         self._stuck: dict[int, _Since] = {}
         self._behind: dict[int, int] = {}
@@ -85,10 +92,15 @@ class Watch:
         reports: Mapping[Names, GateReport],
         standing: Iterable[Alarm],
         *,
+        stopped: Mapping[Names, int],
         listening_since_ms: int | None,
         now_ms: int,
     ) -> Judgement:
-        """Judge how things stand at this moment; `listening_since_ms` is None while the broker is away."""
+        """Judge how things stand at this moment.
+
+        `stopped`: the gates that have stopped in order, and when. `listening_since_ms`: None while the broker
+        is away.
+        """
         if listening_since_ms is None:
             self._forget({})
             return Judgement()
@@ -97,7 +109,7 @@ class Watch:
         self._forget(streams)
         found = [
             *self._delays(streams.values(), now_ms),
-            *self._silences(streams.values(), known, listening_since_ms, now_ms),
+            *self._silences(streams.values(), known, stopped, listening_since_ms, now_ms),
             *self._losses(known, reports, now_ms),
         ]
         seen = {key_of(about) for about in found}
@@ -161,6 +173,7 @@ class Watch:
         self,
         states: Iterable[StreamState],
         known: Mapping[Names, int],
+        stopped: Mapping[Names, int],
         listening_since_ms: int,
         now_ms: int,
     ) -> Iterator[Suspicion]:
@@ -169,8 +182,11 @@ class Watch:
             heard[state.site, state.gate] = max(heard[state.site, state.gate], _heard_ms(state))
         for (site, gate), heard_ms in heard.items():
             since_ms = max(heard_ms, known[site, gate], listening_since_ms)
+            stopped_ms = stopped.get((site, gate))
+            if stopped_ms is not None and now_ms < self._owed(stopped_ms):
+                continue
             if now_ms - since_ms > self._settings.silent_s * 1000:
-                evidence = {"heard_ms": heard_ms or None}
+                evidence = {"heard_ms": heard_ms or None, "stopped_ms": stopped_ms}
                 yield Suspicion(AlarmKind.MISSED, site, gate, "", Code.SILENT, evidence=evidence)
 
     def _losses(

@@ -150,6 +150,17 @@ class CentreSection:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsSection:
+    """Where Prometheus asks for figures (`gate.app.metrics`); without a port nobody can.
+
+    `address`: of which interface; the default is for what runs on this machine only.
+    """
+
+    port: Annotated[int, Ge(1), Le(65535)] | None = None
+    address: Annotated[str, MinLen(1)] = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
 class SimulationSection:
     """A gate without any hardware to which visitors come by themselves: for tests and training, never a door.
 
@@ -175,6 +186,7 @@ class Config:
     presence: PresenceSection = field(default_factory=PresenceSection)
     codes: CodesSection = field(default_factory=CodesSection)
     centre: CentreSection | None = None
+    metrics: MetricsSection = field(default_factory=MetricsSection)
     simulation: SimulationSection | None = None
 
 

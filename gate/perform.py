@@ -9,23 +9,31 @@ from typing import assert_never
 
 from gate.core.actor import GateActor
 from gate.core.effects import (
+    AdoptPolicy,
     AskService,
     Effect,
     HoldOpen,
     KeepDocument,
     Lock,
+    MakeCheckpoint,
     Record,
+    RenewLedger,
+    SendAgain,
     Show,
     TakeReading,
     Unlock,
 )
-from gate.core.inputs import Input, RecordFailed
+from gate.core.inputs import Input, LedgerRenewed, RecordFailed
 from gate.core.moment import Moment
 from gate.ports import Display, Entry, Ledger, Lights, RecordFailure, Thermometer, Turnstile
 
 
 def _nothing(*_: object) -> None:
     """Stand for a part that this gate does not have."""
+
+
+def _not_renewed(_reason: str) -> None:
+    """Stand for a ledger that is only ever one epoch."""
 
 
 Observer = Callable[[Input, Effect | None, Moment], None]
@@ -35,8 +43,11 @@ Observer = Callable[[Input, Effect | None, Moment], None]
 class Outputs:
     """Where effects go; `on_record` hears of every durable record (the sink is told to look).
 
-    `ask_service(visit, token, region)` and `keep_document(name, text)` return at once and never raise; by
-    default nothing is done, for a gate that has neither.
+    `ask_service(visit, token, region)`, `keep_document(name, text)`, `send_again(after)`, `make_checkpoint()`
+    and `adopt_policy(text, command_id)` return at once and never raise; by default nothing is done, for a
+    gate that has no such part. `adopt_policy` is answered by a `PolicyReceived` or `PolicyRejected`, later.
+    `renew_ledger(reason)` begins a new epoch before it returns, in the brain's thread, and returns what the
+    actor has to know of it; None when that was not possible, and the ledger is the one it was.
     """
 
     turnstile: Turnstile
@@ -47,6 +58,10 @@ class Outputs:
     on_record: Callable[[Entry], None]
     ask_service: Callable[[str, bytes, str], object] = _nothing
     keep_document: Callable[[str, bytes], object] = _nothing
+    renew_ledger: Callable[[str], LedgerRenewed | None] = _not_renewed
+    send_again: Callable[[int], object] = _nothing
+    make_checkpoint: Callable[[], object] = _nothing
+    adopt_policy: Callable[[str, str], object] = _nothing
 
 
 class Brain:
@@ -74,8 +89,8 @@ class Brain:
 
     def _perform(self, effect: Effect, now: Moment) -> None:
         match effect:
-            case Record(event, use):
-                self._outputs.on_record(self._outputs.ledger.append(event, now, use))
+            case Record():
+                self._outputs.on_record(self._append(effect, now))
             case Unlock(duration_ms):
                 self._outputs.turnstile.unlock(duration_ms)
             case Lock():
@@ -92,4 +107,29 @@ class Brain:
             case KeepDocument(name, text):
                 self._outputs.keep_document(name, text)
             case _:
+                self._answer_centre(effect, now)
+
+    def _answer_centre(
+        self, effect: RenewLedger | SendAgain | MakeCheckpoint | AdoptPolicy, now: Moment
+    ) -> None:
+        match effect:
+            case RenewLedger(reason):
+                self._renew(reason, now)
+            case SendAgain(after):
+                self._outputs.send_again(after)
+            case MakeCheckpoint():
+                self._outputs.make_checkpoint()
+            case AdoptPolicy(text, command_id):
+                self._outputs.adopt_policy(text, command_id)
+            case _:
                 assert_never(effect)
+
+    def _append(self, record: Record, now: Moment) -> Entry:
+        append = self._outputs.ledger.append
+        return append(record.event, now, record.use, word=record.word, sealed=record.sealed)
+
+    def _renew(self, reason: str, now: Moment) -> None:
+        """Begin a new epoch; nothing may come between its beginning and its first record."""
+        renewed = self._outputs.renew_ledger(reason)
+        if renewed is not None:
+            self.step(renewed, now)

@@ -18,7 +18,8 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from gate.ports import Entry
+from gate.core.chain import genesis, link
+from gate.ports import Entry, Head, Held
 
 HOST = "127.0.0.1"
 
@@ -431,19 +432,38 @@ class FreezingProxy:
 
 
 class MemoryOutbox:
-    """An outbox without a disk; it counts what a real one would have to flush."""
+    """An outbox without a disk; it counts what a real one would have to flush.
 
-    def __init__(self, records: int = 0, acknowledged: int = 0) -> None:
+    `receipts` and `pruned_before_ms` are for tests to look at, `base`, `abnormal_seqs` and `sealed_bytes` for
+    them to set.
+    """
+
+    def __init__(self, records: int = 0, acknowledged: int = 0, epoch: str = "e0") -> None:
         self.saves: list[int] = []
         self.reads = 0
+        self.abnormal_seqs: set[int] = set()
+        self.sealed_bytes: dict[int, bytes] = {}
+        self.receipts: list[Held] = []
+        self.base = 0
+        self.pruned_before_ms: list[int] = []
         self._bodies = [_body(seq) for seq in range(1, records + 1)]
         self._acknowledged = acknowledged
-        self._lock = threading.Lock()
+        self._epoch = epoch
+        self._hashes = [genesis(epoch)]
+        self._lock = threading.RLock()
 
     def add(self, records: int = 1) -> None:
         with self._lock:
             first = len(self._bodies) + 1
             self._bodies.extend(_body(seq) for seq in range(first, first + records))
+
+    def renew(self, epoch: str, records: int = 1) -> None:
+        """Begin another ledger."""
+        with self._lock:
+            self._bodies, self._acknowledged, self.base = [], 0, 0
+            self._epoch, self._hashes = epoch, [genesis(epoch)]
+            self.receipts.clear()
+            self.add(records)
 
     def bodies(self) -> list[bytes]:
         with self._lock:
@@ -452,10 +472,14 @@ class MemoryOutbox:
     def pending(self, after: int, limit: int) -> list[Entry]:
         self.reads += 1
         with self._lock:
-            return [
-                Entry(seq, body)
-                for seq, body in enumerate(self._bodies[after : after + limit], start=after + 1)
-            ]
+            first = max(after, self.base)
+            found = enumerate(self._bodies[first : first + limit], start=first + 1)
+            return [Entry(seq, body, self.sealed_bytes.get(seq)) for seq, body in found]
+
+    def abnormal(self, after: int, limit: int) -> list[Entry]:
+        with self._lock:
+            found = [entry for entry in self.pending(after, 10**6) if entry.seq in self.abnormal_seqs]
+            return found[:limit]
 
     def acknowledged(self) -> int:
         return self._acknowledged
@@ -464,9 +488,30 @@ class MemoryOutbox:
         self.saves.append(upto)
         self._acknowledged = max(self._acknowledged, upto)
 
-    def head(self) -> int:
+    def receipt(self) -> Held | None:
+        return self.receipts[-1] if self.receipts else None
+
+    def receive(self, receipt: Held) -> None:
+        assert receipt.hash == self.hash_at(receipt.upto)
+        self.receipts.append(receipt)
+        self._acknowledged = receipt.upto
+
+    def hash_at(self, seq: int) -> bytes | None:
         with self._lock:
-            return len(self._bodies)
+            for body in self._bodies[len(self._hashes) - 1 :]:
+                self._hashes.append(link(self._hashes[-1], body))
+            return self._hashes[seq] if seq == 0 or self.base <= seq < len(self._hashes) else None
+
+    def prune(self, before_ms: int, limit: int = 1000) -> int:
+        self.pruned_before_ms.append(before_ms)
+        return 0
+
+    def head(self) -> Head:
+        with self._lock:
+            seq = len(self._bodies)
+            digest = self.hash_at(seq)
+            assert digest is not None
+            return Head(self._epoch, seq, digest)
 
     def close(self) -> None:
         """Nothing to let go of: a test may look at the outbox after its sink has ended."""

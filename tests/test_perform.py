@@ -1,7 +1,9 @@
 """The step from decision to world: in order, records first, and nothing behind a record that failed."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,15 +13,20 @@ from gate.config import load_policy
 from gate.core.actor import GateActor
 from gate.core.codes import Trust, TrustedKey
 from gate.core.codes.trust import DOCUMENTS
+from gate.core.commands import CentreWord
 from gate.core.documents import Document, Suspension, sign_document
 from gate.core.effects import (
+    AdoptPolicy,
     AskService,
     Effect,
     HoldOpen,
     KeepDocument,
     LightSignal,
     Lock,
+    MakeCheckpoint,
     Record,
+    RenewLedger,
+    SendAgain,
     Show,
     TakeReading,
     Unlock,
@@ -32,9 +39,11 @@ from gate.core.inputs import (
     DocumentReceived,
     FireAlarmChanged,
     Input,
+    LedgerRenewed,
     MaskSeen,
     PersonArrived,
     ReadingTaken,
+    ReceiptDisagreed,
     RecordFailed,
     TimePassed,
 )
@@ -59,12 +68,20 @@ class World:
         self.fails_from: int | None = None
         self.appends = 0
 
-    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
+    def append(
+        self,
+        event: Event,
+        now: Moment,
+        use: Use | None = None,
+        *,
+        word: CentreWord | None = None,
+        sealed: bytes | None = None,
+    ) -> Entry:
         self.appends += 1
         if self.fails_from is not None and self.appends >= self.fails_from:
             self.did.append(("failed", event.kind))
             raise RecordFailure("disk full")
-        entry = self.ledger.append(event, now, use)
+        entry = self.ledger.append(event, now, use, word=word, sealed=sealed)
         assert list(entries(self.path))[-1] == entry  # readable by others before anything follows
         self.did.append(("append", event.kind))
         return entry
@@ -195,6 +212,77 @@ def test_a_gate_without_services_and_documents_does_nothing_about_them(world: Wo
     outputs = Outputs(world, screen, screen, world, world, world.recorded)  # type: ignore[arg-type]  # all in one
     Brain(actor, outputs).step(TimePassed(), NOW)
     assert world.did == ["lock"]
+
+
+def test_what_the_centre_asks_for_reaches_its_place(world: World) -> None:
+    actor = make_actor(Scripted)
+    assert isinstance(actor, Scripted)
+    actor.effects = [SendAgain(40), MakeCheckpoint(), AdoptPolicy("text", "c5"), RenewLedger("clone")]
+    screen = Screen(world.did)
+    outputs = Outputs(
+        world,
+        screen,  # type: ignore[arg-type]  # lamps and display in one
+        screen,
+        world,
+        world,
+        world.recorded,
+        send_again=lambda after: world.did.append(("again", after)),
+        make_checkpoint=lambda: world.did.append("checkpoint"),
+        adopt_policy=lambda *policy: world.did.append(("adopt", *policy)),
+    )
+    Brain(actor, outputs).step(TimePassed(), NOW)
+    assert world.did == [("again", 40), "checkpoint", ("adopt", "text", "c5")]
+    Brain(actor, Outputs(world, screen, screen, world, world, world.recorded)).step(TimePassed(), NOW)  # type: ignore[arg-type]  # all in one
+    assert len(world.did) == 3
+
+
+def test_nothing_comes_between_a_new_epoch_and_its_first_record(world: World) -> None:
+    heard: list[object] = []
+    screen = Screen(world.did)
+
+    def renew(reason: str) -> LedgerRenewed:
+        previous = world.ledger.renew("epoch-2", reason)
+        world.did.append("renewed")
+        return LedgerRenewed(world.ledger.epoch, previous)
+
+    outputs = Outputs(world, screen, screen, world, world, world.recorded, renew_ledger=renew)  # type: ignore[arg-type]  # all in one
+    brain = Brain(make_actor(), outputs, lambda happened, effect, _now: heard.append((happened, effect)))
+    brain.step(ReceiptDisagreed(40, "beyond the head"), NOW)
+    assert world.did == [
+        ("append", Kind.ANOMALY),
+        ("recorded", 1),
+        "renewed",
+        ("append", Kind.EPOCH_STARTED),
+        ("recorded", 1),
+    ]
+    first = json.loads(next(entries(world.path)).body)["data"]
+    assert (first["reason"], first["previous"]["size"]) == ("beyond the head", 1)
+    # The observer hears of the renewal once it is complete.
+    kinds = [type(happened) if effect is None else type(effect) for happened, effect in heard]
+    assert kinds == [ReceiptDisagreed, Record, LedgerRenewed, Record, RenewLedger]
+
+
+def test_the_word_of_the_centre_is_on_disk_with_its_record(world: World) -> None:
+    actor = make_actor(Scripted)
+    assert isinstance(actor, Scripted)
+    word = CentreWord(5, "flood")
+    actor.effects = [Record(gate_stopped(), word=word)]
+    world.fails_from = 1
+    make_brain(world, actor).step(TimePassed(), NOW)
+    assert world.ledger.word() == CentreWord()
+    world.fails_from = None
+    make_brain(world, actor).step(TimePassed(), NOW)
+    assert world.ledger.word() == word
+
+
+def test_what_is_sealed_is_on_disk_with_its_record(world: World) -> None:
+    actor = make_actor(Scripted)
+    assert isinstance(actor, Scripted)
+    event = gate_stopped()
+    declared = replace(event, data={**event.data, "sealed": sha256(b"box").hexdigest()})
+    actor.effects = [Record(declared, sealed=b"box")]
+    make_brain(world, actor).step(TimePassed(), NOW)
+    assert next(entries(world.path)).sealed == b"box"
 
 
 def test_the_use_of_a_pass_is_on_disk_with_its_record(world: World) -> None:
@@ -330,7 +418,7 @@ def test_the_observer_hears_of_a_failed_record_by_its_consequence(world: World) 
 
 
 def test_an_error_of_the_program_is_not_swallowed(world: World) -> None:
-    def broken(_event: Event, _now: Moment, _use: Use | None = None) -> Entry:
+    def broken(_event: Event, _now: Moment, _use: Use | None = None, **_: object) -> Entry:
         raise ZeroDivisionError
 
     world.append = broken  # type: ignore[method-assign]  # on purpose

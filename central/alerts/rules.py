@@ -151,6 +151,7 @@ _CODES: Final[Mapping[str, tuple[str, str]]] = {
     "lost": ("闸机断线", "the connection of the gate is lost"),
     "clock": ("闸机时钟偏差", "the clock of the gate is off"),
     "report_late": ("日报迟报或缺报", "the daily report is late or absent"),
+    "command_unanswered": ("指令未答复", "a command that was never answered"),
 }
 
 # A command that nobody known has signed, or that comes a second time, is an attack until shown otherwise.
@@ -192,7 +193,7 @@ def of_alarm(alarm: Alarm) -> Alert:
     about = alarm.about
     kind, severity, zh, en = _ALARMS[about.kind]
     code, span = _word(about.code), _span(about.first, about.last)
-    what_zh, what_en = _CODES.get(code, (code, code))
+    what_zh, what_en = code_words(code)
     zh, en = f"{zh}：{what_zh}", f"{en}: {what_en}"
     if span:
         zh, en = f"{zh}，记录 {span}", f"{en}, records {span}"
@@ -200,6 +201,11 @@ def of_alarm(alarm: Alarm) -> Alert:
         Source.ALARM, about.site, about.gate, about.epoch, alarm.id, kind, severity, zh, en,
         alarm.raised_ms, clock_trusted=True, rules=("BU-3",),
     )  # fmt: skip
+
+
+def code_words(code: str) -> tuple[str, str]:
+    """Return what an alarm's code means, in Chinese and English; the code itself where nobody knows."""
+    return _CODES.get(code, (code, code))
 
 
 def _span(first: int | None, last: int | None) -> str:

@@ -13,36 +13,40 @@ The caller performs the effects, posts `RecordFailed` when a record is not durab
 `TimePassed` at `next_wakeup`.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import ClassVar, Final
+from typing import ClassVar, Final, assert_never
 
 from gate.core import events
 from gate.core.claims import Knowledge, completed, used_code
-from gate.core.codes import Circumstances, Format, Reason, Trust, judge_code, rotating
+from gate.core.codes import Circumstances, Format, Reason, Trust, judge_code
 from gate.core.codes.model import Authenticity, CodeResult, Status
 from gate.core.codes.service import Outcome, answered, service_token
+from gate.core.collecting import confirmed, measured_twice, with_measurement, with_notes, with_token_id
+from gate.core.commands import Command, Name
 from gate.core.day import Day
+from gate.core.delivery import PreviousEpoch
 from gate.core.effects import (
+    AdoptPolicy,
     AskService,
     Effect,
     HoldOpen,
     LightSignal,
     Lock,
+    MakeCheckpoint,
     Record,
+    RenewLedger,
+    SendAgain,
     Show,
     TakeReading,
     Unlock,
 )
-from gate.core.events import Event, Result, Stage
+from gate.core.events import Result, Stage
 from gate.core.evidence import (
     AttendantWord,
     Direction,
     Evidence,
-    HandCheck,
     Measurement,
-    Person,
     Reading,
     Unmeasured,
 )
@@ -53,6 +57,7 @@ from gate.core.inputs import (
     AttendantNoted,
     AttendantRefused,
     CodesRead,
+    CommandReceived,
     Device,
     DeviceFailed,
     DeviceRecovered,
@@ -61,10 +66,15 @@ from gate.core.inputs import (
     InboxOverflowed,
     Input,
     LedgerOpened,
+    LedgerRenewed,
     MaskSeen,
     PersonArrived,
     PersonLeft,
+    PolicyReceived,
+    PolicyRejected,
     ReadingTaken,
+    ReceiptDisagreed,
+    ReceiptWentBack,
     RecordFailed,
     ServiceAnswered,
     Started,
@@ -73,50 +83,28 @@ from gate.core.inputs import (
 )
 from gate.core.mode import SERVES, Conditions, Mode, mode_of
 from gate.core.moment import NS_PER_MS, NS_PER_S, Moment
+from gate.core.orders import Order, Orders
 from gate.core.policy import Decision, Policy, Verdict, policy_hash
-from gate.core.rules import MEASUREMENTS_MAX, decide
+from gate.core.prospects import awaits_code, may_improve, to_be_cured
+from gate.core.rounds import Rounds
+from gate.core.rules import decide
 from gate.core.screens import curing_screen, idle_screen, referral_screen, refusal_screen
 from gate.core.session import JUDGED_STATES, OPEN_STATES, Asked, Happening, State, Visit, advance
 from gate.core.texts import Key
-from gate.core.unwritten import Unwritten
+from gate.core.turns import Turns
+from gate.core.unwritten import Unwritten, undone_by
 from gate.core.uses import Use, Uses
 
 # The thermometer is asked this often before "could not be measured" is believed.
 MEASURE_TRIES_MAX: Final = 3
-# A code that was just used is still in front of the camera while its owner walks through.
-SAME_CODE_NS: Final = 3 * NS_PER_S
-# So is, for a moment, the code of somebody who has stepped away. Whoever comes with a phone held out ahead
-# loses nothing by it: the first measurement takes as long.
-AWAY_CODE_NS: Final = NS_PER_S
 LEDGER_RETRY_NS: Final = 10 * NS_PER_S
 # How many different codes are looked at for one visitor: each costs a signature.
 CODES_MAX: Final = 20
 # What a verify service says wrongly is recorded once for each kind, and no more than this in all.
 PROBLEMS_TOLD_MAX: Final = 20
-# How many members of staff are remembered between two rounds.
-STAFF_MAX: Final = 2000
 
-# Findings that time can still turn for the better: the visitor has a phone to take out, a mask to be seen.
-IMPROVABLE: Final = frozenset(
-    {
-        "code_missing",
-        "multiple_codes",
-        "not_checkable",
-        "unsupported",
-        "unreadable",
-        "malformed",
-        "too_large",
-        "mask_unknown",
-        "temperature_missing",
-        "round_overdue",
-    }
-)
 # What is answered before anybody looks at the clock: nothing may come before the doors in a fire.
 UNDELAYED: Final = (FireAlarmChanged, RecordFailed, Stopped)
-# Refusals that a code can still turn: until it is shown nobody knows who stands there.
-AWAITS_CODE: Final = frozenset(
-    {"closed_hours", "suspended", "not_resident", "appointment_missing", "test_missing", "pass_missing"}
-)
 # Words of the thermometer that mean the part, not the visitor, is at fault.
 THERMOMETER_FAULTS: Final = frozenset(
     {"bus_error", "pec_error", "sensor_error", "timeout", "frozen", "not_available", "no_answer"}
@@ -126,7 +114,8 @@ THERMOMETER_FAULTS: Final = frozenset(
 class GateActor:
     """One gate. `run` names this run of the service and makes its visit names unique.
 
-    `services` are the regions whose tokens a verify service can be asked about.
+    `services` are the regions whose tokens a verify service can be asked about. `centre_keys` (32 bytes each)
+    sign the commands for this gate: without one, nobody commands it.
     """
 
     def __init__(
@@ -137,6 +126,8 @@ class GateActor:
         run: str,
         direction: Direction = Direction.IN,
         services: frozenset[str] = frozenset(),
+        gate: str = "",
+        centre_keys: tuple[bytes, ...] = (),
     ) -> None:
         self._policy = policy
         self._policy_hash = policy_hash(policy)
@@ -145,8 +136,10 @@ class GateActor:
         self._run = run
         self._direction = direction
         self._services = services
+        self._orders = Orders(site, gate, centre_keys, self._hindrance, self._name_visit)
+        self._next_policy: PolicyReceived | None = None
         self._uses = Uses()
-        self._measured_s: dict[str, float] = {}
+        self._rounds = Rounds()
         self._problems_told: set[str] = set()
         self._conditions = Conditions()
         self._mode = Mode.SERVING
@@ -154,19 +147,25 @@ class GateActor:
         self._visits = 0
         self._next_waits = False
         self._present: bool | None = None  # unknown until a presence sensor has spoken
-        self._over_until_ns: dict[bytes, int] = {}  # codes of people who have had their turn
-        self._judged: set[bytes] = set()  # those of them that were somebody's evidence
+        self._turns = Turns()
         self._asked: tuple[Effect, ...] = ()
         # Nobody is kept inside because a disk is full.
         self._serves_on = policy.on_ledger_failure == "open" or direction is Direction.OUT
         self._unwritten = Unwritten(serves_on=self._serves_on)
         self._retry_ns: int | None = None
+        self._renewal: str | None = None  # why the ledger is to begin a new epoch, until it has
+        self._renew_ns: int | None = None
         self._evacuated = 0
 
     @property
     def mode(self) -> Mode:
         """What the gate as a whole is doing."""
         return self._mode
+
+    @property
+    def policy(self) -> Policy:
+        """The plan that is followed."""
+        return self._policy
 
     @property
     def visit(self) -> Visit | None:
@@ -199,7 +198,10 @@ class GateActor:
     def next_wakeup(self) -> int | None:
         """Return the monotonic instant (ns) at which `TimePassed` is due, or None."""
         visit = self._visit
-        instants = [ns for ns in (self._retry_ns, self._day.next_look_ns) if ns is not None]
+        due_ns = (self._retry_ns, self._renew_ns, self._day.next_look_ns, self._orders.due_ns)
+        instants = [ns for ns in due_ns if ns is not None]
+        if visit is None and self._next_policy is not None:
+            instants.append(0)
         if visit is not None and visit.left_ns is not None:
             instants.append(visit.left_ns + self._policy.timing.leave_grace_s * NS_PER_S)
         elif visit is not None:
@@ -210,6 +212,8 @@ class GateActor:
 
     def _started(self, happened: Started, _now: Moment) -> Iterator[Effect]:
         self._uses = Uses(happened.uses)
+        self._orders.opened(happened.epoch, happened.word)
+        yield from self._begin_epoch(happened.new_epoch)
         yield Record(events.gate_started(happened.version, self._run, self._policy.name, self._policy_hash))
         for visit in happened.open_visits:
             yield Record(events.visit_closed(visit, Result.INTERRUPTED, None))
@@ -280,6 +284,12 @@ class GateActor:
     # --- the day: opening hours and documents
 
     def _notice_time(self, now: Moment) -> Iterator[Effect]:
+        order = self._orders.due()
+        if order is not None:
+            yield from self._obey(order, now)
+        yield from self._orders.left_out(now)
+        if self._visit is None:
+            yield from self._adopt_policy(now)
         yield from self._day.look(now)
         yield from self._follow_day()
 
@@ -289,32 +299,120 @@ class GateActor:
 
     def _follow_day(self) -> Iterator[Effect]:
         day = self._day
-        self._conditions.closed, self._conditions.suspended = day.closed, day.suspended
-        self._conditions.stale = day.stale
+        self._conditions.closed, self._conditions.stale = day.closed, day.stale
+        self._conditions.suspended = day.suspended or self._orders.suspended
         yield from self._settle_mode()
 
     def _at(self, now: Moment) -> Circumstances:
         return Circumstances(self._site, now.wall_ms, now.clock_trusted)
+
+    # --- the centre
+
+    def _command_received(self, happened: CommandReceived, now: Moment) -> Iterator[Effect]:
+        yield from self._orders.hear(happened, now)
+
+    def _hindrance(self, command: Command) -> str:
+        """Say in a word why a command cannot be obeyed as things stand."""
+        if command.name is Name.DOCUMENT:
+            return self._day.objection(str(command.args["text"]).encode())
+        if command.name is not Name.OPEN_ONCE:
+            return ""
+        if self._mode not in SERVES:
+            return str(self._mode)
+        return "busy" if self._visit is not None and self._visit.state is State.AUTHORISED else ""
+
+    def _obey(self, order: Order, now: Moment) -> Iterator[Effect]:
+        """Do what is on record; a suspension is in force by its word."""
+        args = order.command.args
+        match order.command.name:
+            case Name.SUSPEND | Name.RESUME:
+                yield from self._follow_day()
+            case Name.OPEN_ONCE:
+                yield from self._open_once(order, now)
+            case Name.DOCUMENT:
+                yield from self._document_received(DocumentReceived(str(args["text"]).encode()), now)
+            case Name.POLICY:
+                yield AdoptPolicy(str(args["text"]), order.command.id)
+            case Name.RESEND:
+                yield SendAgain(int(args["after"]))
+            case Name.CHECKPOINT:
+                yield MakeCheckpoint()
+            case _:
+                assert_never(order.command.name)
+
+    def _open_once(self, order: Order, now: Moment) -> Iterator[Effect]:
+        """Let one person pass on the centre's word; whatever was known of a visitor counts no more."""
+        if self._mode not in SERVES:  # a fire has come between
+            return
+        yield from self._break_off(now)
+        self._visit = visit = self._new_visit(order.visit, now)
+        visit.recorded, visit.told = True, order.record
+        self._move(visit, Happening.ADMITTED, now, self._policy.timing.pass_s)
+        yield Unlock(self._policy.timing.unlock_ms)
+        yield Show(Key.OPENED_BY_CENTRE, LightSignal.GO)
+
+    def _policy_received(self, happened: PolicyReceived, now: Moment) -> Iterator[Effect]:
+        self._next_policy = happened
+        if self._visit is None:
+            yield from self._adopt_policy(now)
+
+    def _policy_rejected(self, happened: PolicyRejected, _now: Moment) -> Iterator[Effect]:
+        yield Record(events.anomaly("policy_rejected", f"{happened.command_id}: {happened.problem}"))
+
+    def _adopt_policy(self, now: Moment) -> Iterator[Effect]:
+        """Follow the policy that the centre has sent; never asked for in the middle of a visit."""
+        if self._next_policy is None:
+            return
+        received, self._next_policy = self._next_policy, None
+        self._policy, self._policy_hash = received.policy, policy_hash(received.policy)
+        self._serves_on = received.policy.on_ledger_failure == "open" or self._direction is Direction.OUT
+        self._unwritten.serves_on = self._serves_on
+        self._day.follow(received.policy)
+        yield Record(events.policy_adopted(self._policy.name, self._policy_hash, received.command_id))
+        yield from self._day.look(now)
+        yield from self._follow_day()
+
+    def _receipt_went_back(self, happened: ReceiptWentBack, _now: Moment) -> Iterator[Effect]:
+        detail = f"from record {happened.had} to record {happened.now}"
+        yield Record(events.anomaly("receipt_went_back", detail))
+
+    def _receipt_disagreed(self, happened: ReceiptDisagreed, now: Moment) -> Iterator[Effect]:
+        if self._renewal is None:
+            detail = f"record {happened.upto}: {happened.reason}"
+            yield Record(events.anomaly("receipt_disagreed", detail))
+        self._renewal = happened.reason
+        yield self._renew(self._renewal, now)
+
+    def _renew(self, reason: str, now: Moment) -> RenewLedger:
+        self._renew_ns = now.mono_ns + LEDGER_RETRY_NS
+        return RenewLedger(reason)
+
+    def _ledger_renewed(self, happened: LedgerRenewed, _now: Moment) -> Iterator[Effect]:
+        self._renewal = self._renew_ns = None
+        self._orders.renewed(happened.epoch)
+        yield from self._begin_epoch(happened.previous)
+        visit = self._visit
+        if visit is not None and visit.told is not None and not visit.closed:
+            yield Record(visit.told, visit.use)  # what the end of this visit refers to
+
+    def _begin_epoch(self, previous: PreviousEpoch | None) -> Iterator[Record]:
+        if previous is not None:
+            yield Record(events.epoch_started(previous), word=self._orders.word)
 
     # --- the ledger fails and recovers
 
     def _record_failed(self, happened: RecordFailed, now: Moment) -> Iterator[Effect]:
         self._retry_ns = now.mono_ns + LEDGER_RETRY_NS
         self._conditions.ledger_failed = True
-        undone = self._undone(happened.event)
+        undone = self._orders.not_recorded(undone_by(happened.event, self._asked))
         self._unwritten.keep(effect for effect in undone if isinstance(effect, Record))
         if self._serves_on:
-            yield from (effect for effect in undone if not isinstance(effect, Record))
+            yield from (effect for effect in undone if not isinstance(effect, Record | RenewLedger))
         else:
             yield from self._give_up(now)
         self._note_fault()
         if self._visit is None:
             yield self._idle()
-
-    def _undone(self, event: Event) -> tuple[Effect, ...]:
-        """Return the record that failed and all that was asked for after it: none of it was performed."""
-        places = [place for place, effect in enumerate(self._asked) if _is_record_of(effect, event)]
-        return self._asked[places[0] :] if places else (Record(event),)
 
     def _give_up(self, now: Moment) -> Iterator[Effect]:
         if not self._conditions.fire:
@@ -340,13 +438,20 @@ class GateActor:
         yield from self._settle_mode()
 
     def _late(self, record: Record) -> Record:
-        """What is known of a pass by now, not then: later uses may have been written before."""
-        return record if record.use is None else replace(record, use=self._uses.latest(record.use))
+        """What is known of a pass and of the centre's word by now, not then: it may be written before."""
+        return replace(
+            record,
+            use=record.use and self._uses.latest(record.use),
+            word=record.word and self._orders.word,
+        )
 
     def _ledger_opened(self, happened: LedgerOpened, _now: Moment) -> Iterator[Effect]:
         self._uses.learn(happened.uses)
+        self._orders.opened(happened.epoch, happened.word)
+        yield from self._begin_epoch(happened.new_epoch)
         for visit in happened.open_visits:
             yield Record(events.visit_closed(visit, Result.INTERRUPTED, None))
+        yield from self._follow_day()
 
     # --- a visit begins and ends
 
@@ -376,22 +481,29 @@ class GateActor:
         return self._mode is Mode.FAULT and spare and Device.TURNSTILE not in self._conditions.failed
 
     def _begin(self, now: Moment) -> Iterator[Effect]:
+        yield from self._adopt_policy(now)
         if not self._serves():
             return
-        self._visits += 1
-        advance(State.IDLE, Happening.BEGAN)
-        self._visit = visit = Visit(
-            name=f"{self._run}-{self._visits:06d}",
-            began_ns=now.mono_ns,
-            deadline_ns=now.mono_ns + self._policy.timing.collect_s * NS_PER_S,
-            judged=Evidence(direction=self._direction),
-        )
+        self._visit = visit = self._new_visit(self._name_visit(), now)
         decision = self._decide(visit, now)
         if decision.verdict is Verdict.ADMIT and self._present and not self._measures_who_leaves():
             yield from self._authorise(visit, decision, now)  # nothing is asked of who leaves
             return
         yield Show(Key.WELCOME, LightSignal.WAIT)
         yield self._measure(visit)
+
+    def _name_visit(self) -> str:
+        self._visits += 1
+        return f"{self._run}-{self._visits:06d}"
+
+    def _new_visit(self, name: str, now: Moment) -> Visit:
+        return Visit(
+            name=name,
+            began_ns=now.mono_ns,
+            deadline_ns=now.mono_ns + self._policy.timing.collect_s * NS_PER_S,
+            state=advance(State.IDLE, Happening.BEGAN),
+            judged=Evidence(direction=self._direction),
+        )
 
     def _measures_who_leaves(self) -> bool:
         """Staff are to show their pass and be measured (CO-1); whoever is not staff goes after a reading."""
@@ -408,17 +520,8 @@ class GateActor:
         visit.deadline_ns = now.mono_ns + limit_s * NS_PER_S
 
     def _forget(self, visit: Visit, now: Moment) -> None:
-        for payload in (visit.payload, visit.held_up):
-            if payload is not None:
-                shown = rotating.without_step(payload)
-                self._is_over(shown, now.mono_ns, now.mono_ns + SAME_CODE_NS)
-        self._judged &= self._over_until_ns.keys()
+        self._turns.had((visit.payload, visit.held_up), now.mono_ns)
         self._visit = None
-
-    def _is_over(self, code: bytes, now_ns: int, until_ns: int) -> None:
-        held = {other: end_ns for other, end_ns in self._over_until_ns.items() if end_ns > now_ns}
-        held[code] = max(until_ns, held.get(code, 0))
-        self._over_until_ns = held
 
     def _end(self, visit: Visit, result: Result, now: Moment) -> Iterator[Record]:
         """End the visit from any state; whoever showed or measured anything leaves a record."""
@@ -437,21 +540,10 @@ class GateActor:
         visit.closed = True
         returned = None
         if result is Result.PASSED:
-            self._note_round(visit, now)
+            self._rounds.passed(visit, now)
         elif visit.use is not None:
             returned = self._uses.take_back(visit.use)
         return Record(events.visit_closed(visit.name, result, _elapsed_ms(visit, now)), returned)
-
-    def _note_round(self, visit: Visit, now: Moment) -> None:
-        """Remember when a member of staff was last measured."""
-        code = visit.evidence.code
-        measured = any(isinstance(taken, Reading) for taken in visit.evidence.measurements)
-        if visit.judged.person is not Person.STAFF or not measured or not now.clock_trusted:
-            return
-        if code is not None and code.subject_ref is not None:
-            if len(self._measured_s) >= STAFF_MAX:
-                del self._measured_s[next(iter(self._measured_s))]
-            self._measured_s[code.subject_ref] = now.wall_ms / 1000
 
     def _break_off(self, now: Moment) -> Iterator[Record]:
         if self._visit is not None:
@@ -461,14 +553,7 @@ class GateActor:
 
     def _codes_read(self, happened: CodesRead, now: Moment) -> Iterator[Effect]:
         payloads = happened.payloads
-        nobody = self._is_absent()
-        seen = [rotating.without_step(payload) for payload in payloads]
-        if nobody or all(now.mono_ns < self._over_until_ns.get(shown, 0) for shown in seen):
-            for shown in seen:
-                # A code that has had its turn is over for as long as it is held up. One that was merely seen
-                # before may be that of the next visitor, who comes with the phone held out ahead.
-                if nobody or shown in self._judged:
-                    self._is_over(shown, now.mono_ns, now.mono_ns + AWAY_CODE_NS)
+        if self._turns.over(payloads, now.mono_ns, nobody=self._is_absent()):
             return
         if self._visit is None:
             yield from self._begin(now)
@@ -510,7 +595,7 @@ class GateActor:
             if not bad and not (code.verified and same and code.step is not None):
                 return
         visit.payload, visit.code_ns = payload, now.mono_ns
-        self._judged.add(rotating.without_step(payload))
+        self._turns.judged(payload)
         visit.evidence = replace(visit.evidence, code=code, several_codes=False)
         yield from self._ask_service(visit, payload, code)
         yield from self._judge(visit, now)
@@ -534,7 +619,7 @@ class GateActor:
         asked = visit.answers.pop(happened.payload, None)
         if asked is None or not (visit.state in JUDGED_STATES or visit.state is State.AUTHORISED):
             return
-        code = _with_token_id(answered(asked.code, happened.answer), happened.payload)
+        code = with_token_id(answered(asked.code, happened.answer), happened.payload)
         visit.answers[happened.payload] = replace(asked, code=code, answered=True)
         if code.status in {Status.YELLOW, Status.RED}:
             # It counts, whatever else is held up by now, and also when somebody has just been let in.
@@ -577,7 +662,7 @@ class GateActor:
     def _take_measurement(self, visit: Visit, measurement: Measurement, now: Moment) -> Iterator[Effect]:
         visit.measuring = False
         visit.measured_ns = now.mono_ns
-        visit.evidence = _with_measurement(visit.evidence, measurement, visit.state)
+        visit.evidence = with_measurement(visit.evidence, measurement, visit.state)
         yield from self._thermometer_health(measurement, now)
         yield from self._judge(visit, now)
 
@@ -613,7 +698,7 @@ class GateActor:
         visit = self._visit
         if visit is None or not (visit.state in OPEN_STATES or visit.state is State.WITH_STAFF):
             return
-        visit.evidence = _with_notes(visit.evidence, happened)
+        visit.evidence = with_notes(visit.evidence, happened)
         if visit.state in OPEN_STATES:
             yield from self._judge(visit, now)
             return
@@ -631,10 +716,10 @@ class GateActor:
             # Where nothing tells that somebody has come, the button says so; it does not vouch for anybody.
             yield from self._begin(now)
         elif visit.state in OPEN_STATES:
-            visit.evidence = _confirmed(visit.evidence)
+            visit.evidence = confirmed(visit.evidence)
             yield from self._judge(visit, now)
         elif visit.state is State.WITH_STAFF:
-            visit.evidence = _confirmed(visit.evidence)
+            visit.evidence = confirmed(visit.evidence)
             decision = self._decide(visit, now)
             admitted = decision.verdict is Verdict.ADMIT
             yield from (self._authorise if admitted else self._refuse)(visit, decision, now)
@@ -652,7 +737,7 @@ class GateActor:
     # --- judging
 
     def _decide(self, visit: Visit, now: Moment) -> Decision:
-        collected = replace(visit.evidence, suspended=self._day.suspended)
+        collected = replace(visit.evidence, suspended=self._day.suspended or self._orders.suspended)
         visit.judged = completed(collected, self._known(), self._at(now))
         return decide(self._policy, self._policy_hash, visit.judged)
 
@@ -666,7 +751,7 @@ class GateActor:
             documents=self._day.documents,
             revoked=self._day.trust.revoked,
             stale=self._day.stale,
-            measured_s=self._measured_s,
+            measured_s=self._rounds.measured_s,
         )
 
     def _judge(self, visit: Visit, now: Moment, *, final: bool = False) -> Iterator[Effect]:
@@ -674,7 +759,7 @@ class GateActor:
         yield from self._drop_stale(visit, now)
         final = final and now.mono_ns >= visit.deadline_ns
         decision = self._decide(visit, now)
-        awaited = not final and _awaits_code(decision, visit)
+        awaited = not final and awaits_code(decision, visit)
         if decision.verdict is Verdict.ADMIT:
             if final or not visit.asking:  # nobody vouches for a code that may be red the next moment
                 yield from self._authorise(visit, decision, now)
@@ -683,14 +768,14 @@ class GateActor:
         elif decision.retest_wanted:
             yield from self._retest(visit, decision, now)
         elif awaited:
-            meanwhile = _to_be_cured(decision)
+            meanwhile = to_be_cured(decision)
             if meanwhile.findings:
                 yield from self._cure(visit, meanwhile, now)
         elif decision.curable and not final:
             yield from self._cure(visit, decision, now)
         elif decision.curable:
             yield from self._refuse(visit, decision, now)
-        elif final or not _may_improve(decision):
+        elif final or not may_improve(decision):
             yield from self._refer(visit, decision, now)
 
     def _drop_stale(self, visit: Visit, now: Moment) -> Iterator[Effect]:
@@ -752,12 +837,10 @@ class GateActor:
         self, visit: Visit, stage: Stage, decision: Decision, now: Moment, use: Use | None = None
     ) -> Iterator[Record]:
         visit.recorded = True
-        yield Record(
-            events.visit_decided(
-                visit.name, stage, decision, visit.judged, visit.steps, _elapsed_ms(visit, now)
-            ),
-            use,
+        visit.told = events.visit_decided(
+            visit.name, stage, decision, visit.judged, visit.steps, _elapsed_ms(visit, now)
         )
+        yield Record(visit.told, use)
 
     # --- passing, leaving, deadlines
 
@@ -801,6 +884,8 @@ class GateActor:
         # Last, so that nothing of a visit is left undone when the ledger still fails.
         if self._retry_ns is not None and now.mono_ns >= self._retry_ns:
             yield from self._write_late()
+        if self._renewal is not None and self._renew_ns is not None and now.mono_ns >= self._renew_ns:
+            yield self._renew(self._renewal, now)
 
     def _visit_time_passed(self, visit: Visit, now: Moment) -> Iterator[Effect]:
         grace_ns = self._policy.timing.leave_grace_s * NS_PER_S
@@ -812,7 +897,7 @@ class GateActor:
 
     def _deadline(self, visit: Visit, now: Moment) -> Iterator[Effect]:
         match visit.state:
-            case State.RETESTING if not (visit.measuring or _measured_twice(visit.evidence)):
+            case State.RETESTING if not (visit.measuring or measured_twice(visit.evidence)):
                 visit.deadline_ns = now.mono_ns + self._policy.timing.collect_s * NS_PER_S
                 yield Show(Key.MEASURING_AGAIN, LightSignal.WAIT)
                 yield self._measure(visit)
@@ -840,6 +925,12 @@ class GateActor:
         MaskSeen: _mask_seen,
         ServiceAnswered: _service_answered,
         LedgerOpened: _ledger_opened,
+        LedgerRenewed: _ledger_renewed,
+        CommandReceived: _command_received,
+        PolicyReceived: _policy_received,
+        PolicyRejected: _policy_rejected,
+        ReceiptWentBack: _receipt_went_back,
+        ReceiptDisagreed: _receipt_disagreed,
         DocumentReceived: _document_received,
         AttendantNoted: _attendant_noted,
         AttendantConfirmed: _attendant_confirmed,
@@ -856,61 +947,3 @@ class GateActor:
 
 def _elapsed_ms(visit: Visit, now: Moment) -> int:
     return (now.mono_ns - visit.began_ns) // NS_PER_MS
-
-
-def _is_record_of(effect: Effect, event: Event) -> bool:
-    return isinstance(effect, Record) and effect.event is event
-
-
-def _measured_twice(evidence: Evidence) -> bool:
-    return len(evidence.measurements) == MEASUREMENTS_MAX
-
-
-def _may_improve(decision: Decision) -> bool:
-    return any(finding.reason in IMPROVABLE for finding in decision.deciding)
-
-
-def _awaits_code(decision: Decision, visit: Visit) -> bool:
-    """Say whether a refusal may turn: whoever it is has not yet shown a code that tells who they are."""
-    code = visit.evidence.code
-    told = code is not None and not (visit.asking or code.reason in IMPROVABLE)
-    if told or decision.verdict is not Verdict.REFUSE:
-        return False
-    return all(finding.curable or finding.reason in AWAITS_CODE for finding in decision.deciding)
-
-
-def _to_be_cured(decision: Decision) -> Decision:
-    """Leave of a refusal what the visitor can put right while a code is waited for."""
-    curable = [found for found in decision.deciding if found.curable and found.reason not in AWAITS_CODE]
-    return replace(decision, findings=tuple(curable))
-
-
-def _confirmed(evidence: Evidence) -> Evidence:
-    """The button says that the person on duty has looked, asked and measured where the gate could not."""
-    return replace(evidence, attendant=AttendantWord.CONFIRMED, by_hand=frozenset(HandCheck))
-
-
-def _with_notes(evidence: Evidence, notes: AttendantNoted) -> Evidence:
-    return replace(
-        evidence,
-        person=notes.person or evidence.person,
-        registered=evidence.registered | notes.registered,
-        id_checked=evidence.id_checked if notes.id_checked is None else notes.id_checked,
-        symptoms=evidence.symptoms if notes.symptoms is None else notes.symptoms,
-        travel=notes.travel or evidence.travel,
-        origin=notes.origin or evidence.origin,
-        test=notes.test or evidence.test,
-    )
-
-
-def _with_token_id(code: CodeResult, payload: bytes) -> CodeResult:
-    """Where a service names no person, the token itself is what may not be used twice in a row."""
-    if code.authenticity is not Authenticity.VERIFIED or code.subject_ref is not None:
-        return code
-    return replace(code, pass_id=hashlib.sha256(payload).hexdigest()[:16])
-
-
-def _with_measurement(evidence: Evidence, measurement: Measurement, state: State) -> Evidence:
-    """Add the second measurement to the first, or take the first."""
-    kept = evidence.measurements[: MEASUREMENTS_MAX - 1] if state is State.RETESTING else ()
-    return replace(evidence, measurements=(*kept, measurement))

@@ -9,9 +9,11 @@ import zlib
 from collections.abc import Sequence
 from typing import Final
 
+from gate.core.events import BODY_BYTES_MAX
+
 BATCH_RECORDS_MAX: Final = 100
-BATCH_BYTES_MAX: Final = 1 << 20
-"""Of the records in a batch together; what unpacks to more is no batch."""
+BATCH_BYTES_MAX: Final = BATCH_RECORDS_MAX * (BODY_BYTES_MAX + 1)
+"""Of the records in a batch together, each with a line break; what unpacks to more is no batch."""
 
 _LEVEL: Final = 1
 
@@ -21,7 +23,9 @@ class BatchError(ValueError):
 
 
 def pack(bodies: Sequence[bytes]) -> bytes:
-    """Return the message that holds these records in this order."""
+    """Return the message that holds these records, 1 to BATCH_RECORDS_MAX, in this order."""
+    if not 1 <= len(bodies) <= BATCH_RECORDS_MAX:
+        raise ValueError(f"a batch holds 1 to {BATCH_RECORDS_MAX} records")
     return zlib.compress(b"\n".join(bodies), _LEVEL)
 
 
@@ -34,7 +38,7 @@ def unpack(message: bytes) -> list[bytes]:
         raise BatchError("no zlib stream") from error
     if not inflater.eof or inflater.unused_data or len(text) > BATCH_BYTES_MAX:
         raise BatchError("not one whole stream of the size that is allowed")
-    bodies = text.split(b"\n")
+    bodies = text.split(b"\n", BATCH_RECORDS_MAX)
     if len(bodies) > BATCH_RECORDS_MAX:
         raise BatchError(f"more than {BATCH_RECORDS_MAX} records")
     return bodies

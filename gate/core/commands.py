@@ -81,6 +81,21 @@ class CommandRefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class CentreWord:
+    """What the centre has said that must outlive a restart; stored with the record of the command.
+
+    `counter` of the newest command that was taken, 0 for none; `suspended` is the reason for which visitors
+    are not served, "" while they are.
+    """
+
+    counter: int = 0
+    suspended: str = ""
+
+
+NOTHING_SAID: Final = CentreWord()
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """Which gate, in which epoch of its ledger."""
 
@@ -155,6 +170,8 @@ def _check_argument(name: str, value: object, kind: type, limit: int) -> None:
         raise ValueError(f"{name}: must be {'text' if kind is str else 'a number'}")  # noqa: TRY004 - one kind of error
     if isinstance(value, str) and not 1 <= len(value) <= limit:
         raise ValueError(f"{name}: 1 to {limit} characters")
+    if isinstance(value, str) and name == "reason" and not value.isprintable():
+        raise ValueError(f"{name}: one line of text")
     if isinstance(value, int) and not 0 <= value <= limit:
         raise ValueError(f"{name}: 0 to {limit}")
 

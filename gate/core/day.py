@@ -59,6 +59,19 @@ class Day:
         again_ns = now.mono_ns + LOOK_AGAIN_NS if self.documents.kinds else None
         self._look_ns = min((ns for ns in (change_ns, again_ns) if ns is not None), default=0)
 
+    def follow(self, policy: Policy) -> None:
+        """Open and close by another policy from the next look on, which is due at once."""
+        self._policy = policy
+        self._look_ns = 0
+
+    def objection(self, text: bytes) -> str:
+        """Say in a word why a document would not be taken, "" if it would be or already is."""
+        try:
+            taken = self.documents.weigh(open_document(text, trust=self._given_trust, site=self._site))
+        except CodeError as fault:
+            return str(fault.reason)
+        return "" if taken in {Taken.ACCEPTED, Taken.SAME} else str(taken)
+
     def receive(self, text: bytes, now: Moment) -> Iterator[Record | KeepDocument]:
         """Take in a document, if it is signed for this site and newer than what is known."""
         try:

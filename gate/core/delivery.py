@@ -19,7 +19,14 @@ from typing import Any, Final, TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gate.core.chain import HASH_SIZE
+from gate.core.codes.model import NAME
 from gate.core.signed import SignedError, check_version, open_signed, sign
+
+LABEL_MAX: Final = 64
+"""Characters of an epoch's or a boot's name."""
+
+COUNT_MAX: Final = 2**53 - 1
+"""What every reader of JSON takes for a whole number (RFC 8259, section 6), and every database."""
 
 _CHECKPOINT: Final = "checkpoint"
 _RECEIPT: Final = "receipt"
@@ -75,20 +82,20 @@ class Checkpoint:
         try:
             check_version(stated)
             checkpoint = cls(
-                site=_as(str, stated["site"]),
-                gate=_as(str, stated["gate"]),
-                epoch=_as(str, stated["epoch"]),
-                size=_as(int, stated["size"]),
+                site=_name(stated["site"]),
+                gate=_name(stated["gate"]),
+                epoch=_label(stated["epoch"]),
+                size=_count(stated["size"]),
                 hash=_hash(stated["hash"]),
-                at_ms=_as(int, stated["at_ms"]),
+                at_ms=_count(stated["at_ms"]),
                 clock_trusted=_as(bool, stated["clock_trusted"]),
-                boot_id=_as(str, stated["boot_id"]),
+                boot_id=_label(stated["boot_id"]),
                 why=Why(_as(str, stated["why"])),
-                receipted=_as(int, stated["receipted"]),
+                receipted=_count(stated["receipted"]),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise SignedError("malformed") from error
-        if not 0 <= checkpoint.receipted <= checkpoint.size:
+        if checkpoint.receipted > checkpoint.size:
             raise SignedError("malformed")
         return checkpoint
 
@@ -130,20 +137,31 @@ class Receipt:
         stated = open_signed(message, _RECEIPT, keys)
         try:
             check_version(stated)
-            receipt = cls(
-                site=_as(str, stated["site"]),
-                gate=_as(str, stated["gate"]),
-                epoch=_as(str, stated["epoch"]),
-                upto=_as(int, stated["upto"]),
+            return cls(
+                site=_name(stated["site"]),
+                gate=_name(stated["gate"]),
+                epoch=_label(stated["epoch"]),
+                upto=_count(stated["upto"]),
                 hash=_hash(stated["hash"]),
-                at_ms=_as(int, stated["at_ms"]),
+                at_ms=_count(stated["at_ms"]),
                 ask=Ask(_as(str, stated["ask"])),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise SignedError("malformed") from error
-        if receipt.upto < 0:
-            raise SignedError("malformed")
-        return receipt
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousEpoch:
+    """The ledger that came before this one on the same device, and why it was left.
+
+    `hash` are the 64 hexadecimal digits of its newest record's (genesis where it held none). `epoch` is ""
+    for the first ledger of a device.
+    """
+
+    epoch: str
+    size: int
+    hash: str
+    reason: str
 
 
 def _hash(text: object) -> bytes:
@@ -151,6 +169,27 @@ def _hash(text: object) -> bytes:
     if len(digest) != HASH_SIZE or digest.hex() != text:
         raise ValueError("no hash")
     return digest
+
+
+def _name(text: object) -> str:
+    name = _as(str, text)
+    if NAME.fullmatch(name) is None:
+        raise ValueError("no name of a site or gate")
+    return name
+
+
+def _label(text: object) -> str:
+    label = _as(str, text)
+    if not (1 <= len(label) <= LABEL_MAX and label.isascii() and label.isprintable()):
+        raise ValueError("no label")
+    return label
+
+
+def _count(number: object) -> int:
+    count = _as(int, number)
+    if not 0 <= count <= COUNT_MAX:
+        raise ValueError(f"0 to {COUNT_MAX}")
+    return count
 
 
 def _as(kind: type[V], item: object) -> V:

@@ -260,14 +260,19 @@ class Documents:
         A document is taken also when its time is over, because it still says more than the one before.
         `conflict`: two documents with one version; the one that came first stays.
         """
-        place = (document.kind, document.issuer)
-        held = self._held.get(place)
-        if held is not None and document.version <= held.version:
-            if document.version < held.version:
-                return Taken.OLDER
-            return Taken.SAME if document == held else Taken.CONFLICT
-        self._held[place] = document
-        return Taken.ACCEPTED
+        taken = self.weigh(document)
+        if taken is Taken.ACCEPTED:
+            self._held[document.kind, document.issuer] = document
+        return taken
+
+    def weigh(self, document: Document) -> Taken:
+        """Say what would become of a document."""
+        held = self._held.get((document.kind, document.issuer))
+        if held is None or document.version > held.version:
+            return Taken.ACCEPTED
+        if document.version < held.version:
+            return Taken.OLDER
+        return Taken.SAME if document == held else Taken.CONFLICT
 
     def held(self, kind: Kind) -> tuple[Document, ...]:
         """Return the documents of a kind, one per issuer, in the order of issuers; empty if none has come."""

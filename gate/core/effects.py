@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gate.core.commands import CentreWord
 from gate.core.events import Event
 from gate.core.texts import Key
 from gate.core.uses import Use
@@ -21,10 +22,16 @@ class LightSignal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Make the event durable before anything that follows, and with it the use of a pass."""
+    """Make the event durable before anything that follows, and in the same transaction what goes with it.
+
+    `use` of a pass; `word` of the centre, in force from now on; `sealed`: bytes that only the centre can
+    read, kept beside the record, which holds their SHA-256.
+    """
 
     event: Event
     use: Use | None = None
+    word: CentreWord | None = None
+    sealed: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +84,47 @@ class KeepDocument:
     text: bytes
 
 
-Effect = Record | Unlock | Lock | HoldOpen | Show | TakeReading | AskService | KeepDocument
+@dataclass(frozen=True, slots=True)
+class RenewLedger:
+    """Put the ledger aside and begin a new epoch, whose first record follows `LedgerRenewed`.
+
+    Always the last effect of an answer.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendAgain:
+    """Send every record behind this sequence number to the centre once more."""
+
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class MakeCheckpoint:
+    """State to the centre at once how far the ledger reaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptPolicy:
+    """Read a policy file that the centre has sent; answered by `PolicyReceived` or `PolicyRejected`."""
+
+    text: str
+    command_id: str
+
+
+Effect = (
+    Record
+    | Unlock
+    | Lock
+    | HoldOpen
+    | Show
+    | TakeReading
+    | AskService
+    | KeepDocument
+    | RenewLedger
+    | SendAgain
+    | MakeCheckpoint
+    | AdoptPolicy
+)

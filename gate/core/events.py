@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from gate.core.codes.model import Appearance, CodeResult, LabTest
+from gate.core.commands import Command
+from gate.core.delivery import PreviousEpoch
 from gate.core.evidence import Appointment, Evidence, HouseholdPass, Measurement, Unmeasured
 from gate.core.moment import Moment
 from gate.core.policy import Decision, Disposition, Finding, Verdict
@@ -38,6 +40,9 @@ class Kind(StrEnum):
     FIRE_ALARM = "fire.alarm"
     DOCUMENT = "document"
     ANOMALY = "anomaly"
+    COMMAND = "command"
+    EPOCH_STARTED = "epoch.started"
+    POLICY_ADOPTED = "policy.adopted"
 
 
 class Stage(StrEnum):
@@ -57,6 +62,14 @@ class Result(StrEnum):
     FORCED = "forced"
     LEFT = "left"
     INTERRUPTED = "interrupted"
+
+
+class Outcome(StrEnum):
+    """What became of a command: `refused` was not for this gate to obey now, `failed` could not be obeyed."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +194,38 @@ def document(kind: str, issuer: str, version: int, outcome: str) -> Event:
     """Build the record of a document of the day that was taken, refused, or has gone out of its time."""
     data = {"document": kind, "issuer": issuer, "version": version, "outcome": outcome}
     return Event(Kind.DOCUMENT, data, abnormal=outcome != "accepted")
+
+
+def command(
+    told: Command | None, outcome: Outcome, reason: str = "", *, visit: str = "", left_out: int = 0
+) -> Event:
+    """Build the answer to a command, None for a message that nobody known has signed.
+
+    `visit` names the passage that it allows: this record is its authorisation. `left_out` are messages that
+    have no record of their own.
+    """
+    data: dict[str, Any] = {
+        "id": told and told.id,
+        "command": told and str(told.name),
+        "counter": told and told.counter,
+        "outcome": str(outcome),
+    }
+    more = {"reason": reason, "visit": visit, "left_out": left_out}
+    data |= {name: value for name, value in more.items() if value}
+    return Event(Kind.COMMAND, data, abnormal=outcome is not Outcome.DONE)
+
+
+def epoch_started(previous: PreviousEpoch) -> Event:
+    """Build the first record of a new epoch: why it has begun, and how far the one before it reached."""
+    before = {"epoch": previous.epoch, "size": previous.size, "hash": previous.hash}
+    data = {"reason": previous.reason[:200], "previous": before if previous.epoch else None}
+    return Event(Kind.EPOCH_STARTED, data, abnormal=True)
+
+
+def policy_adopted(policy: str, policy_sha256: str, command_id: str) -> Event:
+    """Build the record of a policy that is followed from now on because the centre has sent it."""
+    data = {"policy": policy, "policy_hash": policy_sha256, "command": command_id}
+    return Event(Kind.POLICY_ADOPTED, data)
 
 
 def anomaly(what: str, detail: str) -> Event:

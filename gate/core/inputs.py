@@ -6,8 +6,11 @@ from typing import Final
 
 from gate.core.codes.model import Appearance, LabTest, Travel
 from gate.core.codes.service import ServiceAnswer
+from gate.core.commands import NOTHING_SAID, CentreWord
+from gate.core.delivery import PreviousEpoch
 from gate.core.events import Event
 from gate.core.evidence import MaskStatus, Measurement, Origin, Person, Symptom
+from gate.core.policy import Policy
 from gate.core.uses import Use
 
 
@@ -24,18 +27,23 @@ class Device(StrEnum):
     HEALTH_SERVICE = "health_service"
     DOCUMENTS = "documents"
     DESK = "desk"
+    IDENTITY = "identity"
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
     """The service has started; `open_visits` were left without an end by an earlier run.
 
-    `uses` are the passages on passes that are on record.
+    `uses` are the passages on passes that are on record, `word` is what the centre has said; `epoch` names
+    the ledger, and `new_epoch` says what came before it if nothing is written in it yet.
     """
 
     version: str
     open_visits: tuple[str, ...] = ()
     uses: tuple[Use, ...] = ()
+    epoch: str = ""
+    word: CentreWord = NOTHING_SAID
+    new_epoch: PreviousEpoch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +184,60 @@ class LedgerOpened:
 
     open_visits: tuple[str, ...]
     uses: tuple[Use, ...]
+    epoch: str = ""
+    word: CentreWord = NOTHING_SAID
+    new_epoch: PreviousEpoch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRenewed:
+    """A new epoch has begun, as `RenewLedger` has asked; nothing is written in it yet.
+
+    What goes on from the old file to the new one: uses of passes and the centre's word.
+    """
+
+    epoch: str
+    previous: PreviousEpoch
+
+
+@dataclass(frozen=True, slots=True)
+class CommandReceived:
+    """Somebody says that the centre commands something (`gate.core.commands`); whatever the bytes."""
+
+    message: bytes
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptWentBack:
+    """A later receipt of the centre reaches to `now` only, one before it reached to `had`."""
+
+    had: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptDisagreed:
+    """The centre has signed for a record `upto` that is not the one of this ledger."""
+
+    upto: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyReceived:
+    """The policy that a command has brought can be followed, and will be after the next start too."""
+
+    policy: Policy
+    command_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRejected:
+    """The policy that a command has brought cannot be followed; nothing has changed."""
+
+    problem: str
+    command_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +272,12 @@ Input = (
     | DeviceRecovered
     | InboxOverflowed
     | LedgerOpened
+    | LedgerRenewed
+    | CommandReceived
+    | ReceiptWentBack
+    | ReceiptDisagreed
+    | PolicyReceived
+    | PolicyRejected
     | RecordFailed
     | TimePassed
 )

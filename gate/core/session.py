@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Final
 
 from gate.core.codes.model import CodeResult
+from gate.core.events import Event
 from gate.core.evidence import Evidence
 from gate.core.policy import Decision
 from gate.core.uses import Use
@@ -101,6 +102,7 @@ class Visit:
     `evidence` is what was collected, `judged` the same with all that followed from it at the last decision.
     `payload` is the code in evidence, `held_up` another one that was shown too late to count. `codes` are all
     that were looked at, `answers` those of which a verify service was asked; `use` is how a pass was counted.
+    `told` is what is on record of it last, the end apart.
     `deadline_ns` ends the present state; `left_ns` is when the visitor was last seen to step away.
     """
 
@@ -121,6 +123,7 @@ class Visit:
     answers: dict[bytes, Asked] = field(default_factory=dict)
     left_ns: int | None = None
     recorded: bool = False
+    told: Event | None = None
     closed: bool = False
     steps: tuple[Decision, ...] = ()
 

@@ -8,7 +8,6 @@ nothing has to be spelled anew to be checked, and a message signed for one purpo
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from gate.core.codes.trust import key_id
 
+KID_BYTES: Final = 4
 SIGNATURE_BYTES: Final = 64
 MESSAGE_BYTES_MAX: Final = 64 * 1024
 _DOMAIN: Final = b"health gate, message 1, "
@@ -63,7 +63,8 @@ def read_unproved(message: bytes) -> dict[str, Any]:
 
 def check_version(stated: Mapping[str, Any]) -> None:
     """Raise SignedError unless this is the one version that there is."""
-    if stated.get("v") != 1:
+    version = stated.get("v")
+    if version != 1 or type(version) is not int:  # True and 1.0 are equal to it
         raise SignedError("malformed")
 
 
@@ -77,12 +78,14 @@ def _parts(message: bytes) -> tuple[bytes, bytes, bytes]:
     line, _, proof = message.rpartition(b"\n")
     kid, _, text = proof.partition(b" ")
     try:
-        signature = base64.b64decode(text, validate=True)
-        if len(kid) != 8 or len(signature) != SIGNATURE_BYTES or base64.b64encode(signature) != text:
-            raise SignedError("malformed")
-        return line, bytes.fromhex(kid.decode("ascii")), signature
-    except (binascii.Error, ValueError) as error:
+        signature, raw_kid = base64.b64decode(text, validate=True), bytes.fromhex(kid.decode("ascii"))
+    except ValueError as error:
         raise SignedError("malformed") from error
+    # There is one spelling of a proof.
+    one_spelling = (raw_kid.hex().encode(), base64.b64encode(signature)) == (kid, text)
+    if not one_spelling or (len(raw_kid), len(signature)) != (KID_BYTES, SIGNATURE_BYTES):
+        raise SignedError("malformed")
+    return line, raw_kid, signature
 
 
 def _signed_by(key: bytes, signature: bytes, covered: bytes) -> bool:
@@ -95,7 +98,9 @@ def _signed_by(key: bytes, signature: bytes, covered: bytes) -> bool:
 
 def _statement(line: bytes) -> dict[str, Any]:
     try:
-        statement = json.loads(line)
+        statement = json.loads(line.decode())
+        # Half a surrogate pair can be written in JSON, and in no file or database behind it.
+        json.dumps(statement, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise SignedError("malformed") from error
     if not isinstance(statement, dict):

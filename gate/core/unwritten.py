@@ -1,12 +1,12 @@
 """What could not be written while the ledger failed, in memory and in order, until it works again."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from gate.core import events
-from gate.core.effects import Record
+from gate.core.effects import Effect, Record
 from gate.core.events import Event, Stage
 
 # A fault serves no visits, so this is hours of device faults.
@@ -17,7 +17,7 @@ class Unwritten:
     """Records that wait, marked late. `serves_on`: people are let in although nothing can be written."""
 
     def __init__(self, *, serves_on: bool) -> None:
-        self._serves_on = serves_on
+        self.serves_on = serves_on
         self._waiting: deque[Record] = deque()
         self._dropped = 0
 
@@ -42,7 +42,7 @@ class Unwritten:
             self._dropped += 1
             return
         data = {**record.event.data, "late": True}
-        if data.get("stage") == Stage.AUTHORISED and not self._serves_on:
+        if data.get("stage") == Stage.AUTHORISED and not self.serves_on:
             # An authorisation that was never durable has never been one.
             data["stage"] = str(Stage.UNDECIDED)
             record = replace(record, use=None)
@@ -54,3 +54,10 @@ class Unwritten:
         if not lost:
             return None
         return events.anomaly("records_lost", f"{lost} records were lost while the ledger failed")
+
+
+def undone_by(event: Event, asked: Sequence[Effect]) -> tuple[Effect, ...]:
+    """Return the record that failed and all that was asked for after it: none of it was performed."""
+    records = [effect.event if isinstance(effect, Record) else None for effect in asked]
+    places = [place for place, recorded in enumerate(records) if recorded is event]
+    return tuple(asked[places[0] :]) if places else (Record(event),)

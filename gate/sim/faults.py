@@ -28,7 +28,18 @@ _KINDS: Final[dict[str, FaultKind]] = {
         ("nack", "bad_pec", "error_flag", "freeze", "hang", "dead_bus", "dead_bus_valid_pec"), 900, (1, 90)
     ),
     "camera": FaultKind(("gone", "frozen"), 1500, (1, 120)),
-    "broker": FaultKind(("outage", "duplicates"), 1200, (2, 900)),
+    "broker": FaultKind(("outage", "duplicates", "loses"), 1200, (2, 900)),
+    # Away: what the broker acknowledges meanwhile is lost. Mistaken: it takes the ledger for another one.
+    "centre": FaultKind(("away", "mute", "restored", "mistaken"), 1800, (5, 900)),
+    # What the centre orders, and what others would like it to.
+    "commands": FaultKind(
+        (
+            *("suspend", "open_once", "policy", "resend", "checkpoint"),
+            *("forged", "strangers", "replayed", "misaddressed", "expired", "retained", "babble"),
+        ),
+        300,
+        (1, 600),
+    ),
     # Where the power fails; it comes back after the stated time.
     "power": FaultKind(("after_authorised", "after_unlock", "after_any_effect", "at_once"), 1500, (15, 60)),
     "clock": FaultKind(("step_forward", "step_back", "untrusted"), 2400, (10, 600)),

@@ -15,25 +15,35 @@ from typing import Final, Protocol
 
 from gate.core.actor import GateActor
 from gate.core.codes import Trust
+from gate.core.delivery import PreviousEpoch
 from gate.core.effects import Effect, LightSignal, Record, Unlock
 from gate.core.evidence import Direction, Measurement, Reading
-from gate.core.inputs import DocumentReceived, Input, ReadingTaken, ServiceAnswered, Started, TimePassed
+from gate.core.inputs import (
+    DocumentReceived,
+    Input,
+    LedgerRenewed,
+    PolicyReceived,
+    ReadingTaken,
+    ServiceAnswered,
+    Started,
+    TimePassed,
+)
 from gate.core.moment import NS_PER_S, Moment
 from gate.core.policy import Policy
 from gate.core.texts import Key
 from gate.perform import Brain, Observer, Outputs
 from gate.ports import Entry
 from gate.sim.cards import SERVICES, SITE
-from gate.sim.delivery import Broker, SimSink
+from gate.sim.centre import CENTRE_KEYS, DEVICE_KEY, GATE
+from gate.sim.delivery import Broker, Identity, SimSink
 from gate.sim.entrance import Arm, Entrance
 from gate.sim.office import Folder
 from gate.sim.oracle import Oracle
 from gate.sim.service import SimService
 from gate.sim.timeline import Timeline
-from gate.store.ledger import Ledger, Outbox
+from gate.store.ledger import Ledger, LedgerError, Outbox
 
 LEDGER_NAME: Final = "ledger.db"
-GATE: Final = "gate-1"
 # From power to the first line of the service; the monotonic clock counts from power.
 KERNEL_NS: Final = 5 * NS_PER_S
 
@@ -70,8 +80,17 @@ class SimThermometer(Protocol):
 class SimLedger(Ledger):
     """The ledger on a disk that can be full."""
 
+    _full = False
+
+    def renew(self, new_epoch: str, reason: str) -> PreviousEpoch:
+        """Begin a new epoch, as `Ledger.renew` does; none while there is no room for another file."""
+        if self._full:
+            raise LedgerError("no room for another file")
+        return super().renew(new_epoch, reason)
+
     def set_disk_full(self, *, full: bool) -> None:
         """Let the file grow no more, or let it grow again."""
+        self._full = full
         self._db.execute(f"PRAGMA max_page_count = {1 if full else 2**30}")
 
 
@@ -79,7 +98,9 @@ class SimLedger(Ledger):
 class Parts:
     """What a gate is made of; tests put in a broken part and see an oracle speak."""
 
-    actor: Callable[[Policy, Trust, str, str, Direction, frozenset[str]], GateActor] = GateActor
+    actor: Callable[
+        [Policy, Trust, str, str, Direction, frozenset[str], str, tuple[bytes, ...]], GateActor
+    ] = GateActor
     brain: type[Brain] = Brain
     ledger: type[SimLedger] = SimLedger
     sink: type[SimSink] = SimSink
@@ -140,6 +161,8 @@ class Process:
         self._timeline = around.timeline
         self._now = now
         self._powered_ns = around.timeline.now_ns
+        self._run = run
+        self._epochs = 0
         self._wanted: str | None = None
         self._measuring = False
         self._wake_ns: int | None = None
@@ -149,8 +172,13 @@ class Process:
             around.ledger_path, site=SITE, gate=GATE, new_epoch=f"epoch-{run}", boot_id=f"boot-{run}"
         )
         self.ledger.set_disk_full(full=disk_full)
-        self.actor = parts.actor(around.policy, around.trust, SITE, run, around.direction, SERVICES)
-        self.sink = parts.sink(around.outbox, around.broker, around.timeline)
+        self.actor = parts.actor(
+            around.policy, around.trust, SITE, run, around.direction, SERVICES, GATE, CENTRE_KEYS
+        )
+        identity = Identity(SITE, GATE, f"boot-{run}", DEVICE_KEY, CENTRE_KEYS)
+        self.sink = parts.sink(
+            around.outbox, around.broker, around.timeline, identity, around.entrance.post, now
+        )
         screen = Screen(around.entrance)
         outputs = Outputs(
             around.arm,
@@ -161,6 +189,10 @@ class Process:
             self._recorded,
             ask_service=self._ask,
             keep_document=around.folder.keep,
+            renew_ledger=self._renew,
+            send_again=self.sink.send_again,
+            make_checkpoint=self.sink.make_checkpoint,
+            adopt_policy=self._adopt,
         )
         self._brain = parts.brain(self.actor, outputs, observe)
 
@@ -169,7 +201,18 @@ class Process:
         self._around.oracle.powered(self.actor, self._around.outbox, self.ledger.epoch)
         self._around.thermometer.restart()
         self.sink.notify()
-        self.step(Started("simulated", self.ledger.open_visits(), self.ledger.uses()))
+        ledger = self.ledger
+        new_epoch = ledger.previous or PreviousEpoch("", 0, "", "first start")
+        self.step(
+            Started(
+                "simulated",
+                ledger.open_visits(),
+                ledger.uses(),
+                ledger.epoch,
+                ledger.word(),
+                None if ledger.head[0] else new_epoch,
+            )
+        )
 
     def step(self, happened: Input) -> None:
         """Handle one input, and see to it that the actor is woken when it asks to be."""
@@ -213,6 +256,28 @@ class Process:
     def _answered(self, answered: ServiceAnswered) -> None:
         if self.alive:
             self._around.entrance.post(answered)
+
+    def _renew(self, reason: str) -> LedgerRenewed | None:
+        """Begin a new epoch if the disk has room for it."""
+        self._epochs += 1
+        epoch = f"epoch-{self._run}-{self._epochs}"
+        self._around.oracle.read_ledger()
+        self._around.outbox.close()
+        try:
+            previous = self.ledger.renew(epoch, reason)
+        except LedgerError:
+            return None
+        self._around.oracle.renewed(epoch)
+        self.sink.renewed()
+        return LedgerRenewed(epoch, previous)
+
+    def _adopt(self, _text: str, command_id: str) -> None:
+        """Read the policy that a command has brought: it is the one that is followed already."""
+        self._timeline.after(0.2, partial(self._adopted, PolicyReceived(self._around.policy, command_id)))
+
+    def _adopted(self, received: PolicyReceived) -> None:
+        if self.alive:
+            self._around.entrance.post(received)
 
     def _woken(self, wake_ns: int) -> None:
         if self.alive and wake_ns == self._wake_ns:
@@ -317,7 +382,9 @@ class Machine:
         self._trace(happened, effect, now)
         if effect is None:
             self._around.oracle.happened(happened)
-        elif self._cut is not None and _fits(self._cut, effect):
+            return
+        self._around.oracle.performed(effect)
+        if self._cut is not None and _fits(self._cut, effect):
             raise PowerCutError
 
     def _guarded(self, action: Callable[[], None]) -> None:

@@ -7,13 +7,15 @@ whose code and forehead were seen, how warm a person is, what the relay did, wha
 2. At most one person per unlock; for everybody else the ledger holds an alarm.
 3. Nobody is authorised whose true temperature is at or above the limit plus the sensor's stated error, or on
    evidence that is stale, missing or another person's, unless the person on duty has vouched for that part.
-4. Numbers without gap, a valid chain, each record at the centre at least once and byte for byte the same.
+4. Numbers without gap and a valid chain in every epoch, whose first record names the epoch before.
 5. Every queue within its limit, every visit ends within 300 s (or its policy's waits), time moves on.
 6. While the fire contact is open the gate is open, at the latest one second after it has opened.
-8. After the faults have stopped, nothing waits to be sent and the mode is that of the hours and documents.
+8. After the faults have stopped, nothing waits for a receipt and the mode is that of the hours, the documents
+   and the centre's word.
 
 Number 9, the same digest from the same seed, takes two runs and is checked by whoever starts them; number 7
-belongs to daily reports, which do not exist yet. Numbers 10 to 15 are in `gate.sim.rights`.
+belongs to daily reports, which the centre makes. Numbers 10 to 15 are in `gate.sim.rights`, 16 to 18 in
+`gate.sim.obedience`.
 """
 
 import json
@@ -21,19 +23,23 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from gate.core.actor import GateActor
 from gate.core.chain import genesis, link
+from gate.core.effects import Effect
 from gate.core.evidence import Direction
 from gate.core.evidence import Person as Role
-from gate.core.inputs import CodesRead, Input, MaskSeen, RecordFailed, ServiceAnswered
+from gate.core.inputs import CodesRead, CommandReceived, Input, MaskSeen, RecordFailed, ServiceAnswered
 from gate.core.moment import NS_PER_S, Moment
 from gate.core.policy import Policy
 from gate.core.unwritten import UNWRITTEN_MAX
 from gate.ports import Outbox
-from gate.sim.delivery import WINDOW, Broker, Centre
+from gate.sim.centre import Centre, CommandPost
+from gate.sim.delivery import WINDOW, Broker
+from gate.sim.obedience import Obedience
 from gate.sim.people import Person
 from gate.sim.rights import Rights
 from gate.store.ledger import verify
@@ -44,6 +50,7 @@ VIOLATIONS_MAX: Final = 100
 # A passage belongs to its unlock for as long as the gate waits for it, and for the way of the signal.
 _SIGNAL_S: Final = 1
 _READ_AT_ONCE: Final = 1000
+_NAMED_MAX: Final = 3
 # A gate looks at the clock once a minute.
 _MODE_FOLLOWS_MS: Final = 61_000
 
@@ -96,6 +103,7 @@ class Oracle:
         reported: Callable[[], bool],
         centre: Centre,
         broker: Broker,
+        commands: CommandPost,
         direction: Direction,
         clock: Callable[[], Moment],
     ) -> None:
@@ -114,6 +122,7 @@ class Oracle:
         self._findings = Findings(now_ns)
         self._add = self._findings.add
         self.rights = Rights(policy, direction, clock, self._add)
+        self.obedience = Obedience(commands.told, clock, self._add)
         self.documents: Counter[str] = Counter()
         self.stages: Counter[str] = Counter()
         self.results: Counter[str] = Counter()
@@ -121,8 +130,12 @@ class Oracle:
         self.records = 0
         self._actor: GateActor | None = None
         self._outbox: Outbox | None = None
+        self._epoch = ""
         self._hash = b""
+        self._past: list[bytes] = []  # the last hashes of epochs that are over
+        self._seq = 0  # the newest record of this epoch that was read
         self._checked = 0
+        self._authorised: set[str] = set()
         self._unused: set[str] = set()
         self._unlocked_ns: int | None = None
         self._held = False
@@ -144,8 +157,13 @@ class Oracle:
 
     @property
     def chain(self) -> bytes:
-        """The hash of the chain over all records seen."""
-        return self._hash
+        """The hashes of the chains over all records seen, one for each epoch."""
+        return b"".join((*self._past, self._hash))
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the ledger has had."""
+        return len(self._past) + 1
 
     # --- the gate's life
 
@@ -153,11 +171,22 @@ class Oracle:
         """Take note of a start; `outbox` reads the ledger over a connection of its own."""
         self._actor, self._outbox = actor, outbox
         self._powered_ns = self._now_ns()
-        self._hash = self._hash or genesis(epoch)
+        self._begin_epoch(epoch)
+
+    def renewed(self, epoch: str) -> None:
+        """Take note that the ledger was put aside for another epoch; all of it has been read before."""
+        self._past.append(self._hash)
+        self._begin_epoch(epoch)
+
+    def _begin_epoch(self, epoch: str) -> None:
+        if epoch != self._epoch:
+            self._epoch, self._hash = epoch, genesis(epoch)
+            self._seq = self._checked = 0
+        self.obedience.powered(epoch)
 
     def power_lost(self) -> None:
         """Take note that the process is gone; what it had only in memory goes with it."""
-        self._read_ledger()
+        self.read_ledger()
         if self._actor is not None and not self._actor.unwritten:
             self._demand_alarms()
         self._owed.clear()
@@ -167,7 +196,9 @@ class Oracle:
         self._unused.clear()
         self._visit = None
         self._seen.clear()
+        self._authorised.clear()
         self.rights.power_lost()
+        self.obedience.power_lost()
 
     # --- what goes in
 
@@ -183,6 +214,12 @@ class Oracle:
                 self._seen.setdefault(visit.name, Seen()).mask = person.number
         elif isinstance(happened, ServiceAnswered):
             self.rights.answered(happened.visit, happened.answer)
+        elif isinstance(happened, CommandReceived):
+            self.obedience.happened(happened)
+
+    def performed(self, effect: Effect) -> None:
+        """Take note of what the gate has done."""
+        self.obedience.performed(effect)
 
     def measured(self, visit: str, owners: tuple[int, ...]) -> None:
         """Take note of whose forehead each sample of a reading for `visit` has seen."""
@@ -193,7 +230,7 @@ class Oracle:
 
     def unlocked(self) -> None:
         """Oracle 1: the relay has just been driven."""
-        self._read_ledger()
+        self.read_ledger()
         visit = self._actor.visit if self._actor else None
         name = visit.name if visit else None
         self._unlocked_ns = self._now_ns()
@@ -214,7 +251,7 @@ class Oracle:
 
     def stepped(self) -> None:
         """Look at everything after one input has been handled."""
-        self._read_ledger()
+        self.read_ledger()
         self._watch_visit()
 
     # --- passages
@@ -255,20 +292,32 @@ class Oracle:
 
     # --- the ledger, as another connection sees it
 
-    def _read_ledger(self) -> None:
+    def read_ledger(self) -> None:
+        """Look at every record that has been written since."""
         if self._outbox is None:
             return
-        for entry in self._outbox.pending(self.records, _READ_AT_ONCE):
+        for entry in self._outbox.pending(self._seq, _READ_AT_ONCE):
             self.records += 1
+            self._seq += 1
             envelope = json.loads(entry.body)
             data = envelope["data"]
-            if not entry.seq == data["seq"] == self.records:
-                self._add(4, data.get("visit"), f"record {entry.seq} where {self.records} was due")
-                self.records = entry.seq
+            if not entry.seq == data["seq"] == self._seq:
+                self._add(4, data.get("visit"), f"record {entry.seq} where {self._seq} was due")
+                self._seq = entry.seq
+            if entry.seq == 1:
+                self._check_first(envelope["type"], data)
             self._hash = link(self._hash, entry.body)
             self._take(envelope["type"], envelope, data)
 
+    def _check_first(self, kind: str, data: dict[str, Any]) -> None:
+        """Oracle 4: a new epoch says why it has begun, and how far the one before it reached."""
+        before = data.get("previous") or {"hash": ""}
+        if kind != "hg.epoch.started.v1" or before["hash"] != (self._past[-1].hex() if self._past else ""):
+            self._add(4, None, f"epoch {data['epoch']} begins with {kind} and {before}")
+
     def _take(self, kind: str, envelope: dict[str, Any], data: dict[str, Any]) -> None:
+        if kind == "hg.visit.decided.v1" and data["visit"] in self._authorised:
+            return  # told again in a new epoch, because the visit ends there
         if kind == "hg.visit.decided.v1":
             self.stages[data["stage"]] += 1
             self.rights.judged(envelope)
@@ -276,17 +325,29 @@ class Oracle:
                 self._referred = data["visit"]
             if data["stage"] == "authorised" and not data.get("late"):  # a late one is about somebody gone
                 self._unused.add(data["visit"])
+                self._authorised.add(data["visit"])
                 self._check_evidence(data["visit"], data)
         elif kind == "hg.visit.closed.v1":
             self.results[data["result"]] += 1
             self._unused.discard(data["visit"])
+            self._authorised.discard(data["visit"])
             self.rights.closed(data["visit"], data["result"])
+        elif kind == "hg.command.v1":
+            self._take_command(data)
         elif kind == "hg.document.v1":
             self.documents[data["outcome"]] += 1
         elif data.get("what") == "document_refused":
             self.documents["refused"] += 1
         if kind == "hg.passage.forced.v1" or data.get("result") == "forced":
             self._alarm(data["visit"], late=bool(data.get("late")))
+
+    def _take_command(self, data: dict[str, Any]) -> None:
+        self.obedience.recorded(data)
+        self.rights.commanded(data)
+        passage = data.get("visit")
+        if passage is not None and passage not in self._authorised:
+            self._unused.add(passage)
+            self._authorised.add(passage)
 
     def _alarm(self, visit: str | None, *, late: bool) -> None:
         self._alarms += 1
@@ -376,6 +437,7 @@ class Oracle:
             self._add(5, None, f"{self._actor.unwritten} events wait for the ledger")
         if not self._actor.unwritten:
             self._demand_alarms()
+            self.obedience.demand_answers()
         self._check_delivery()
 
     def stands_still(self, why: str) -> None:
@@ -385,15 +447,16 @@ class Oracle:
     # --- oracles 4 and 8
 
     def _check_delivery(self) -> None:
+        """Oracle 18: what is done has come, whatever the centre has lost of it since."""
         if self._outbox is None:
             return
         done = self._outbox.acknowledged()
         while self._checked < done:
             for entry in self._outbox.pending(self._checked, min(_READ_AT_ONCE, done - self._checked)):
                 self._checked = entry.seq
-                received = self._centre.received.pop(entry.seq, set())
-                if received != {sha256(entry.body).digest()}:
-                    self._add(4, None, f"record {entry.seq} acknowledged, received as {len(received)} others")
+                came = self._centre.ever.get((self._epoch, entry.seq), set())
+                if came != {sha256(entry.body).digest()}:
+                    self._add(18, None, f"record {entry.seq} is done and came as {len(came)} others")
 
     def check_convergence(self, head: int) -> None:
         """Oracle 8: everything up to `head` has been delivered and the gate is in the mode of the day."""
@@ -404,19 +467,27 @@ class Oracle:
             mode = self._actor.mode if self._actor else "off"
             self._add(8, None, f"mode {mode} after the faults, not {' or '.join(sorted(due))}")
         if self._outbox is not None and self._outbox.acknowledged() < head:
-            self._add(8, None, f"{head - self._outbox.acknowledged()} records still wait to be sent")
+            self._add(8, None, f"{head - self._outbox.acknowledged()} records still wait for a receipt")
 
     def finish(self, ledger: Path) -> None:
-        """Look at everything once more when all has come to rest, and at the whole ledger file."""
-        self._read_ledger()
+        """Look at everything once more when all has come to rest, and at every file of the ledger."""
+        self.read_ledger()
         self.audit()
         if self._actor is not None and self._actor.visit is not None:
             self._add(5, self._actor.visit.name, "still not ended when all have gone")
         if self._outbox is not None:
-            self.check_convergence(self._outbox.head())
-        found = verify(ledger)
-        if not found.ok or found.head_hash != self._hash.hex():
-            self._add(4, None, found.problem or "the chain ends in another hash")
+            self.check_convergence(self._outbox.head().seq)
+            bodies = {entry.seq: entry.body for entry in self._outbox.pending(0, self._seq)}
+            for seq in self._centre.missing(self._epoch, bodies)[:_NAMED_MAX]:
+                self._add(18, None, f"record {seq} is not proved at the centre")
+        heads = set()
+        for path in chain([ledger], sorted(ledger.parent.glob(f"{ledger.stem}-*{ledger.suffix}"))):
+            found = verify(path)
+            heads.add(found.head_hash)
+            if not found.ok:
+                self._add(4, None, f"{path.name}: {found.problem}")
+        if heads != {digest.hex() for digest in (*self._past, self._hash)}:
+            self._add(4, None, "a chain ends in another hash")
 
 
 def _waits_s(policy: Policy) -> tuple[int, ...]:

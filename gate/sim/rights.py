@@ -3,7 +3,8 @@
 10. Nobody is let in on a pass that was called back, by a list that the gate has been given, before they came.
 11. A counted pass lets nobody through more often than it says, an appointment once, a step of a rotating pass
     once, and a pass just used nobody else: whatever the power does, also when it fails as somebody walks.
-12. While the service is suspended or outside opening hours nobody enters but staff and residents.
+12. While the service is suspended, by a document or by the centre's command, or outside opening hours nobody
+    enters but staff and residents.
 13. Nobody enters on a token whose service has said red, or while it is being asked, unless in the latter case
     the person on duty has vouched.
 14. A copied pass or an old screen lets nobody in unless the person on duty has vouched.
@@ -71,6 +72,7 @@ class Rights:
         self._clock = clock
         self._add = add
         self._documents: dict[Kind, Document] = {}
+        self._suspended_by_centre = False
         self._revoked: set[str] = set()
         self._answers: dict[str, ServiceAnswer | None] = {}
         self._admitted: dict[str, _Admission] = {}
@@ -89,6 +91,11 @@ class Rights:
         self._documents[document.kind] = document
         if isinstance(document.content, Revocations):
             self._revoked |= document.content.pass_ids
+
+    def commanded(self, data: dict[str, Any]) -> None:
+        """Take note of a command that is on record as obeyed."""
+        if data["outcome"] == "done" and data["command"] in {"suspend", "resume"}:
+            self._suspended_by_centre = data["command"] == "suspend"
 
     def asked(self, visit: str) -> None:
         """Take note that a service is asked about the token of a visit."""
@@ -233,6 +240,8 @@ class Rights:
 
     def suspended(self, now: Moment) -> bool:
         """Say whether an order is in force, as far as the gate's clock tells."""
+        if self._suspended_by_centre:
+            return True
         document = self._documents.get(Kind.SUSPENSION)
         if document is None or not isinstance(document.content, Suspension):
             return False

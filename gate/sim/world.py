@@ -15,7 +15,8 @@ from gate.core.inputs import Input
 from gate.core.moment import NS_PER_S, Moment
 from gate.core.policy import Policy
 from gate.perform import Observer
-from gate.sim.delivery import Broker, Centre
+from gate.sim.centre import Centre, CommandPost
+from gate.sim.delivery import Broker
 from gate.sim.entrance import Arm, Entrance
 from gate.sim.faults import Fault, schedule
 from gate.sim.machine import LEDGER_NAME, Machine, Parts, SimThermometer, Surroundings
@@ -58,7 +59,8 @@ class Report:
 
     `faults` counts by kind and word; `stages` and `results` count the records of visits by their two stages.
     `came` counts people of the kinds about whom passes and papers say most, `documents` what became of those
-    of the day, `asked` the questions to verify services by how they dealt with them.
+    of the day, `asked` the questions to verify services by how they dealt with them, `commands` what became
+    of the centre's and of what was meant to look like them; `epochs` is how often a ledger has begun.
     """
 
     seed: int
@@ -74,6 +76,8 @@ class Report:
     came: dict[str, int]
     documents: dict[str, int]
     asked: dict[str, int]
+    commands: dict[str, int]
+    epochs: int
     violations: tuple[Violation, ...]
     digest: str
     direction: str = "in"
@@ -97,7 +101,7 @@ class Report:
         speed = f", {self.hours * 3600 / self.real_s:,.0f} times real time" if self.real_s else ""
         lines = [
             f"seed {self.seed}, {self.hours:g} h, policy {self.policy}, way {self.direction}{speed}",
-            f"people {self.people}, visits {self.visits}, records {self.events}",
+            f"people {self.people}, visits {self.visits}, records {self.events}, epochs {self.epochs}",
             *(f"{name}: {_counts(counts)}" for name, counts in self._tables()),
             f"digest {self.digest}",
             f"violations: {len(self.violations) or 'none'}",
@@ -114,6 +118,7 @@ class Report:
             ("came", self.came),
             ("documents", self.documents),
             ("services asked", self.asked),
+            ("commands", self.commands),
             ("faults", self.faults),
         )
 
@@ -149,8 +154,9 @@ class Simulation:
         self._population = population = Population(setup.seed, setup.policy)
         population.counter.open(timeline.wall_ms // 1000)
         self._service = SimService(setup.seed)
-        centre = Centre()
-        self._broker = Broker(timeline, centre, setup.seed)
+        self._broker = Broker(timeline, setup.seed)
+        self._centre = Centre(timeline, self._broker)
+        self._commands = CommandPost(timeline, self._broker, self._centre, setup.seed)
         error_cc = self._thermometer.error_cc
         self._oracle = Oracle(
             setup.policy,
@@ -158,8 +164,9 @@ class Simulation:
             lambda: timeline.now_ns,
             self._at_gate,
             self._reported,
-            centre,
+            self._centre,
             self._broker,
+            self._commands,
             setup.direction,
             self._clock,
         )
@@ -217,6 +224,8 @@ class Simulation:
             came={str(kind): self._people[kind] for kind in Kind if kind in TELLING and self._people[kind]},
             documents=dict(sorted(oracle.documents.items())),
             asked=dict(sorted(self._service.asked.items())),
+            commands=dict(sorted(oracle.obedience.outcomes.items())),
+            epochs=oracle.epochs,
             violations=tuple(oracle.violations),
             digest=self._digest.hexdigest(),
             direction=str(setup.direction),
@@ -277,6 +286,10 @@ class Simulation:
                 self._entrance.break_camera(fault.word)
             case "broker":
                 self._broker.fail(fault.word)
+            case "centre":
+                self._centre.fail(fault.word)
+            case "commands":
+                self._commands.begin(fault.word)
             case "power":
                 self._machine.cut_power(fault.word, lasts_s)
                 return  # counted when it comes, and it ends by itself
@@ -297,6 +310,10 @@ class Simulation:
                 self._entrance.repair_camera()
             case "broker":
                 self._broker.come_back()
+            case "centre":
+                self._centre.recover()
+            case "commands":
+                self._commands.end(fault.word)
             case "clock":
                 self._machine.set_clock()
             case "ledger":

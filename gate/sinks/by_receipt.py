@@ -10,9 +10,9 @@ window.
 - If more waits than fits into the window when a connection begins, the abnormal records of it (at most 1000)
   go before all others. They go once more in their places: receivers drop doubles.
 - What is sealed for the centre goes immediately before the record that declares it.
-- Checkpoints go before all records (`gate.sinks.checkpoints`). While a backlog is being sent some of them state
-  how far it has been sent, in order, so that it is receipted on the way: a connection that never lasts until
-  all is sent still gets it further. What the one before has sent is stated first.
+- Checkpoints go before all records (`gate.sinks.checkpoints`). While a backlog is being sent some of them
+  state how far it has been sent, in order, so that it is receipted on the way: a connection that does not
+  last until all is sent still gets it further. What the one before has sent is stated first.
 - A receipt that disagrees with the ledger stops everything until the ledger has been renewed.
 - Records that were receipted and are older than `keep_days` are deleted, once an hour while nothing waits.
 """
@@ -149,6 +149,7 @@ class ByReceipt(Delivery):
         self._cursor.move(after)
         self._outgoing.clear()
         self._sent = after
+        self._checkpoints.again()
         self._batched = False
 
     def begin(self, window: int, packet_bytes_max: int) -> None:
@@ -237,8 +238,7 @@ class ByReceipt(Delivery):
             why=why,
             receipted=min(self.mark, size),
         )
-        # What is retained is for a centre that comes later: how far the whole ledger reaches.
-        return Message("checkpoint", stated.signed(key), retain=why is not Why.COUNT)
+        return Message("checkpoint", stated.signed(key), retain=True)
 
     def _portion(self) -> list[Message]:
         """Return the messages that bring the next records: each with what is sealed in it ahead."""

@@ -4,10 +4,9 @@ All but one kind state the whole ledger: at the start of the sink; every 60 s al
 is the heartbeat; when everything has been sent, be it for the second time; whenever it is asked for; and at
 the stop. All but the first and the last come a second apart, unless 100 records have become new within it.
 
-While more is being sent than fits into a moment, those would only ever name records that have not arrived. So
-after 100 records that were sent there is one (`Why.COUNT`) for the last of them, which the centre can sign for
-at once: the first on each connection, however short that turns out to be, and then a second apart, unless 100
-records have become new.
+While a backlog is being sent, those name records that have not arrived yet. So after 100 records that were
+sent there is one (`Why.COUNT`) for the last of them, which the centre can sign for at once: the first on each
+connection, however short that turns out to be, and then a second apart, unless 100 records have become new.
 
 Pure: no clock, no socket, no key. Instants are seconds of one monotonic clock.
 """
@@ -36,9 +35,13 @@ class CheckpointClock:
         self._asked = False
 
     def begin(self) -> None:
-        """Note a new connection: of what the one before was told nothing may have arrived."""
+        """Note a new connection: of what was stated on the one before nothing may have arrived."""
         self._asked = True
         self._counted_at = -math.inf
+        self._uncounted = 0
+
+    def again(self) -> None:
+        """Note that sending begins anew behind an earlier record."""
         self._uncounted = 0
 
     def due(self, now: float, *, size: int, drained: bool) -> Why | None:

@@ -16,7 +16,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -102,6 +102,22 @@ def topic_prefix(site: str, gate: str) -> str:
     return f"hg/1/{site}/{gate}"
 
 
+class Destination(Protocol):
+    """Where a connection goes, as far as it is told when none comes about."""
+
+    @property
+    def host(self) -> str:
+        """The broker's name or address."""
+
+    @property
+    def broker_port(self) -> int:
+        """Its port."""
+
+    @property
+    def tls(self) -> TlsSettings | None:
+        """The files for TLS; None without it."""
+
+
 class LinkDown(Exception):  # noqa: N818 - an operating fact with words for people, not an error of the program
     """One connection is over.
 
@@ -160,7 +176,7 @@ def _certificate_words(error: ssl.SSLCertVerificationError, ca_file: Path | None
     return f"the broker's certificate is not accepted: {error.verify_message}"
 
 
-def _connect_fault(error: OSError, settings: MqttSettings) -> LinkDown:
+def connect_fault(error: OSError, settings: Destination) -> LinkDown:
     """Put into words why no connection came about, with what to do."""
     where = f"{settings.host}:{settings.broker_port}"
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -192,7 +208,8 @@ class _TidySocket(ssl.SSLSocket):
             raise
 
 
-def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
+def tls_context(tls: TlsSettings) -> ssl.SSLContext:
+    """Return what these files are good for. Raises LinkDown."""
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
         if tls.cert_file:
@@ -224,7 +241,7 @@ class Dialect:
         self._fallback_until = now + _FORGET_FALLBACK_S if version == "5" else 0.0
 
 
-class _LastWords(logging.Handler):
+class LastWords(logging.Handler):
     """Keeps paho's last complaint: the only place where it says why reading a socket failed."""
 
     def __init__(self) -> None:
@@ -232,10 +249,11 @@ class _LastWords(logging.Handler):
         self.words = ""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep the words of this one."""
         self.words = record.getMessage()
 
 
-class _FrugalClient(Client):
+class FrugalClient(Client):
     """A client that reads no packet of more than 1 MiB, where paho would take 256 MiB into memory.
 
     MQTT 3.1.1 has no way to tell the broker of a limit, and with MQTT 5 it may ignore ours.
@@ -277,11 +295,11 @@ class Link:
         self._on_subscribed = on_subscribed
         self._monotonic = monotonic
         self._fault: LinkDown | None = None
-        self._last_words = _LastWords()
+        self._last_words = LastWords()
         self._client = self._build(version)
 
     def _build(self, version: ProtocolVersion) -> Client:
-        client = _FrugalClient(
+        client = FrugalClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._settings.client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if version == "5" else MQTTProtocolVersion.MQTTv311,
@@ -305,12 +323,12 @@ class Link:
     def open(self) -> None:
         """Connect and send CONNECT; `pump` until `accepted`. Raises LinkDown in words for people."""
         if self._settings.tls:
-            self._client.tls_set_context(_tls_context(self._settings.tls))
+            self._client.tls_set_context(tls_context(self._settings.tls))
         settings, limits = self._settings, _limits() if self.version == "5" else None
         try:
             self._client.connect(settings.host, settings.broker_port, settings.keepalive_s, properties=limits)
         except OSError as error:
-            raise _connect_fault(error, self._settings) from error
+            raise connect_fault(error, self._settings) from error
 
     def publish(self, leaf: str, body: bytes, *, retain: bool) -> int:
         """Hand over one message with QoS 1; returns the number its acknowledgement will carry."""

@@ -56,6 +56,7 @@ __all__ = [
 ]  # fmt: skip
 
 OPEN_VISITS_LOOKED_AT: Final = 1000
+_BEGINS_VISIT: Final = (f"hg.{Kind.VISIT_DECIDED}.", f"hg.{Kind.COMMAND}.")
 USES_KEPT_MS: Final = 86_400_000
 IN_MEMORY: Final = ":memory:"
 
@@ -153,7 +154,10 @@ class Ledger:
             raise
 
     def open_visits(self) -> tuple[str, ...]:
-        """Return visits among the newest records that were decided and not closed, oldest first."""
+        """Return visits among the newest records that were decided and not closed, oldest first.
+
+        The centre's command to let one person pass begins one as well.
+        """
         rows = self._db.execute(
             "SELECT body FROM records ORDER BY seq DESC LIMIT ?", (OPEN_VISITS_LOOKED_AT,)
         )
@@ -161,7 +165,7 @@ class Ledger:
         for (body,) in reversed(rows.fetchall()):
             event = json.loads(body)
             visit = event["data"].get("visit")
-            if event["type"].startswith(f"hg.{Kind.VISIT_DECIDED}."):
+            if event["type"].startswith(_BEGINS_VISIT) and visit:
                 unclosed[visit] = None
             elif event["type"].startswith(f"hg.{Kind.VISIT_CLOSED}."):
                 unclosed.pop(visit, None)

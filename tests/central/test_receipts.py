@@ -55,11 +55,19 @@ def test_missing_records_are_asked_for_when_nothing_comes_and_ever_more_seldom()
     assert pauses == [5, 10, 20, 40, 80, 160, 300, 300, 300]
 
 
-def test_nothing_is_asked_while_records_come() -> None:
+def coming(second: int, linked: int) -> StreamState:
+    return stream(linked=linked, top=90 + second, head=1000, record_ms=second * S - 4 * S)
+
+
+def test_nothing_is_asked_while_the_chain_grows() -> None:
     asks = Asks()
     for second in range(1, 100):
-        moving = stream(linked=3, top=90 + second, head=1000, record_ms=second * S - 4 * S)
-        assert not list(asks.due([moving], second * S))
+        assert not list(asks.due([coming(second, 3 + second // 14)], second * S))
+
+
+def test_a_hole_behind_which_records_never_cease_to_come_is_asked_for_too() -> None:
+    asks = Asks()
+    assert [second for second in range(1, 30) if list(asks.due([coming(second, 3)], second * S))] == [16, 21]
 
 
 def test_progress_makes_the_pauses_short_again() -> None:

@@ -22,6 +22,7 @@ class Centre:
         self.reports: dict[Names, GateReport] = {}
         self.standing: list[Alarm] = []
         self.listening_since_ms: int | None = 0
+        self.stopped: dict[Names, int] = {}
         self.log: list[tuple[int, str]] = []
         self.now_ms = 0
 
@@ -40,6 +41,7 @@ class Centre:
                     self.keys,
                     self.reports,
                     self.standing,
+                    stopped=self.stopped,
                     listening_since_ms=self.listening_since_ms,
                     now_ms=self.now_ms,
                 )

@@ -15,10 +15,14 @@ stands in `_NOTES`: `desk notes name, phone, ID checked`. Who speaks of a certai
 staff confirms`, `of nobody: mask on`. A verify service answers its newest question: `service says green`,
 `service timeout`. A signed document comes as `document 2: residents resident` (version
 and content), perhaps `for 60` (until 60 s from the box's first instant), `by office`, `elsewhere` (for
-another site) or `forged`.
+another site) or `forged`. A command of the centre comes as `command 5 suspend power cut` (counter, name,
+argument), perhaps `forged`, `retained`, `misaddressed`, `expired`, `early` or a `stranger's`; a policy that
+it has brought as `policy bureau` or `policy cannot be read`; receipts as `receipt went back` and `receipt
+disagrees`.
 
 Effects are written as the screen's key (`idle`, `out of order` … for the screens without a visit), `measure`,
-`LOCK`, `UNLOCK`, `OPEN`, `ask` and a region, `keep` and a document, or what is recorded: a stage with the
+`LOCK`, `UNLOCK`, `OPEN`, `ask` and a region, `keep` and a document, `checkpoint`, `send again after 5`,
+`adopt` and a command, `RENEW`, or what is recorded: a stage with the
 rule and reason of each deciding finding (`refused TR-1:expired`), a result (`passed`), or another event
 (`mode degraded`, `document residents 2 accepted`). A record that fails is followed by `!`; one that comes
 late is preceded by `late`.
@@ -44,6 +48,8 @@ from gate.core.codes.model import REGISTRATION_FIELDS
 from gate.core.codes.service import Outcome, ServiceAnswer
 from gate.core.codes.trust import DOCUMENTS
 from gate.core.codes.trust import PASSES as PASS_KINDS
+from gate.core.commands import NOTHING_SAID, Address, CentreWord, Command, Name
+from gate.core.delivery import PreviousEpoch
 from gate.core.documents import (
     Appointment,
     Appointments,
@@ -57,13 +63,17 @@ from gate.core.documents import (
     sign_document,
 )
 from gate.core.effects import (
+    AdoptPolicy,
     AskService,
     Effect,
     HoldOpen,
     KeepDocument,
     LightSignal,
     Lock,
+    MakeCheckpoint,
     Record,
+    RenewLedger,
+    SendAgain,
     Show,
     TakeReading,
     Unlock,
@@ -78,6 +88,7 @@ from gate.core.inputs import (
     AttendantNoted,
     AttendantRefused,
     CodesRead,
+    CommandReceived,
     Device,
     DeviceFailed,
     DeviceRecovered,
@@ -86,10 +97,15 @@ from gate.core.inputs import (
     InboxOverflowed,
     Input,
     LedgerOpened,
+    LedgerRenewed,
     MaskSeen,
     PersonArrived,
     PersonLeft,
+    PolicyReceived,
+    PolicyRejected,
     ReadingTaken,
+    ReceiptDisagreed,
+    ReceiptWentBack,
     ServiceAnswered,
     Started,
     Stopped,
@@ -105,6 +121,7 @@ from gate.ports import Entry, RecordFailure
 SITE: Final = "hall-east"
 RUN: Final = "0a1b2c3d"
 ORIGIN: Final = Origin(SITE, "g1", "00112233aabbccdd", "boot-1")
+EPOCH_2: Final = "44556677ccddeeff"
 MONO_0_NS: Final = 1_000 * NS_PER_S
 WALL_0_S: Final = 1_700_000_000
 WAKEUPS_AT_ONE_INSTANT_MAX: Final = 2_000
@@ -112,6 +129,8 @@ WAKEUPS_AT_ONE_INSTANT_MAX: Final = 2_000
 KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OFFICE: Final = Ed25519PrivateKey.from_private_bytes(b"\x04" * 32)
 STRANGER: Final = Ed25519PrivateKey.from_private_bytes(b"\x05" * 32)
+CENTRE: Final = Ed25519PrivateKey.from_private_bytes(b"\x0c" * 32)
+CENTRE_KEYS: Final = (CENTRE.public_key().public_bytes_raw(),)
 HOLDER: Final = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
 ISSUERS: Final = {KEY: "county", OFFICE: "office", STRANGER: "county"}
 COUNTY_PASSES: Final = (Credential.VISITOR, Credential.APPOINTMENT)
@@ -289,7 +308,9 @@ class Box:
         services: frozenset[str] = SERVICES,
     ) -> None:
         self.policy = load_policy(policy) if isinstance(policy, str) else policy
-        self.actor = ScribedActor(self.policy, TRUST, SITE, RUN, direction, services)
+        self.actor = ScribedActor(
+            self.policy, TRUST, SITE, RUN, direction, services, ORIGIN.gate, CENTRE_KEYS
+        )
         self.actor.answers = []
         self.now = Moment(MONO_0_NS, wall_0_s * 1000, clock_trusted)
         self.ledger_works = True
@@ -298,20 +319,47 @@ class Box:
         self.requests: list[str] = []
         self.questions: list[tuple[str, bytes, str]] = []
         self.kept: dict[str, bytes] = {}
+        self.word_recorded = NOTHING_SAID
+        self.epoch = ORIGIN.epoch
+        self.renews = True
         self.performed: list[str] = []
         ledger: Any = self  # and every other role too
-        outputs = Outputs(ledger, ledger, ledger, ledger, ledger, lambda _entry: None, self.ask, self.keep)
+        outputs = Outputs(
+            ledger,
+            ledger,
+            ledger,
+            ledger,
+            ledger,
+            lambda _entry: None,
+            self.ask,
+            self.keep,
+            self.renew,
+            lambda after: self.performed.append(f"send again after {after}"),
+            lambda: self.performed.append("checkpoint"),
+            lambda _text, command: self.performed.append(f"adopt {command}"),
+        )
         self.brain = Brain(self.actor, outputs)
 
     # --- the roles
 
-    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
-        word = _word(event)
+    def append(
+        self,
+        event: Event,
+        now: Moment,
+        use: Use | None = None,
+        *,
+        word: CentreWord | None = None,
+        sealed: bytes | None = None,
+    ) -> Entry:
+        assert sealed is None  # the core seals nothing by itself
+        told = _word(event)
         if not self.ledger_works:
-            self.performed.append(word + "!")
+            self.performed.append(told + "!")
             raise RecordFailure("disk full")
         self.recorded.append(event)
-        self.performed.append(word)
+        self.performed.append(told)
+        if word is not None:
+            self.word_recorded = word
         if use is not None:
             self.uses_recorded.append(use)
         return Entry(len(self.recorded), checked_body(event, len(self.recorded), now))
@@ -351,6 +399,16 @@ class Box:
     def keep(self, name: str, text: bytes) -> None:
         self.kept[name] = text
         self.performed.append(f"keep {name}")
+
+    def renew(self, reason: str) -> LedgerRenewed | None:
+        """Put the ledger aside, unless the disk lets nobody."""
+        if not self.renews:
+            self.performed.append("RENEW!")
+            return None
+        self.performed.append("RENEW")
+        previous = PreviousEpoch(self.epoch, len(self.recorded), "ab" * 32, reason)
+        self.epoch = EPOCH_2
+        return LedgerRenewed(EPOCH_2, previous)
 
     # --- the world
 
@@ -518,6 +576,17 @@ def _word(event: Event) -> str:
             return f"{late}document {data['document']} {data['version']} {data['outcome']}"
         case Kind.GATE_STARTED | Kind.GATE_STOPPED:
             return late + event.kind.rpartition(".")[2]
+        case Kind.COMMAND:
+            parts = ("command", data["counter"], data["command"], data["outcome"], data.get("reason"))
+            return late + " ".join([*(str(part) for part in parts if part), *_many(data)])
+        case Kind.EPOCH_STARTED:
+            return f"{late}epoch after {(data['previous'] or {'size': 'nothing'})['size']}: {data['reason']}"
+        case Kind.POLICY_ADOPTED:
+            return f"{late}policy {data['policy']} by {data['command']}"
+
+
+def _many(data: dict[str, Any]) -> list[str]:
+    return [f"x{data['left_out']}"] if "left_out" in data else []
 
 
 # --- the language
@@ -533,8 +602,11 @@ _FIXED: Final[dict[str, Input]] = {
     "turns": ArmTurned(),
     "fire": FireAlarmChanged(active=True),
     "fire over": FireAlarmChanged(active=False),
-    "starts": Started("1.0"),
+    "starts": Started("1.0", epoch=ORIGIN.epoch),
     "stops": Stopped(),
+    "receipt went back": ReceiptWentBack(40, 30),
+    "receipt disagrees": ReceiptDisagreed(40, "beyond the head"),
+    "policy cannot be read": PolicyRejected("no such rule", "c5"),
 }
 # What the person on duty may write down; the words of registration stand for themselves.
 _NOTES: Final[dict[str, dict[str, Any]]] = {
@@ -587,6 +659,56 @@ def signed(box: Box, forged_: str, elsewhere: str, version: str, issuer: str, en
     return text[:last] + (b"A" if text[last:][:1] != b"A" else b"B") + text[last + 1 :]
 
 
+# The one argument that some commands take.
+_ARGUMENTS: Final = {
+    Name.SUSPEND: "reason",
+    Name.OPEN_ONCE: "reason",
+    Name.DOCUMENT: "text",
+    Name.POLICY: "text",
+    Name.RESEND: "after",
+}
+
+
+def command(
+    counter: int,
+    name: Name,
+    argument: str | int = "",
+    *,
+    key: Ed25519PrivateKey = CENTRE,
+    epoch: str = ORIGIN.epoch,
+    starts_s: int = -60,
+    ends_s: int = 600,
+    from_s: int = WALL_0_S,
+) -> bytes:
+    """Sign a command; its time is given in seconds from `from_s`."""
+    args = {} if name not in _ARGUMENTS else {_ARGUMENTS[name]: argument}
+    to = Address(SITE, ORIGIN.gate, epoch)
+    return Command(f"c{counter}", to, counter, from_s + starts_s, from_s + ends_s, name, args).signed(key)
+
+
+_FLAWS: Final[dict[str, dict[str, Any]]] = {
+    "forged": {},
+    "retained": {},
+    "misaddressed": {"epoch": EPOCH_2},
+    "expired": {"ends_s": -1},
+    "early": {"starts_s": 1},
+    "stranger's": {"key": STRANGER},
+}
+
+
+def _commanded(box: Box, flaw: str, counter: str, name: str, argument: str) -> list[str]:
+    told: Any = argument or ""
+    if name == Name.RESEND:
+        told = int(told)
+    elif name == Name.DOCUMENT:
+        version, _, words = told.partition(": ")
+        told = make_document(int(version), content(words)).decode()
+    message = command(int(counter), Name(name), told, from_s=box.now.wall_s, **_FLAWS.get(flaw, {}))
+    if flaw == "forged":
+        message = message.replace(b'"v":1', b'"v": 1')
+    return box.feed(CommandReceived(message, flaw == "retained"))
+
+
 def _of(box: Box, whom: str, phrase: str) -> list[str]:
     """Say something of a certain visit, or of nobody."""
     noted = re.fullmatch(r"desk notes (.+)", phrase)
@@ -618,6 +740,8 @@ _PATTERNS: Final[dict[str, Callable[..., list[str]]]] = {
     r"(forged )?document( elsewhere)? (\d+)(?: by (\w+))?(?: for (\d+))?: (.+)": lambda box, *words: box.feed(
         DocumentReceived(signed(box, *words))
     ),
+    r"(?:(forged|retained|misaddressed|expired|early|stranger's) )?command (\d+) (\w+)(?: (.+))?": _commanded,
+    r"policy (\w[\w-]+)": lambda box, name: box.feed(PolicyReceived(load_policy(name), "c5")),
     r"clock moves (-?\d+)": _set_clock,
     r"clock (un)?sure": lambda box, un: _toggle(box, trusted=not un),
     r"shows (\w+)": lambda box, name: box.read(name),
@@ -630,7 +754,9 @@ _PATTERNS: Final[dict[str, Callable[..., list[str]]]] = {
     r"(\w+) works": lambda box, name: box.feed(DeviceRecovered(Device(name))),
     r"(\d+) inputs lost": lambda box, number: box.feed(InboxOverflowed(int(number))),
     r"ledger opens after (.+)": lambda box, names: box.feed(LedgerOpened(tuple(names.split()), ())),
-    r"starts after (.+)": lambda box, names: box.feed(Started("1.0", tuple(names.split()))),
+    r"starts after (.+)": lambda box, names: box.feed(
+        Started("1.0", tuple(names.split()), epoch=ORIGIN.epoch)
+    ),
 }
 
 
@@ -640,6 +766,9 @@ def act(box: Box, phrase: str) -> list[str]:
         return box.feed(_FIXED[phrase])
     if phrase in {"disk fills up", "disk has room"}:
         box.ledger_works = phrase == "disk has room"
+        return []
+    if phrase in {"no new file can be made", "new files can be made"}:
+        box.renews = phrase == "new files can be made"
         return []
     for pattern, deed in _PATTERNS.items():
         if found := re.fullmatch(pattern, phrase):
@@ -687,4 +816,17 @@ def effects_of(box: Box, kind: type[Effect]) -> list[Effect]:
     return [effect for _, effects in box.actor.answers for effect in effects if isinstance(effect, kind)]
 
 
-EFFECTS: Final = (Record, Unlock, Lock, HoldOpen, Show, TakeReading, AskService, KeepDocument)
+EFFECTS: Final = (
+    Record,
+    Unlock,
+    Lock,
+    HoldOpen,
+    Show,
+    TakeReading,
+    AskService,
+    KeepDocument,
+    RenewLedger,
+    SendAgain,
+    MakeCheckpoint,
+    AdoptPolicy,
+)

@@ -3,7 +3,7 @@
 import pytest
 from gatebox import Box, do, play, scenarios
 
-from gate.core import actor
+from gate.core import rounds
 from gate.core.events import Kind
 from gate.core.evidence import Direction
 from gate.core.moment import NS_PER_S
@@ -778,7 +778,7 @@ def test_who_is_seen_out_with_a_fever_is_reported_at_once() -> None:
 
 
 def test_the_rounds_of_two_thousand_people_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actor, "STAFF_MAX", 1)
+    monkeypatch.setattr(rounds, "STAFF_MAX", 1)
     box = Box("service-bureau", direction=Direction.OUT)
     for name in ("staff", "colleague", "staff"):
         do(box, "arrives", f"shows {name}", "36.50", "turns", "leaves", "wait 100")

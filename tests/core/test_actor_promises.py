@@ -404,10 +404,10 @@ class Watched(Box):
             assert self.actor.next_wakeup() is not None
         assert self.actor.unwritten <= UNWRITTEN_MAX
 
-    def append(self, event: Event, now: Moment, use: Use | None = None) -> Entry:
+    def append(self, event: Event, now: Moment, use: Use | None = None, **more: Any) -> Entry:
         if event.kind is Kind.VISIT_DECIDED:
             self.check_evidence(event)
-        return super().append(event, now, use)
+        return super().append(event, now, use, **more)
 
     def check_evidence(self, event: Event) -> None:
         """Whatever stands in a visit's record was seen during that visit, or is being handled now."""

@@ -27,9 +27,11 @@ from gate.core.codes.model import (
     Status,
     Travel,
 )
+from gate.core.commands import Address, Command, Name
+from gate.core.delivery import PreviousEpoch
 from gate.core.documents import Kind as DocumentKind
 from gate.core.documents import Taken
-from gate.core.events import BODY_BYTES_MAX, Event, Kind, Result, Stage, encode
+from gate.core.events import BODY_BYTES_MAX, Event, Kind, Outcome, Result, Stage, encode
 from gate.core.evidence import (
     Appointment,
     AttendantWord,
@@ -91,6 +93,10 @@ def seen_out(stage: Stage) -> Event:
     return events.visit_decided(VISIT, stage, decision, evidence, (), 1500)
 
 
+ORDER = Command(
+    "a1", Address("hall-east", "g1", "00112233aabbccdd"), 5, 1, 2, Name.OPEN_ONCE, {"reason": "stretcher"}
+)
+PREVIOUS = PreviousEpoch("00112233aabbccdd", 40, "ab" * 32, "the centre knows another record 41")
 SAMPLES = {
     Kind.VISIT_DECIDED: decided(Stage.REFUSED, FEVER, decide(PLAN, SHA, Evidence())),
     Kind.VISIT_CLOSED: events.visit_closed(VISIT, Result.LEFT, 1500),
@@ -103,6 +109,9 @@ SAMPLES = {
     Kind.FIRE_ALARM: events.fire_alarm(active=True, passages=0),
     Kind.DOCUMENT: events.document("occupancy", "centre", 7, "stale"),
     Kind.ANOMALY: events.anomaly("inbox_overflowed", "3 inputs lost"),
+    Kind.COMMAND: events.command(ORDER, Outcome.DONE, visit=VISIT),
+    Kind.EPOCH_STARTED: events.epoch_started(PREVIOUS),
+    Kind.POLICY_ADOPTED: events.policy_adopted("county-hall", SHA, "a1"),
 }
 
 
@@ -120,12 +129,13 @@ def test_every_kind_fits_the_schema_early_and_late(kind: Kind) -> None:
     event = SAMPLES[kind]
     checked_body(event, 1, NOW)
     checked_body(replace(event, data={**event.data, "late": True}), 1, NOW)
+    checked_body(replace(event, data={**event.data, "sealed": SHA}), 1, NOW)
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_the_schema_allows_nothing_more_and_nothing_less(kind: Kind) -> None:
     body = json.loads(encode(SAMPLES[kind], ORIGIN, 1, NOW))
-    for key in body["data"].keys() - {"tasks"}:
+    for key in body["data"].keys() - {"tasks"} - ({"visit"} if kind is Kind.COMMAND else set()):
         lacking = {**body, "data": {name: value for name, value in body["data"].items() if name != key}}
         assert not schema().is_valid(lacking), key
     assert not schema().is_valid({**body, "data": {**body["data"], "phone": "13800000000"}})
@@ -167,6 +177,48 @@ def test_time_is_exact_to_the_millisecond_up_to_the_year_9999(wall_ms: int) -> N
     assert (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000 == wall_ms
 
 
+# --- the centre's
+
+
+def test_the_answer_to_a_command_says_what_it_answers() -> None:
+    assert events.command(ORDER, Outcome.DONE, visit=VISIT).data == {
+        "id": "a1",
+        "command": "open_once",
+        "counter": 5,
+        "outcome": "done",
+        "visit": VISIT,
+    }
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+@pytest.mark.parametrize("name", Name)
+def test_the_answer_to_every_command_fits_the_schema(name: Name, outcome: Outcome) -> None:
+    args: dict[str, Any] = {"reason": "x"}
+    args = {Name.RESEND: {"after": 1}, Name.RESUME: {}, Name.CHECKPOINT: {}}.get(name, args)
+    args = {"text": "x"} if name in {Name.DOCUMENT, Name.POLICY} else args
+    checked_body(events.command(replace(ORDER, name=name, args=args), outcome, "bad_signature"), 1, NOW)
+
+
+def test_a_message_of_nobody_is_answered_without_a_word_of_it() -> None:
+    event = events.command(None, Outcome.REFUSED, "too_many", left_out=7)
+    checked_body(event, 1, NOW)
+    assert event.data == {
+        "id": None,
+        "command": None,
+        "counter": None,
+        "outcome": "refused",
+        "reason": "too_many",
+        "left_out": 7,
+    }
+
+
+def test_the_first_ledger_of_a_device_has_none_before_it() -> None:
+    event = events.epoch_started(PreviousEpoch("", 0, "", "first start"))
+    checked_body(event, 1, NOW)
+    assert event.data == {"reason": "first start", "previous": None}
+    assert len(events.epoch_started(replace(PREVIOUS, reason="x" * 300)).data["reason"]) == 200
+
+
 # --- what is reported at once
 
 
@@ -195,6 +247,11 @@ def test_time_is_exact_to_the_millisecond_up_to_the_year_9999(wall_ms: int) -> N
         (events.document("occupancy", "centre", 7, "accepted"), False),
         *((events.document("occupancy", "centre", 7, word), True) for word in ("older", "conflict", "stale")),
         (events.anomaly("x", "y"), True),
+        (events.command(ORDER, Outcome.DONE), False),
+        (events.command(ORDER, Outcome.FAILED, "evacuating"), True),
+        *((events.command(told, Outcome.REFUSED, "replayed"), True) for told in (ORDER, None)),
+        (events.epoch_started(PREVIOUS), True),
+        (events.policy_adopted("county-hall", SHA, "a1"), False),
     ],
 )
 def test_what_is_reported_at_once(event: Event, abnormal: bool) -> None:

@@ -25,7 +25,9 @@ from gate.core.codes.model import (
     Status,
     Travel,
 )
-from gate.core.events import Event, Kind, Result, Stage, encode
+from gate.core.commands import Address, Command, Name
+from gate.core.delivery import PreviousEpoch
+from gate.core.events import Event, Kind, Outcome, Result, Stage, encode
 from gate.core.events import Origin as LedgerOrigin
 from gate.core.evidence import (
     Appointment,
@@ -132,6 +134,16 @@ SEEN_OUT = Decision(
     (Finding("CO-4", Verdict.ADMIT, "fever_seen_out", Disposition.OBSERVE_AT_HOME),),
     *POLICY,
 )
+OPEN_ONCE = Command(
+    "a1b2c3",
+    Address("hall-east", "gate_1", "00112233445566778899aabbccddeeff"),
+    7,
+    1_709_164_000,
+    1_709_164_900,
+    Name.OPEN_ONCE,
+    {"reason": "stretcher"},
+)
+SEALED = events.visit_closed(VISIT, Result.PASSED, 11_543)
 EVENTS = [
     events.visit_decided(VISIT, Stage.REFUSED, REFUSED, EVIDENCE, (STEP,), 6543),
     events.visit_closed(VISIT, Result.LEFT, 11_543),
@@ -147,6 +159,13 @@ EVENTS = [
     events.visit_decided(VISIT, Stage.REFERRED, REFERRED, MORE_EVIDENCE, (), 6543),
     replace(WAITED, data={**WAITED.data, "late": True}),
     events.visit_decided(VISIT, Stage.AUTHORISED, SEEN_OUT, SEEN_OUT_EVIDENCE, (), 6543),
+    events.command(OPEN_ONCE, Outcome.DONE, visit=VISIT),
+    events.command(OPEN_ONCE, Outcome.REFUSED, "replayed"),
+    events.command(None, Outcome.REFUSED, "too_many", left_out=17),
+    events.epoch_started(PreviousEpoch("8899aabbccddeeff", 41, "0123456789abcdef" * 4, "断电 (power cut)")),
+    events.epoch_started(PreviousEpoch("", 0, "", "first start")),
+    events.policy_adopted(*POLICY, "a1b2c3"),
+    replace(SEALED, data={**SEALED.data, "sealed": "fedcba9876543210" * 4}),
 ]
 
 

@@ -1,20 +1,14 @@
 """Delivery through a real Mosquitto: killed, frozen, locked, with certificates good and bad."""
 
-import ipaddress
 import json
 import random
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from pytest import LogCaptureFixture, mark, skip
@@ -31,6 +25,7 @@ from tests.brokers import (
     running,
     wait_for,
 )
+from tests.certificates import Authority
 
 PREFIX = topic_prefix("county", "north-1")
 
@@ -186,53 +181,6 @@ def test_nobody_listening_is_seen_through_mqtt_5(tmp_path: Path) -> None:
             outbox.add()
             sink.notify()
             wait_for(lambda: not sink.status().nobody_listens, 3, "somebody to listen")
-
-
-class Authority:
-    """A certificate authority of our own that signs for 127.0.0.1."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        constraints = x509.BasicConstraints(ca=True, path_length=None)
-        usage = x509.KeyUsage(*(name in {4, 5, 6} for name in range(9)))
-        builder = self._builder(self.name, self.key, days=(-1, 10)).add_extension(constraints, critical=True)
-        self.certificate = builder.add_extension(usage, critical=True).sign(self.key, hashes.SHA256())
-        self.ca_file = self._write("ca.pem", self.certificate.public_bytes(serialization.Encoding.PEM))
-
-    def _builder(self, name: x509.Name, key: Any, days: tuple[int, int]) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)  # noqa: TID251 - TLS compares with the real clock
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now + timedelta(days=days[0]))
-            .not_valid_after(now + timedelta(days=days[1]))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
-            )
-        )
-
-    def issue(self, name: str, *, days: tuple[int, int] = (-1, 10), address: str = HOST) -> tuple[Path, Path]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-        builder = self._builder(subject, key, days).add_extension(names, critical=False)
-        certificate = builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return self._write(f"{name}.pem", certificate), self._write(f"{name}.key", pem)
-
-    def _write(self, name: str, data: bytes) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / name
-        path.write_bytes(data)
-        return path
 
 
 def a_tls_broker(folder: Path, authority: Authority, files: tuple[Path, Path], *lines: str) -> Mosquitto:

@@ -16,18 +16,22 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gate.app.simulation import FAULT_KINDS, Report, simulate
 from gate.core.actor import GateActor
 from gate.core.codes import Freshness, Reason, Status
 from gate.core.codes.service import Outcome, ServiceAnswer, answered
-from gate.core.effects import KeepDocument, Lock, Record, Unlock
+from gate.core.commands import CentreWord
+from gate.core.effects import KeepDocument, Lock, Record, RenewLedger, Unlock
 from gate.core.events import Kind
 from gate.core.evidence import Direction, Person
 from gate.core.inputs import (
     ArmTurned,
+    CommandReceived,
     DocumentReceived,
     FireAlarmChanged,
+    LedgerRenewed,
     PersonArrived,
     PersonLeft,
     ServiceAnswered,
@@ -144,6 +148,30 @@ def test_everything_that_can_happen_does():
     for report in reports:
         assert report.stages.keys() == {"authorised", "referred", "refused", "undecided"}
         assert report.results.keys() >= {"passed", "not_passed", "left", "interrupted"}
+
+
+def test_the_centre_is_obeyed_refused_and_answered():
+    reports = [run(seed, 6, FAULT_KINDS) for seed in SEEDS]
+    assert {word for report in reports for word in report.commands} == {"done", "refused", "failed"}
+    assert all(report.epochs > 1 for report in reports)
+    assert run(11).commands == {}
+    assert run(11).epochs == 1
+
+
+def test_receipts_go_back_with_the_backup_of_the_centre_and_a_suspension_outlives_the_power():
+    told, words = set(), []
+
+    def observe(happened, effect, now):
+        if isinstance(effect, Record) and "what" in effect.event.data:
+            told.add(effect.event.data["what"])
+        if effect is None and isinstance(happened, Started):
+            words.append(happened.word)
+
+    report = simulate(2, 6, FAULT_KINDS, "county-hall", observe=observe)
+    assert not report.violations, report.as_text()
+    assert {"receipt_went_back", "receipt_disagreed"} <= told
+    assert words[0] == CentreWord()
+    assert max(word.counter for word in words) > 1
 
 
 def test_a_failing_disk_delays_records_and_a_returning_power_closes_visits():
@@ -284,20 +312,20 @@ class HearsNobodyLeave(GateActor):
 
 
 class SkipsNumber(SimLedger):
-    def append(self, event, now, use=None):
+    def append(self, event, now, *with_it, **more):
         if self._seq == 50:
             self._seq += 1
-        return super().append(event, now, use)
+        return super().append(event, now, *with_it, **more)
 
 
 class RewritesRecord(SimLedger):
     """Changes a record once it has been delivered."""
 
-    def append(self, event, now, use=None):
+    def append(self, event, now, *with_it, **more):
         if self._seq == 300:
             with self._db:
                 self._db.execute("UPDATE records SET body = CAST(body || ' ' AS BLOB) WHERE seq = 10")
-        return super().append(event, now, use)
+        return super().append(event, now, *with_it, **more)
 
 
 class DropsRecord(SimSink):
@@ -426,14 +454,82 @@ class BelievesCopies(GateActor):
 class Whitewashes(SimLedger):
     """Records a mask on everybody."""
 
-    def append(self, event, now, use=None):
+    def append(self, event, now, *with_it, **more):
         if "evidence" in event.data:
             evidence = {**event.data["evidence"], "mask": "worn"}
             event = replace(event, data={**event.data, "evidence": evidence})
-        return super().append(event, now, use)
+        return super().append(event, now, *with_it, **more)
+
+
+class TrustsTheBroker(SimSink):
+    """Takes a record for done once the broker has acknowledged it."""
+
+    def _taken(self, place):
+        super()._taken(place)
+        if place[0] == self._epoch and not self._stopped:
+            self._outbox.acknowledge(min((seq for _, seq in self._under_way), default=self._sent + 1) - 1)
+
+
+class ObeysStrangers(GateActor):
+    """Takes anybody's key for the centre's."""
+
+    def __init__(self, *given):
+        *others, keys = given
+        stranger = Ed25519PrivateKey.from_private_bytes(b"\x05" * 32).public_key()
+        super().__init__(*others, (*keys, stranger.public_bytes_raw()))
+
+
+class ForgetsTheWord(SimLedger):
+    """Knows nothing after a start of what the centre has said."""
+
+    def word(self):
+        return CentreWord()
+
+
+class ObeysInSecret(GateActor):
+    """Puts no command on record."""
+
+    def handle(self, happened, now):
+        effects = super().handle(happened, now)
+        return [] if isinstance(happened, CommandReceived) else effects
+
+
+class ObeysTwice(GateActor):
+    """Does everything once more that the centre has told it."""
+
+    def _obey(self, order, now):
+        yield from super()._obey(order, now)
+        yield from super()._obey(order, now)
+
+
+class DoesNotSuspend(GateActor):
+    """Serves on when the centre has told it not to, and says that it does not."""
+
+    def _decide(self, visit, now):
+        word, self._orders.word = self._orders.word, CentreWord()
+        decision = super()._decide(visit, now)
+        self._orders.word = word
+        return decision
+
+
+class StaysWhatItIs(GateActor):
+    """Begins no new epoch."""
+
+    def handle(self, happened, now):
+        return [e for e in super().handle(happened, now) if not isinstance(e, RenewLedger)]
+
+
+class GoesOnSilently(GateActor):
+    """Begins a new epoch and does not say why."""
+
+    def handle(self, happened, now):
+        effects = super().handle(happened, now)
+        return [] if isinstance(happened, LedgerRenewed) else effects
 
 
 FIRE = frozenset({"fire"})
+COMMANDS = frozenset({"commands"})
+CENTRE = frozenset({"centre"})
 BROKER = frozenset({"broker"})
 COUNTY, SEALED, BOOKED = "county-hall", "sealed-area", "appointment-hall"
 MUTANTS = {
@@ -445,17 +541,18 @@ MUTANTS = {
     "keeps evidence": ({3}, Parts(actor=KeepsEvidence), 2, NONE, COUNTY),
     "keeps the visit of who left": ({3}, Parts(actor=KeepsVisitOfWhoLeft), 4, NONE, COUNTY),
     "hears nobody leave": ({3}, Parts(actor=HearsNobodyLeave), 4, NONE, COUNTY),
-    "skips a number": ({4}, Parts(ledger=SkipsNumber), 2, NONE, COUNTY),
-    "rewrites a record": ({4}, Parts(ledger=RewritesRecord), 2, NONE, COUNTY),
-    "drops a record": ({4}, Parts(sink=DropsRecord), 2, NONE, COUNTY),
-    "changes bytes": ({4}, Parts(sink=ChangesBytes), 2, NONE, COUNTY),
+    "skips a number": ({4, 8, 18}, Parts(ledger=SkipsNumber), 2, NONE, COUNTY),
+    "rewrites a record": ({4, 18}, Parts(ledger=RewritesRecord), 2, NONE, COUNTY),
+    # The centre never signs for these, so that they wait for ever.
+    "drops a record": ({8, 18}, Parts(sink=DropsRecord), 2, NONE, COUNTY),
+    "changes bytes": ({8, 18}, Parts(sink=ChangesBytes), 2, NONE, COUNTY),
     "has no window": ({5}, Parts(sink=NoWindow), 3, BROKER, COUNTY),
     # What waits for time waits for ever; whoever pushes through then has an old unlock beside them.
     "never wakes": ({2, 5}, Parts(actor=NeverWakes), 2, NONE, COUNTY),
     "wakes for ever": ({5}, Parts(actor=WakesForEver), 2, NONE, COUNTY),
     "ignores fire": ({6}, Parts(actor=IgnoresFire), 4, FIRE, COUNTY),
     "locks in a fire": ({6}, Parts(actor=LocksInFire), 4, FIRE, COUNTY),
-    "gives up": ({8}, Parts(sink=GivesUp), 3, BROKER, COUNTY),
+    "gives up": ({8, 18}, Parts(sink=GivesUp), 3, BROKER, COUNTY),
     "hears no call-backs": ({10}, Parts(actor=HearsNoCallBacks), 4, NONE, COUNTY),
     # At the end the service is suspended, and these two say that they serve.
     "keeps no documents": ({8, 10, 12}, Parts(actor=KeepsNoDocuments), 6, POWER, COUNTY),
@@ -468,6 +565,14 @@ MUTANTS = {
     "waits for no answer": ({3, 13}, Parts(actor=WaitsForNoAnswer), 4, NONE, COUNTY),
     "believes copies": ({14}, Parts(actor=BelievesCopies), 4, NONE, COUNTY),
     "whitewashes": ({15}, Parts(ledger=Whitewashes), 2, NONE, COUNTY),
+    "trusts the broker": ({18}, Parts(sink=TrustsTheBroker), 4, BROKER, COUNTY),
+    "obeys strangers": ({16}, Parts(actor=ObeysStrangers), 4, COMMANDS, COUNTY),
+    "forgets the word": ({16}, Parts(ledger=ForgetsTheWord), 8, COMMANDS | POWER, COUNTY),
+    "obeys in secret": ({1, 16, 17}, Parts(actor=ObeysInSecret), 4, COMMANDS, COUNTY),
+    "obeys twice": ({17}, Parts(actor=ObeysTwice), 4, COMMANDS, COUNTY),
+    "does not suspend": ({12}, Parts(actor=DoesNotSuspend), 4, COMMANDS, COUNTY),
+    "stays what it is": ({8, 18}, Parts(actor=StaysWhatItIs), 6, CENTRE, COUNTY),
+    "goes on silently": ({4}, Parts(actor=GoesOnSilently), 6, CENTRE, COUNTY),
 }
 
 

@@ -133,21 +133,91 @@ def test_a_batch_that_the_broker_would_not_take_goes_singly() -> None:
     assert [seq for message in sent for seq in seqs(message)] == run(1, 250)
 
 
-def test_a_checkpoint_after_every_hundred_and_one_when_all_is_sent() -> None:
+def test_a_checkpoint_when_all_is_sent_and_at_once_when_a_hundred_are_new() -> None:
     gate = Gate(MemoryOutbox(350))
-    kinds = [message.leaf for message in gate.sends()]
-    assert kinds == ["checkpoint", *["ev/batch"] * 3, *["ev"] * 50], "nothing new is to be stated"
+    assert [(one.why, one.size) for one in checkpoints(gate.sends())] == [(Why.START, 350), (Why.COUNT, 100)]
     gate.now += 1.0
-    assert [(one.why, one.size) for one in checkpoints(gate.sends())] == [(Why.COUNT, 350)]
+    assert [(one.why, one.size) for one in checkpoints(gate.sends())] == [(Why.DRAINED, 350)]
     for size in (450, 550):
         gate.outbox.add(100)
-        assert [(one.why, one.size) for one in checkpoints(gate.sends())] == [(Why.COUNT, size)]
+        assert [(one.why, one.size) for one in checkpoints(gate.sends())] == [(Why.DRAINED, size)]
     gate.outbox.add(1)
     assert checkpoints(gate.sends()) == [], "not within the same second"
     gate.now += 1.0
     assert [(one.why, one.size) for one in checkpoints(gate.sends())] == [(Why.DRAINED, 551)]
     gate.now += 1.0
     assert checkpoints(gate.sends()) == [], "nothing is new"
+
+
+def some(gate: Gate, most: int) -> list[Message]:
+    """Let a connection last for so many messages."""
+    sent = [message for _ in range(most) if (message := gate.delivery.next(gate.now))]
+    gate.delivery.ended([])
+    return sent
+
+
+def test_in_a_backlog_a_checkpoint_states_what_was_sent_in_order() -> None:
+    gate = Gate(MemoryOutbox(1000))
+    gate.outbox.abnormal_seqs = {3, 700}
+    sent: list[Message] = []
+    for _ in range(7):
+        sent += filter(None, (gate.delivery.next(gate.now) for _ in range(4)))
+        gate.now += 1.1
+    counted = [(one.size, one.hash) for one in checkpoints(sent) if one.why is Why.COUNT]
+    assert counted == [(size, gate.outbox.hash_at(size)) for size in (100, 400, 700)]
+    for place, message in enumerate(sent):
+        for stated in checkpoints([message]):
+            before = {seq for earlier in sent[:place] for seq in seqs(earlier)}
+            assert stated.why is not Why.COUNT or set(run(1, stated.size)) <= before
+
+
+def test_what_is_sent_again_is_stated_again() -> None:
+    gate = Gate(MemoryOutbox(1000))
+    gate.sends()
+    gate.now += 2
+    gate.delivery.send_again(300)
+    counted = [one.size for one in checkpoints(gate.sends()) if one.why is Why.COUNT]
+    assert counted == [400]
+
+
+def test_a_backlog_is_receipted_on_the_way() -> None:
+    gate, centre = Gate(MemoryOutbox(1000)), SmallCentre()
+    marks = []
+    for _ in range(8):
+        message = gate.delivery.next(gate.now)
+        assert message is not None
+        for receipt in centre.take(message.leaf, message.body):
+            gate.gets(receipt)
+        marks.append(gate.delivery.mark)
+        gate.now += 0.5
+    assert marks == [0, 0, 100, 100, 200, 200, 300, 300], marks
+
+
+@mark.parametrize(("messages", "singly"), [(3, False), (2, False), (8, True)])
+def test_connections_that_never_last_get_a_backlog_further(messages: int, singly: bool) -> None:
+    """Each ends before a receipt for what it has sent has come: the next one gets it."""
+    gate, centre = Gate(MemoryOutbox(300)), SmallCentre()
+    answers: list[bytes] = []
+    for _ in range(150):
+        gate.delivery.begin(WINDOW, 400 if singly else NO_LIMIT)
+        for receipt in answers:
+            gate.gets(receipt)
+        if gate.delivery.mark == 300:
+            break
+        answers = [
+            receipt for message in some(gate, messages) for receipt in centre.take(message.leaf, message.body)
+        ]
+        gate.now += 0.1
+    assert gate.delivery.mark == 300
+    assert centre.bodies() == gate.outbox.bodies()
+
+
+def test_what_was_only_sent_again_because_it_is_urgent_is_not_stated_as_sent_in_order() -> None:
+    gate = Gate(MemoryOutbox(1500))
+    gate.outbox.abnormal_seqs = set(run(200, 900))
+    sent = [gate.delivery.next(gate.now) for _ in range(702)]
+    assert [message.upto for message in sent if message and message.records] == run(200, 900)
+    assert [one.why for one in checkpoints([m for m in sent if m])] == [Why.START]
 
 
 def test_a_checkpoint_is_the_heartbeat_of_a_gate_to_which_nobody_comes() -> None:
@@ -510,7 +580,7 @@ def test_old_records_are_deleted_once_an_hour_when_nothing_waits_and_the_time_is
 
 def test_many_old_records_are_deleted_in_portions() -> None:
     gate = Gate(MemoryOutbox(3))
-    portions = [1000, 1000, 17]
+    portions = [100, 100, 17]
     gate.outbox.prune = lambda *_: portions.pop(0)  # type: ignore[method-assign]
     gate.waits(10)
     assert portions == []

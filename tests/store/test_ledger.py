@@ -135,13 +135,15 @@ def test_visits_without_an_end_are_named_oldest_first(path: Path) -> None:
             decided("b", Stage.AUTHORISED),
             decided("a", Stage.AUTHORISED),
             events.passage_forced("b"),
+            events.command(None, events.Outcome.DONE, visit="let in by the centre"),
+            events.command(None, events.Outcome.REFUSED, "unknown_key"),
             decided("c", Stage.REFUSED),
             events.visit_closed("c", Result.LEFT, 1),
             events.visit_closed("of an earlier ledger", Result.LEFT, 1),
             events.gate_stopped(),
         ):
             ledger.append(made, moment(1))
-        assert ledger.open_visits() == ("a", "b")
+        assert ledger.open_visits() == ("a", "b", "let in by the centre")
 
 
 def test_a_visit_without_an_end_is_looked_for_among_the_newest(

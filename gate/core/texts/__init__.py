@@ -22,6 +22,7 @@ class Key(StrEnum):
     PLEASE_WAIT_RETEST = "please_wait_retest"
     MASK_PLEASE = "mask_please"
     PASS_PLEASE = "pass_please"  # noqa: S105 - a screen, not a password
+    OPENED_BY_CENTRE = "opened_by_centre"
     # To the person on duty.
     SEE_STAFF = "see_staff"
     CODE_CANNOT_VERIFY = "code_cannot_verify"

@@ -12,6 +12,7 @@ SCREENS: Final = {
     "please_wait_retest": ("We need to measure once more", "Please rest nearby, again in {wait_s} s"),
     "mask_please": ("Please put on a mask", "Then face the camera again"),
     "pass_please": ("Please go ahead", "The gate is open, one person at a time"),
+    "opened_by_centre": ("Opened for you from our centre", "Please go ahead, one person only"),
     "see_staff": ("Our staff will help you", "Please go to the staff desk"),
     "code_cannot_verify": ("This gate cannot check this code", "Please show it to our staff"),
     "code_not_found": ("No record of this code was found", "Our staff will check in another way"),

@@ -12,6 +12,7 @@ SCREENS: Final = {
     "please_wait_retest": ("需要再测一次体温", "请在旁稍作休息，{wait_s}秒后复测"),
     "mask_please": ("请戴好口罩", "戴好后请看向镜头"),
     "pass_please": ("请通行", "闸门已打开，请逐一通过"),
+    "opened_by_centre": ("中心已为您远程开闸", "请通行，仅限一人"),
     "see_staff": ("请由工作人员为您办理", "请到旁边的工作人员处"),
     "code_cannot_verify": ("本机无法核验此码", "请到工作人员处人工核验"),
     "code_not_found": ("没有查到此码的信息", "请到工作人员处人工核验"),

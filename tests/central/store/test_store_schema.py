@@ -7,6 +7,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 import central.alerts.tables
+import central.orders.tables
 import central.reports.tables  # noqa: F401 (all tables of the centre are on one metadata)
 from central.store import Store, StoreError, open_store
 from central.store import tables as declared
@@ -15,7 +16,7 @@ from tests.central.store.ledgers import Centre, Ledger
 
 
 def test_the_migrations_make_the_tables_that_are_declared(store: Store) -> None:
-    assert {"records", "alerts", "reports"} <= declared.metadata.tables.keys()
+    assert {"records", "alerts", "commands", "reports"} <= declared.metadata.tables.keys()
     with store.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, declared.metadata) == []
