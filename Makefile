@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(PATH):/usr/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check sim chaos bench clean setup-demo setup-test
+.PHONY: help demo test soak check sim chaos bench clean setup-demo setup-test
 
 help: ## List the targets
 	@sed -nE 's/^([a-z]+):[^#]*## /\1\t/p' Makefile | expand -t 8
@@ -17,6 +17,9 @@ demo: setup-demo ## Set up, then run a morning at the gate with simulated hardwa
 test: check ## Set up, check, then run all tests (with a real Mosquitto)
 	$(if $(ARGS),$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS),$(BIN)/pytest tests/core --numprocesses 2 --cov)
 	$(if $(ARGS),,$(BIN)/pytest tests --ignore tests/core --numprocesses 2 --dist loadfile)
+
+soak: setup-test ## Run the long tests: gates, broker, centre and database killed and frozen, for minutes
+	$(BIN)/pytest tests -m soak --numprocesses 2 --dist loadfile $(ARGS)
 
 check: setup-test ## Lint, formatting, types, and who may import whom
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from bench.floor import Action, Disk, Floor, Measured, interleave, number, scratch, table, timed, verdict
-from bench.visit import BOOT_ID, EPOCH, GATE, SITE, decided_visit
+from bench.visit import BOOT_ID, EPOCH, GATE, SITE, SITE_KEY, decided_visit
 from gate.core.events import encode
 from gate.shell.clock import SystemClock
 from gate.store.ledger import Ledger
@@ -58,7 +58,7 @@ def measure(folder: Path, rounds: int, each: int, warm_up: int) -> tuple[int, di
 
 def a_ledger(path: Path | str) -> Ledger:
     """Open a new ledger."""
-    return Ledger(path, site=SITE, gate=GATE, new_epoch=EPOCH, boot_id=BOOT_ID)
+    return Ledger(path, site=SITE, gate=GATE, new_epoch=EPOCH, boot_id=BOOT_ID, site_key=SITE_KEY)
 
 
 def without_encoding(append: Callable[[], object]) -> Action:

@@ -83,11 +83,10 @@ class StampedLedger:
         event: Event,
         now: Moment,
         use: Use | None = None,
-        *,
         word: CentreWord | None = None,
         sealed: bytes | None = None,
     ) -> Entry:
-        entry = self.ledger.append(event, now, use, word=word, sealed=sealed)
+        entry = self.ledger.append(event, now, use, word, sealed)
         self.stamps.durable = time.perf_counter_ns()
         if event.kind is Kind.VISIT_DECIDED:
             self.body = entry.body
@@ -96,8 +95,11 @@ class StampedLedger:
     def open_visits(self) -> tuple[str, ...]:
         return self.ledger.open_visits()
 
-    def uses(self) -> tuple[Use, ...]:
-        return self.ledger.uses()
+    def word(self) -> CentreWord:
+        return self.ledger.word()
+
+    def uses(self, now_ms: int | None = None) -> tuple[Use, ...]:
+        return self.ledger.uses(now_ms)
 
 
 class Quiet:

@@ -1,11 +1,12 @@
 """How fast the simulated gate runs on one core: all oracles at work, with and without faults."""
 
 import time
+from typing import Final
 
 from gate.app.simulation import FAULT_KINDS, simulate
 
 SEED = 1
-RUNS = (
+RUNS: Final[tuple[tuple[str, float, frozenset[str]], ...]] = (
     ("no faults, 6 h with the morning rush", 6, frozenset()),
     ("all faults, 6 h with the morning rush", 6, FAULT_KINDS),
     ("all faults, 24 h", 24, FAULT_KINDS),

@@ -29,7 +29,13 @@ def a_broker(folder: Path) -> Iterator[tuple[BrokerAddress, str]]:
     port = _free_port()
     settings = folder / "mosquitto.conf"
     root = ["user root"] if os.geteuid() == 0 else []  # or it could not read this folder
-    lines = [f"listener {port} {HOST}", "allow_anonymous true", "persistence false", *root]
+    lines = [
+        f"listener {port} {HOST}",
+        "allow_anonymous true",
+        "persistence false",
+        "max_queued_messages 0",  # or it would drop what it has acknowledged
+        *root,
+    ]
     settings.write_text("\n".join(lines) + "\n", "utf-8")
     quiet = subprocess.DEVNULL
     with subprocess.Popen([program, "-c", str(settings)], stdout=quiet, stderr=quiet) as process:

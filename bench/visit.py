@@ -1,6 +1,8 @@
-"""One ordinary visitor as inputs of the actor (pass, reading, mask), and the record that comes of it."""
+"""Ordinary visitors as inputs of the actor (pass, reading, mask), and the records that come of them."""
 
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from gate.config import load_policy
@@ -8,7 +10,7 @@ from gate.core.actor import GateActor
 from gate.core.effects import Record
 from gate.core.events import Event, Kind
 from gate.core.evidence import MaskStatus, Reading
-from gate.core.inputs import CodesRead, MaskSeen, PersonArrived, ReadingTaken
+from gate.core.inputs import ArmTurned, CodesRead, MaskSeen, PersonArrived, ReadingTaken
 from gate.demo.passes import Issuer
 from gate.ports import Clock
 
@@ -17,6 +19,7 @@ GATE: Final = "south-entrance-1"
 RUN: Final = "5f0c12ab"
 EPOCH: Final = "5ae071d9957692a3"
 BOOT_ID: Final = "0b1c5f0e-6a53-4a0e-9d52-6f1f0a3c7e11"
+SITE_KEY: Final = bytes(range(32))
 MASK_ON: Final = MaskSeen(MaskStatus.WORN)
 NORMAL: Final = Reading(
     value_cc=3666,
@@ -59,3 +62,30 @@ def decided_visit(clock: Clock) -> Event:
     events = [effect.event for effect in effects if isinstance(effect, Record)]
     assert [event.kind for event in events] == [Kind.VISIT_DECIDED]
     return events[0]
+
+
+def visits(clock: Clock, count: int) -> Sequence[Event]:
+    """Return what an actor has recorded of so many visitors, two events each: *decided*, then *passed*.
+
+    Each has another pass and another temperature.
+    """
+    rng, visitors = random.Random(1), Visitors(clock)
+    actor = visitors.actor()
+    events: list[Event] = []
+    for _ in range(count):
+        actor.handle(PersonArrived(), clock.now())
+        assert actor.visit is not None
+        value_cc = rng.randrange(3580, 3670)  # with its interval below any fever
+        measured = replace(
+            NORMAL,
+            value_cc=value_cc,
+            low_cc=value_cc - 51,
+            high_cc=value_cc + 51,
+            samples_cc=tuple(value_cc - rng.randrange(220, 300) for _ in NORMAL.samples_cc),
+        )
+        taken = ReadingTaken(actor.visit.name, measured)
+        for happened in (visitors.code(), taken, MASK_ON, ArmTurned()):
+            effects = actor.handle(happened, clock.now())
+            events += [effect.event for effect in effects if isinstance(effect, Record)]
+    assert len(events) == 2 * count
+    return events

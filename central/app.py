@@ -15,6 +15,7 @@ from central.inbox import Inbox
 from central.keys import load_keys
 from central.metrics import Metrics
 from central.orders.courier import Courier
+from central.people.retention import Retention
 from central.receipts import Signer
 from central.reports.worker import Reporter
 from central.service import Centre
@@ -50,6 +51,7 @@ def serve(config: Config) -> None:
         subscriber = Subscriber(settings, topics(config.mqtt), inbox, monotonic=clock.monotonic)
         dispatcher = Dispatcher(store.engine, config.alerts, clock)
         reporter = Reporter(store, config.reports, keys.sign, clock)
+        retention = Retention(store, config.retention, clock)
         courier = Courier(
             store,
             clock,
@@ -70,7 +72,7 @@ def serve(config: Config) -> None:
         )
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, lambda *_: centre.stop())
-        for worker in (dispatcher, reporter, courier):
+        for worker in (dispatcher, reporter, retention, courier):
             worker.start()
             open_things.callback(worker.stop)
         centre.run()

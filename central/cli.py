@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,6 +19,7 @@ import click
 from central.alerts.commands import alerts, tasks
 from central.clock import SystemClock
 from central.orders.command import command, commands
+from central.people.commands import COMMANDS as PEOPLE
 from central.reports.command import report
 from gate.checked import EX_CONFIG, ConfigError
 
@@ -181,7 +183,8 @@ def status(config_path: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows]))
     elif rows:
-        console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+        known = sys.stdout.isatty() or "COLUMNS" in os.environ
+        console = Console(width=None if known else 160, highlight=False)
         console.print(drawn(rows, stand, now_ms, console.width))
     else:
         click.echo("no gates yet; make one known with: gate identity | central gates add -")
@@ -221,6 +224,7 @@ def clear(config_path: Path, number: int, by: str, reason: str) -> None:
 def verify(config_path: Path, *, as_json: bool) -> None:
     """Prove the whole store again: every chain, checkpoint, receipt and attachment. Exit 1 on a problem."""
     from central.keys import KeysError, public_keys
+    from central.people.access_log import verify as verify_access
     from central.store import Problem
     from central.store import verify as prove
 
@@ -240,7 +244,7 @@ def verify(config_path: Path, *, as_json: bool) -> None:
     except KeysError as error:
         refuse(str(error), EX_CONFIG)
     with _store(config_path) as store:
-        counts = asdict(prove(store, keys, report))
+        counts = asdict(prove(store, keys, report)) | {"access_entries": verify_access(store, report)}
     if as_json:
         click.echo(json.dumps(counts | {"problems": problems}))
     else:
@@ -271,7 +275,7 @@ def export(
             write.as_lines(store, sys.stdout.buffer, site, gate, **span)
 
 
-for each in (alerts, command, commands, report, tasks):
+for each in (alerts, command, commands, report, tasks, *PEOPLE):
     main.add_command(each)
 
 

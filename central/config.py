@@ -9,6 +9,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 
 from central.alerts.settings import AlertSettings
 from central.connection import BrokerSettings
+from central.people.settings import PeopleSettings, RetentionSettings, SiteSettings
 from central.reports.settings import ReportSettings
 from gate.checked import ConfigError, Place, build, read_toml
 from gate.sinks.link import TlsSettings
@@ -99,6 +100,9 @@ class Config:
     metrics: MetricsSection = field(default_factory=MetricsSection)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     reports: ReportSettings = field(default_factory=ReportSettings)
+    people: PeopleSettings = field(default_factory=PeopleSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    site: Annotated[tuple[SiteSettings, ...], MaxLen(1000)] = ()
 
 
 def load_config(path: Path) -> Config:

@@ -15,7 +15,6 @@ from gate.core.delivery import Ask, Receipt
 
 _FIRST_PAUSE_MS: Final = 5_000
 _PAUSE_MS_MAX: Final = 300_000
-_OVERTAKEN_MS: Final = 15_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +82,9 @@ class _Pace:
 class Asks:
     """When to ask a gate for records that are missing, or for the checkpoint that would prove those here.
 
-    Records: a checkpoint has stated more than has come, and nothing has come for 5 s, or for 15 s only what
-    lies behind the hole: a gate where visitors never cease is never quiet. Checkpoint: more has come than any
-    checkpoint has stated, for 5 s. Between two asks lie at least 5 s, and twice as long after
+    Records: a checkpoint has stated more than has come, and for 5 s the chain has not grown; what comes
+    behind a hole does not count, for a gate where visitors never cease is never quiet. Checkpoint: more has
+    come than any checkpoint has stated, for 5 s. Between two asks lie at least 5 s, and twice as long after
     each that has changed nothing, up to 5 min: a gate that is away cannot answer, and one whose ledger
     contradicts its checkpoints would send the same again and again.
     """
@@ -128,8 +127,7 @@ class Asks:
         if known is None or known[:2] != (ask, mark):
             self._since[state.id] = (ask, mark, now_ms)
             return False
-        moving = ask is Ask.RECORDS and now_ms - (state.record_ms or 0) < _FIRST_PAUSE_MS
-        return now_ms - known[2] >= (_OVERTAKEN_MS if moving else _FIRST_PAUSE_MS)
+        return now_ms - known[2] >= _FIRST_PAUSE_MS
 
 
 def _wanted(state: StreamState) -> tuple[Ask, int]:

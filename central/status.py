@@ -1,6 +1,6 @@
 """How the gates stand, from what the store knows: for a terminal and for scripts."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -17,8 +17,9 @@ from central.store import Alarm, GateKey, Store, StreamState
 from central.watch import ahead_ms
 
 ALARMS_SHOWN: Final = 20
+MIDDLING: Final = 100
 WIDE: Final = 120
-"""Columns of a terminal in which figures are shown that only an expert reads."""
+"""Columns of a terminal in which there is room for more figures, and for those that only an expert reads."""
 
 _IN_TIME_MS: Final = 1000
 
@@ -140,39 +141,11 @@ def _identity(keys: Sequence[GateKey]) -> str:
 
 def drawn(gates: Sequence[GateStatus], alarms: Sequence[Standing], now_ms: int, width: int) -> RenderableType:
     """Draw the overview, what stands in words below it, for a terminal of so many columns."""
-    parts: list[RenderableType] = [_table(gates, now_ms, wide=width >= WIDE), "", _summary(gates, alarms)]
+    parts: list[RenderableType] = [_table(gates, now_ms, width), "", _summary(gates, alarms)]
     parts += [Padding(_alarm_line(alarm, now_ms), (0, 0, 0, 2)) for alarm in alarms[:ALARMS_SHOWN]]
-    if left := len(alarms) - ALARMS_SHOWN:
-        parts += [Text(f"  ... and {left} more; see: central alarms")] if left > 0 else []
+    if len(alarms) > ALARMS_SHOWN:
+        parts.append(Text(f"  ... and {len(alarms) - ALARMS_SHOWN} more; see: central alarms"))
     return Group(*parts)
-
-
-def _table(gates: Iterable[GateStatus], now_ms: int, *, wide: bool) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("gate", no_wrap=True, overflow="ellipsis")
-    table.add_column("state")
-    for heading in ("stated", "proved", *(("receipted",) if wide else ()), "backlog", "clock"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    if wide:
-        table.add_column("ledger", no_wrap=True)
-    table.add_column("alarms")
-    for gate in gates:
-        table.add_row(*_cells(gate, now_ms, wide=wide), style="red" if gate.alarms else None)
-    return table
-
-
-def _cells(gate: GateStatus, now_ms: int, *, wide: bool) -> Iterator[str]:
-    yield f"{gate.site}/{gate.gate}"
-    yield _state(gate, now_ms)
-    yield f"{gate.stated:,}"
-    yield f"{gate.proved:,}"
-    if wide:
-        yield f"{gate.receipted:,}"
-    yield f"{gate.backlog:,}"
-    yield _clock(gate.ahead_ms)
-    if wide:
-        yield gate.epoch[:8]
-    yield ", ".join(gate.alarms)
 
 
 def _state(gate: GateStatus, now_ms: int) -> str:
@@ -194,6 +167,44 @@ def _clock(ahead: int | None) -> str:
     if abs(ahead) < _IN_TIME_MS:
         return "right"
     return f"{'+' if ahead > 0 else '-'}{span(abs(ahead))}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """One column of the table, shown in terminals of at least so many columns and less than so many."""
+
+    heading: str
+    cell: Callable[[GateStatus, int], str]
+    number: bool = False
+    from_width: int = 0
+    below_width: int = 10_000
+
+
+_COLUMNS: Final = (
+    _Column("gate", lambda gate, _: f"{gate.site}/{gate.gate}"),
+    _Column("state", _state),
+    _Column("stated", lambda gate, _: f"{gate.stated:,}", number=True, from_width=MIDDLING),
+    _Column("proved", lambda gate, _: f"{gate.proved:,}", number=True),
+    _Column("receipted", lambda gate, _: f"{gate.receipted:,}", number=True, from_width=WIDE),
+    _Column("backlog", lambda gate, _: f"{gate.backlog:,}", number=True),
+    _Column("clock", lambda gate, _: _clock(gate.ahead_ms), number=True, from_width=MIDDLING),
+    _Column("ledger", lambda gate, _: gate.epoch[:8], from_width=WIDE),
+    _Column("alarms", lambda gate, _: ", ".join(gate.alarms), from_width=MIDDLING),
+    _Column("alarms", lambda gate, _: str(len(gate.alarms) or ""), number=True, below_width=MIDDLING),
+)
+
+
+def _table(gates: Iterable[GateStatus], now_ms: int, width: int) -> Table:
+    shown = [column for column in _COLUMNS if column.from_width <= width < column.below_width]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in shown:
+        # Where there is too little room, words go on in the next line; figures stay whole.
+        wraps = column.heading in {"state", "alarms"}
+        table.add_column(column.heading, justify="right" if column.number else "left", no_wrap=not wraps)
+    for gate in gates:
+        cells = (column.cell(gate, now_ms) for column in shown)
+        table.add_row(*cells, style="red" if gate.alarms else None)
+    return table
 
 
 def _summary(gates: Sequence[GateStatus], alarms: Sequence[Standing]) -> Text:

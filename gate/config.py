@@ -34,9 +34,9 @@ class GateSection:
     """Who this gate is, which way it leads and which plan it follows.
 
     `clock`: whether wall time is believed only while NTP keeps it, or always (a real-time clock, no network).
-    `site_key_file`: at least 16 secret bytes, the same at every gate of a site, of which pseudonyms are made;
-    without it the gate makes a key of its own. `trust_files`: files and folders with the keys of issuers, as
-    `gate.trust_files` reads them.
+    `site_key_file`: 32 secret bytes or 64 hexadecimal digits (at least 16 bytes are taken), the same at every
+    gate of a site, of which pseudonyms are made; without it the gate makes a key of its own. `trust_files`:
+    files and folders with the keys of issuers, as `gate.trust_files` reads them.
     """
 
     site: Identifier

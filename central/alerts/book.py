@@ -15,14 +15,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Insert, Table, and_, exists, select, update
+from sqlalchemy import Connection, Engine, Insert, Table, and_, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from central.alerts.duties import duty
 from central.alerts.routing import Routing
-from central.alerts.rules import Alert, AlertKind, Severity, Source
+from central.alerts.rules import Alert, AlertKind, Severity, Source, own_repeat
 from central.alerts.settings import Role
 from central.alerts.tables import alerts, deliveries, steps, tasks
+from central.orders.tables import commands, sendings
 from central.store.engine import reading, writing
 
 NAME_MAX: Final = 64
@@ -99,6 +100,7 @@ class Book:
         if not by_identity:
             return 0
         with writing(self._engine) as connection:
+            by_identity = _milder(connection, by_identity)
             new = self._insert_new(connection, by_identity, now_ms)
             for alert_id, alert in new:
                 for role in self._routing.told(alert):
@@ -176,6 +178,28 @@ class Book:
             ((row[0], by_identity[tuple(row[1:])]) for row in connection.execute(statement, rows)),
             key=lambda new: new[0],
         )
+
+
+def _milder(
+    connection: Connection, by_identity: dict[tuple[Any, ...], Alert]
+) -> dict[tuple[Any, ...], Alert]:
+    """Return the alerts, those of repetitions that were the centre's own as what they are."""
+    replayed = {alert.replayed for alert in by_identity.values() if alert.replayed}
+    if not replayed:
+        return by_identity
+    # A sending is written down before it is sent, so the second one is here before its refusal can be.
+    repeated = (
+        select(commands.c.site, commands.c.gate, commands.c.id)
+        .join(sendings, sendings.c.command == commands.c.id)
+        .where(commands.c.id.in_(sorted(replayed)))
+        .group_by(commands.c.site, commands.c.gate, commands.c.id)
+        .having(func.count() > 1)
+    )
+    ours = {tuple(row) for row in connection.execute(repeated)}
+    return {
+        identity: own_repeat(alert) if (alert.site, alert.gate, alert.replayed) in ours else alert
+        for identity, alert in by_identity.items()
+    }
 
 
 def insert_new(connection: Connection, table: Table) -> Insert:

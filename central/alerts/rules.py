@@ -72,6 +72,7 @@ class Alert:
     `seq`: the record's number, or that of the alarm in the store's log. `at_ms`: unix milliseconds of the
     event, None where it says none; a measure of delay only if `clock_trusted`. `rules`: plan rules behind it.
     `visit`, `policy`, `tasks`: what is left to be done, by rule of that plan (CH-3, CH-4, CH-5).
+    `replayed`: the id of the command that the gate has refused because it had come before.
     """
 
     source: Source
@@ -89,6 +90,7 @@ class Alert:
     visit: str = ""
     policy: str = ""
     tasks: tuple[str, ...] = ()
+    replayed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class _Found:
     en: str
     severity: Severity = Severity.WARNING
     rules: tuple[str, ...] = ()
+    replayed: str = ""
 
 
 # What a finding against somebody means, by its reason (gate.core.rules).
@@ -203,6 +206,15 @@ def of_alarm(alarm: Alarm) -> Alert:
     )  # fmt: skip
 
 
+def own_repeat(alert: Alert) -> Alert:
+    """Return the alert for a refused repetition that was the centre's own: nobody attacks."""
+    zh, en = (
+        "指令重复送达，系本中心重发，未再执行",
+        "a command came twice, both times from here; not obeyed again",
+    )
+    return replace(alert, severity=Severity.NOTICE, zh=zh, en=en)
+
+
 def code_words(code: str) -> tuple[str, str]:
     """Return what an alarm's code means, in Chinese and English; the code itself where nobody knows."""
     return _CODES.get(code, (code, code))
@@ -284,7 +296,8 @@ def _command(data: Mapping[str, Any]) -> tuple[_Found, ...]:
     command, outcome, why = (_word(data.get(name)) for name in ("command", "outcome", "reason"))
     severity = Severity.ALARM if why in _FORGED else Severity.WARNING
     zh, en = f"指令未执行：{command}，{outcome}，{why}", f"command not obeyed: {command}, {outcome}, {why}"
-    return (_Found(AlertKind.COMMAND_REFUSED, zh, en, severity),)
+    replayed = _optional(data.get("id")) if why == Refusal.REPLAYED else ""
+    return (_Found(AlertKind.COMMAND_REFUSED, zh, en, severity, replayed=replayed),)
 
 
 def _epoch_started(data: Mapping[str, Any]) -> tuple[_Found, ...]:
@@ -317,6 +330,7 @@ def _alert(event: Mapping[str, Any], data: Mapping[str, Any], what: _Found) -> A
         what.kind, what.severity, what.zh, what.en, _at_ms(event.get("time")),
         clock_trusted=_mapping(data.get("clock")).get("trusted") is True,
         rules=what.rules, visit=_optional(data.get("visit")), policy=_optional(data.get("policy")),
+        replayed=what.replayed,
     )  # fmt: skip
 
 

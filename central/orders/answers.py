@@ -2,7 +2,7 @@
 
 A gate records every command that reaches it, so one that was sent twice has two records: one of what became
 of it, and one that refuses the repetition. The answer is the former, in whatever order the two arrive: after
-an outage a gate sends abnormal records first. So a refusal counts only when it is linked, that is when all
+an outage a gate sends abnormal records first. So a record counts only when it is linked, that is when all
 the records before it are here. What somebody else repeats is not answered for: a refusal because a message
 was retained says nothing of ours, which never is.
 
@@ -78,8 +78,9 @@ def replies(records: Iterable[Body]) -> Iterator[Reply]:
 
 def answer(name: Name, said: Sequence[Reply]) -> Answer | None:
     """Return the answer among the replies to one command, which are in the order of the records."""
+    here = [reply for reply in said if reply.linked]
     # What is not proved anybody may have written who reaches the broker: it counts while there is no better.
-    known = [reply for reply in said if reply.proved] or list(said)
+    known = [reply for reply in here if reply.proved] or here
     found = next(_settling(known), None)
     if found is None or found.outcome is None:
         return None
@@ -89,7 +90,7 @@ def answer(name: Name, said: Sequence[Reply]) -> Answer | None:
 
 def _settling(said: Sequence[Reply]) -> Iterator[Reply]:
     """Yield the replies that could be the answer, the best first."""
-    refused = [reply for reply in said if reply.outcome is Outcome.REFUSED and reply.linked]
+    refused = [reply for reply in said if reply.outcome is Outcome.REFUSED]
     yield from (reply for reply in said if reply.outcome in {Outcome.DONE, Outcome.FAILED})
     yield from (reply for reply in refused if reply.reason not in {Refusal.REPLAYED, Refusal.RETAINED})
     yield from (reply for reply in refused if reply.reason == Refusal.REPLAYED)

@@ -124,7 +124,7 @@ def _present_ledger(connection: Connection, site: str, gate: str) -> Stream:
     signed = [stream for stream in map(of_row, rows) if stream.vouched]
     if not signed:
         raise NotMadeError(f"{site}/{gate} has never sent a checkpoint that is believed; see: central status")
-    return next((stream for stream in reversed(signed) if not stream.successor), signed[-1])
+    return max(signed, key=lambda stream: (not stream.successor, stream.heard_ms or 0))
 
 
 def _next_counter(connection: Connection, wanted: Wanted, now_ms: int) -> int:

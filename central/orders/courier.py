@@ -6,8 +6,9 @@ may lose what it has taken. The gate obeys one of them; for the others it record
 (`central.orders.answers` knows). The commands of one gate go out in the order in which they were made, with a
 moment for the answer in between: one that is overtaken by a later one would be refused.
 
-Of several centres on one store each sending is done by one. A command that becomes void unanswered is an
-alarm; it is over when an answer comes after all, or the gate answers a later command.
+Of several centres on one store each sending is done by one. A command that becomes void without an answer
+that the gate has signed for is an alarm; it is over when one comes after all, or the gate answers a later
+command.
 """
 
 import logging
@@ -71,7 +72,7 @@ def unanswered(void: Iterable[Order]) -> tuple[list[Order], set[str]]:
     for _, own in groupby(void, key=_gate):
         lately: list[Order] = []
         for order in own:
-            if order.answer is None:
+            if order.answer is None or not order.answer.proved:  # one that is not may be forged
                 lately.append(order)
             else:
                 answered |= {order.id, *(earlier.id for earlier in lately)}
@@ -158,7 +159,7 @@ class Courier:
             alarms.c.code == UNANSWERED, alarms.c.site == order.site, alarms.c.gate == order.gate
         )
         with reading(self._store.engine) as connection:
-            return any(f'"{order.id}"' in said for said in connection.scalars(evidence))
+            return any(f'"{order.id}"' in said for said in connection.scalars(evidence).all())
 
     def _clear(self, answered: Collection[str], now_ms: int) -> None:
         """End the alarms about these."""

@@ -4,7 +4,8 @@
      "from", "to", "cut_off", "since", "day_over": it lies before the cut-off,
      "handed_in": {"due", "late"} of a report that was due, null of one that somebody asked for,
      "zero": nothing abnormal, "empty": no records at all,
-     "gates": {"all", "vouched", "not_vouched": [{"site", "gate", "doubts"}]},
+     "gates": {"all", "vouched", "not_vouched": [{"site", "gate", "doubts"}],
+               "unchecked": [{"site", "gate"}]: no sensor has looked at itself there in the day},
      "totals": {"day": {group: {word: count}}, "carried", "unsure"},
      "hours": [{"from", "in", "out", "refused", "abnormal"}], "modes_s": {mode: seconds}, "policies": [...],
      "units": [...], "by_gate": [...], "cases": [...], "cases_left_out", "alarms": [...], "proofs": [...]}
@@ -195,6 +196,11 @@ def _vouching(gates: list[GateDay]) -> Report:
         "vouched": len(gates) - len(doubtful),
         "not_vouched": [
             {"site": gate_day.site, "gate": gate_day.gate, "doubts": gate_day.doubts} for gate_day in doubtful
+        ],
+        "unchecked": [
+            {"site": gate_day.site, "gate": gate_day.gate}
+            for gate_day in gates
+            if not gate_day.figures.checked
         ],
     }
 

@@ -54,6 +54,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "forced": ("with_visit", "nobody"),
     "device_failed": (),
     "device_recovered": (),
+    "device_checked": (),
     "fire": ("alarms", "passages"),
     "service": ("started", "stopped", "new_epoch"),
     "command": ("done", "refused", "failed"),
@@ -106,6 +107,12 @@ class Figures:
         """Return the counts of a section as a report states them: known words first, then others by name."""
         counts = self.counts[section]
         return {group: dict(_words(counts, group, known)) for group, known in GROUPS.items()}
+
+    @property
+    def checked(self) -> bool:
+        """True when a part of the gate has looked at itself in this day and found itself in order."""
+        counts = self.counts[Section.DAY]
+        return any(count for (group, _), count in counts.items() if group == "device_checked")
 
     @property
     def nothing(self) -> bool:
@@ -358,6 +365,7 @@ def _of_record(kind: str, data: Mapping[str, Any]) -> tuple[str, str] | None:
 _COUNTED: Final[Mapping[str, tuple[str, str]]] = {
     Kind.DEVICE_FAILED: ("device_failed", "device"),
     Kind.DEVICE_RECOVERED: ("device_recovered", "device"),
+    Kind.DEVICE_CHECKED: ("device_checked", "device"),
     Kind.GATE_STARTED: ("service", ""),
     Kind.GATE_STOPPED: ("service", ""),
     Kind.EPOCH_STARTED: ("service", ""),

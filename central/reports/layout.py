@@ -25,6 +25,9 @@ class Table:
     rows: tuple[Row, ...]
 
 
+UNCHECKED_NAMED_MAX: Final = 20
+"""In the head of a form; the report names them all."""
+
 _SUMMARY: Final[tuple[tuple[str, str], ...]] = (
     ("visits", "all"),
     ("direction", "in"),
@@ -72,6 +75,7 @@ def heading(document: Document, words: Words) -> Iterator[tuple[str, str]]:
     yield words("due"), _handed_in(document, words)
     yield words("cases"), case_note(document, words)
     yield words("vouched"), vouch_note(document, words)
+    yield words("checked"), check_note(document, words)
     yield words("sha256"), document["sha256"]
 
 
@@ -97,6 +101,17 @@ def vouch_note(document: Document, words: Words) -> str:
     if not gates["not_vouched"]:
         return words("all_vouched", all=gates["all"])
     return words("not_vouched", count=len(gates["not_vouched"]), all=gates["all"])
+
+
+def check_note(document: Document, words: Words) -> str:
+    """Say whether the sensors of every gate have checked themselves in the day; name those that have not."""
+    gates = document["gates"]
+    unchecked = [f"{gate['site']}/{gate['gate']}" for gate in gates["unchecked"]]
+    if not unchecked:
+        return words("all_checked", all=gates["all"])
+    named = ", ".join(unchecked[:UNCHECKED_NAMED_MAX])
+    more = " …" if unchecked[UNCHECKED_NAMED_MAX:] else ""
+    return words("unchecked", count=len(unchecked), all=gates["all"], gates=named + more)
 
 
 def summary(document: Document, words: Words) -> Table:

@@ -21,7 +21,7 @@ from central.store import Code, GateKey, Store, StoredRecord, Trust
 from central.store.engine import reading
 from central.store.tables import alarms, checkpoints, receipts, records, streams
 from gate.core.chain import genesis
-from gate.core.delivery import Checkpoint
+from gate.core.delivery import Checkpoint, Why
 from gate.core.signed import SignedError
 
 _BACK_MAX: Final = 5000
@@ -262,7 +262,8 @@ class View:
         except SignedError:
             return None
         here = (said.site, said.gate, said.epoch) == (stream.site, stream.gate, stream.epoch)
-        if not here or said.hash != self._hash_at(stream, said.size):
+        # How far a backlog has been sent says nothing of what is behind it.
+        if not here or said.why is Why.COUNT or said.hash != self._hash_at(stream, said.size):
             return None
         made_ms = min(said.at_ms, row.came_ms) if said.clock_trusted else row.came_ms
         return Statement(said.size, said.hash, made_ms, row.came_ms, message, key)

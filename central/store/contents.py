@@ -94,7 +94,7 @@ def _stored(stream: StreamState, row: Row[Any]) -> StoredRecord:
 
 
 def export_line(record: StoredRecord) -> bytes:
-    """Return one JSON line; the record's exact bytes stand in it."""
+    """Return one JSON line; the record's exact bytes stand in it, null when it is retired."""
     about = {
         "site": record.site,
         "gate": record.gate,
@@ -103,7 +103,7 @@ def export_line(record: StoredRecord) -> bytes:
         "hash": None if record.hash is None else record.hash.hex(),
     }
     start = json.dumps(about, ensure_ascii=False, separators=(",", ":")).encode()
-    return start[:-1] + b',"record":' + record.body + b"}"
+    return start[:-1] + b',"record":' + (record.body or b"null") + b"}"
 
 
 def rejected(connection: Connection) -> int:

@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, event, make_url, text
+from sqlalchemy import Connection, Engine, event, exc, make_url, text
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from central.store.model import StoreError
@@ -31,6 +31,10 @@ class AlreadyThereError(StoreError):
 _MIGRATION_LOCK: Final = 0x68675F6D  # any number that nobody else uses
 _DRIVERS: Final = {"sqlite", "postgresql+psycopg"}
 _FAILURES: Final = (SQLAlchemyError, sqlite3.Error, psycopg.Error)
+_ERRORS_OF_THE_PROGRAM: Final = (
+    exc.DataError, exc.ProgrammingError, exc.NotSupportedError, sqlite3.DataError, sqlite3.ProgrammingError,
+    sqlite3.NotSupportedError, psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError,
+)  # fmt: skip
 
 
 def connect(url: str) -> Engine:
@@ -94,13 +98,27 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def failures_named() -> Iterator[None]:
-    """Turn whatever a database says into a StoreError."""
+    """Turn what keeps a database from being used into a StoreError: it may work another time.
+
+    What a database refuses because of what it was asked would fail for ever, and is passed on as it is.
+    """
     try:
         yield
     except (IntegrityError, psycopg.IntegrityError) as error:
         raise AlreadyThereError(f"the store holds what should be new: {_first_line(error)}") from error
     except _FAILURES as error:
+        if not _is_operational(error):
+            raise
         raise StoreError(f"the store cannot be used: {_first_line(error)}") from error
+
+
+def _is_operational(error: Exception) -> bool:
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, psycopg.errors.InsufficientPrivilege):  # for whoever runs the database to put right
+        return True
+    if isinstance(error, exc.StatementError) and not isinstance(error, exc.DBAPIError):
+        return False  # it has not even come to the database
+    return not isinstance(cause, _ERRORS_OF_THE_PROGRAM)
 
 
 def _first_line(error: Exception) -> str:

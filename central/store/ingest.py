@@ -23,6 +23,7 @@ from central.store.model import (
 )
 from central.store.proving import Work, keep_conflicts, link_on, prove, set_hashes
 from central.store.reading import Attachment, Incoming, Name, UnreadableError
+from central.store.retired import recalled
 from central.store.streams import Stream, StreamMissingError, attached, begin, bodies, insert_new, locked
 from central.store.tables import attachments, rejects
 from gate.core.chain import link
@@ -147,6 +148,8 @@ def _plan(work: Work, stream: Stream, incoming: list[Incoming], *, careful: bool
     here: Mapping[int, Any] = {}
     if careful or incoming[0].seq <= stream.top:
         here = bodies(work.connection, stream.id, {one.seq for one in incoming})
+        if not all(row.body for row in here.values()):
+            here = recalled(work.connection, stream, here, incoming)
     fresh = _fresh(plan, incoming, here)
     if fresh:
         sealed = [one.seq for one in (*fresh, *here.values()) if one.sealed is not None]

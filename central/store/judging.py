@@ -8,11 +8,11 @@ from sqlalchemy import Connection, Engine, Row, insert, select, update
 from central.store.engine import writing
 from central.store.ingest import Reject, keep_rejects
 from central.store.model import AlarmKind, Code, Outcome, Suspicion, Trust
-from central.store.proving import Work, prove
+from central.store.proving import Work, after_end, prove, say_cut, say_goes_on
 from central.store.reading import Name, is_name
 from central.store.streams import Stream, StreamMissingError, begin, hash_at, locked
 from central.store.tables import checkpoints, gate_keys
-from gate.core.delivery import Ask, Checkpoint
+from gate.core.delivery import Ask, Checkpoint, Why
 from gate.core.signed import SignedError, read_unproved
 
 _ALARMS: Final = {
@@ -163,7 +163,10 @@ def _believe(work: Work, stream: Stream, stated: Checkpoint, message: bytes, *, 
     if not repeated:
         _compare_with_newest(work, stream, stated)
         _watch_old_epoch(work, stream, stated)
-        stream.heard_ms = work.now_ms  # a retained message says nothing of whether the gate still lives
+        # A retained message says nothing of whether the gate still lives; and this instant is held against
+        # what the gate's clock said when it stated the whole of its ledger.
+        if stated.why is not Why.COUNT:
+            stream.heard_ms = work.now_ms
     stream.receipted = max(stream.receipted, stated.receipted)
     if stated.size > stream.head or (
         stated.size == stream.head and stated.at_ms >= (stream.head_at_ms or stated.at_ms)
@@ -177,8 +180,13 @@ def _believe(work: Work, stream: Stream, stated: Checkpoint, message: bytes, *, 
 
 
 def _compare_with_newest(work: Work, stream: Stream, stated: Checkpoint) -> None:
-    """Fewer records than before, and later: the ledger went back. Earlier: it only came late."""
-    if stream.head_at_ms is not None and stated.size < stream.head and stated.at_ms > stream.head_at_ms:
+    """Fewer records than before, and later: the ledger went back. Earlier: it only came late.
+
+    Not where it is stated how far a backlog has been sent: that says nothing of how far the ledger reaches.
+    """
+    if stated.why is Why.COUNT or stream.head_at_ms is None:
+        return
+    if stated.size < stream.head and stated.at_ms > stream.head_at_ms:
         work.suspect(
             AlarmKind.CONCEALED, stream, Code.WENT_BACK, stated.size + 1, stream.head,
             size=stated.size, at_ms=stated.at_ms, size_before=stream.head, at_ms_before=stream.head_at_ms,
@@ -189,16 +197,11 @@ def _watch_old_epoch(work: Work, stream: Stream, stated: Checkpoint) -> None:
     """Signed for a ledger that had ended: two devices with one identity, or one that goes back and forth."""
     if not stream.successor:
         return
-    end = stream.head if stream.ended is None else stream.ended
-    ended_at_ms = stream.ended_at_ms
-    later = stated.clock_trusted and ended_at_ms is not None and stated.at_ms > ended_at_ms
-    if stated.size > end or later:
-        grown = (end + 1, stated.size) if stated.size > end else (None, None)
-        work.suspect(
-            AlarmKind.CONCEALED, stream, Code.OLD_EPOCH_GOES_ON, *grown,
-            successor=stream.successor, ended=end, ended_at_ms=ended_at_ms,
-            size=stated.size, at_ms=stated.at_ms,
-        )  # fmt: skip
+    later = after_end(stream, stated.at_ms, clock_trusted=stated.clock_trusted)
+    if stream.ended is not None and stated.size > stream.ended and later is False:
+        say_cut(work, stream, stream.successor, stream.ended, stated.size)  # stated in time, but it came late
+    elif later or stated.size > (stream.head if stream.ended is None else stream.ended):
+        say_goes_on(work, stream, stated.size, stated.at_ms)
 
 
 def _compare_with_proved(work: Work, stream: Stream, stated: Checkpoint, message: bytes) -> None:

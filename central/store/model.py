@@ -263,3 +263,4 @@ class Counts:
     receipts: int
     attachments: int
     alarm_entries: int
+    retired: int = 0

@@ -6,12 +6,15 @@ and asked for again; nothing is thrown away. Each claim may cast out once: two d
 ledger would otherwise do it for ever.
 
 Only what is proved is believed about other ledgers as well: the first record of a new one says which ledger
-it follows and how that ended.
+it follows and how that ended. Ledgers stand in the order that they state themselves, in whatever order they
+come in; only where one does not say whom it follows, arrival decides, and an alarm says so. That waits until
+the oldest ledger of each line has spoken: records that are still on their way may explain the rest.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, select, update
@@ -120,8 +123,7 @@ def prove(work: Work, stream: Stream) -> None:
             break
         if not claim.contradicted:
             contradicting.append(claim)
-    else:
-        _prove_by_successor(work, stream)
+    _prove_by_successor(work, stream)  # which may reach farther than any claim that has come
     for claim in contradicting:
         work.connection.execute(
             update(checkpoints).where(checkpoints.c.id == claim.id).values(contradicted=True)
@@ -151,24 +153,20 @@ def _prove_by_successor(work: Work, stream: Stream) -> None:
     ended, digest = stream.ended, stream.ended_hash
     if ended is None or digest is None or not stream.proved < ended <= stream.linked:
         return
-    here = hash_at(work.connection, stream, ended)
-    if here == digest:
+    if _compare_with_end(work, stream, stream.successor, ended, digest):
         _advance(work, stream, ended, digest)
-    else:
-        work.suspect(
-            AlarmKind.FALSE, stream, Code.CHECKPOINT_DIFFERS, stream.proved + 1, ended,
-            successor=stream.successor, stated=digest.hex(), here=(here or b"").hex(),
-        )  # fmt: skip
 
 
 def _advance(work: Work, stream: Stream, size: int, digest: bytes) -> None:
-    first = stream.proved == 0
+    before = stream.proved
     if stream.conflicts:
         _compare_with_proved(work, stream, size)
     stream.proved, stream.proved_hash = size, digest
     work.changed.add(stream.name)
     work.advanced.add(stream.name)
-    if first:
+    if stream.ended is not None and stream.ended_hash is not None and before < stream.ended <= size:
+        _compare_with_end(work, stream, stream.successor, stream.ended, stream.ended_hash)
+    if before == 0:
         _judge_epoch(work, stream)
 
 
@@ -242,22 +240,18 @@ def keep_conflicts(
 
 def _judge_epoch(work: Work, stream: Stream) -> None:
     """A ledger has been proved for the first time: which one does it follow?"""
-    first = work.connection.execute(
-        select(records.c.body, records.c.kind).where(records.c.stream == stream.id, records.c.seq == 1)
-    ).one()
+    first = _first_record(work.connection, stream)
     said = announced(bytes(first.body))
-    before = [one for one in work.family(stream) if one.id < stream.id and one.vouched and not one.successor]
-    if said is not None and said[0] != stream.epoch and is_name(stream.name._replace(epoch=said[0])):
+    if said is not None and is_name(stream.name._replace(epoch=said[0])):
         followed = _of_epoch(work, stream, said[0])
-        before = [one for one in before if one is not followed]
-        _end(work, stream, followed, said[1], said[2])
-    if before:
-        work.suspect(
-            AlarmKind.CONCEALED, stream, Code.UNANNOUNCED_EPOCH, 1, 1,
-            first_record=first.kind, not_named=[one.epoch for one in before],
-        )  # fmt: skip
-    for one in before:
-        _succeed(work, one, stream)
+        if not _leads_to(work, stream, followed):
+            _end(work, stream, followed, said[1], said[2])
+    _put_in_order(work, stream)
+
+
+def _first_record(connection: Connection, stream: Stream) -> Row[Any, Any]:
+    first = select(records.c.body, records.c.kind).where(records.c.stream == stream.id, records.c.seq == 1)
+    return connection.execute(first).one()
 
 
 def _of_epoch(work: Work, stream: Stream, epoch: str) -> Stream:
@@ -270,21 +264,117 @@ def _of_epoch(work: Work, stream: Stream, epoch: str) -> Stream:
     return work.streams[name]
 
 
+def _leads_to(work: Work, stream: Stream, other: Stream) -> bool:
+    """Return whether `other` is this ledger, or follows it by what was announced: no circle of ledgers."""
+    for _ in range(len(work.streams)):
+        if stream is other:
+            return True
+        if stream.ended is None:
+            return False
+        stream = _of_epoch(work, stream, stream.successor)
+    return True
+
+
 def _end(work: Work, stream: Stream, followed: Stream, size: int, digest: bytes) -> None:
-    if not followed.successor:
+    if followed.ended is None:  # of several that say to follow it, the one that was proved first does
         _succeed(work, followed, stream)
         followed.ended, followed.ended_hash = size, digest
-    if followed.proved > size:
-        work.suspect(
-            AlarmKind.CONCEALED, followed, Code.CUT_TAIL, size + 1, followed.proved,
-            successor=stream.epoch, stated=size, proved=followed.proved,
-        )  # fmt: skip
-    if size <= followed.proved and hash_at(work.connection, followed, size) != digest:
-        work.suspect(
-            AlarmKind.FALSE, followed, Code.CHECKPOINT_DIFFERS, 1, size,
-            successor=stream.epoch, stated=digest.hex(),
-        )  # fmt: skip
+    later = after_end(followed, followed.head_at_ms, clock_trusted=followed.head_clock_trusted)
+    if followed.successor == stream.epoch and later:
+        say_goes_on(work, followed, followed.head, followed.head_at_ms)
+    elif max(followed.head, followed.proved) > size:
+        say_cut(work, followed, stream.epoch, size, max(followed.head, followed.proved))
+    if size <= followed.proved:
+        _compare_with_end(work, followed, stream.epoch, size, digest)
     prove(work, followed)
+
+
+def _compare_with_end(work: Work, old: Stream, successor: str, size: int, digest: bytes) -> bool:
+    """Hold a ledger against what one that follows says of its end; return whether that is so."""
+    here = hash_at(work.connection, old, size)
+    if here != digest:
+        work.suspect(
+            AlarmKind.FALSE, old, Code.CHECKPOINT_DIFFERS, 1, size,
+            successor=successor, stated=digest.hex(), here=(here or b"").hex(),
+        )  # fmt: skip
+    return here == digest
+
+
+def after_end(stream: Stream, at_ms: int | None, *, clock_trusted: bool) -> bool | None:
+    """Return whether what a gate's clock said was after the next ledger had begun; None: nobody knows."""
+    if at_ms is None or stream.ended_at_ms is None or not clock_trusted:
+        return None
+    return at_ms > stream.ended_at_ms
+
+
+def say_cut(work: Work, old: Stream, successor: str, size: int, reached: int) -> None:
+    """Say that a ledger reached farther than one that follows states."""
+    work.suspect(
+        AlarmKind.CONCEALED, old, Code.CUT_TAIL, size + 1, reached,
+        successor=successor, stated=size, reached=reached, proved=old.proved,
+    )  # fmt: skip
+
+
+def say_goes_on(work: Work, old: Stream, size: int, at_ms: int | None) -> None:
+    """Say that a ledger was signed for, with so many records, after the next one had begun."""
+    end = old.head if old.ended is None else old.ended
+    grown = (end + 1, size) if size > end else (None, None)
+    work.suspect(
+        AlarmKind.CONCEALED, old, Code.OLD_EPOCH_GOES_ON, *grown,
+        successor=old.successor, ended=end, ended_at_ms=old.ended_at_ms, size=size, at_ms=at_ms,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Ledgers of one gate that follow one another by their own word: the oldest and the newest of them.
+
+    `speaker` is the oldest of which anything is proved.
+    """
+
+    root: Stream
+    speaker: Stream
+    newest: Stream
+
+
+def _put_in_order(work: Work, stream: Stream) -> None:
+    """Put the lines of ledgers that do not say whom they follow behind the others, in order of arrival."""
+    lines = sorted(_whole_lines([stream, *work.family(stream)]), key=lambda line: line.root.id)
+    for old, new in pairwise(lines):
+        if old.newest.successor != new.speaker.epoch:
+            _succeed(work, old.newest, new.speaker)
+    for last in lines[-1:]:  # it may have had a successor before another line took that one's place
+        if last.newest.successor:
+            last.newest.successor, last.newest.ended_at_ms = "", None
+            work.changed.add(last.newest.name)
+    place = next((place for place, line in enumerate(lines) if line.speaker is stream), None)
+    if place is None or len(lines) == 1:
+        return
+    # Where the line that comes in now is the first one, the second is without a word from now on.
+    later = max(place, 1)
+    _say_unannounced(work, lines[later].speaker, [line.newest.epoch for line in lines[:later]])
+
+
+def _whole_lines(family: Iterable[Stream]) -> Iterator[_Line]:
+    """Yield the lines whose oldest ledger has spoken: it will not say any more that it follows another."""
+    family = list(family)
+    before = {one.successor: one for one in family if one.ended is not None}
+    for newest in family:
+        if newest.proved == 0 or newest.ended is not None:
+            continue
+        root = speaker = newest
+        while root.epoch in before:
+            root = before[root.epoch]
+            speaker = root if root.proved else speaker
+        if root.proved or root.ended == 0:  # one without records never speaks
+            yield _Line(root, speaker, newest)
+
+
+def _say_unannounced(work: Work, stream: Stream, not_named: list[str]) -> None:
+    work.suspect(
+        AlarmKind.CONCEALED, stream, Code.UNANNOUNCED_EPOCH, 1, 1,
+        first_record=_first_record(work.connection, stream).kind, not_named=not_named,
+    )  # fmt: skip
 
 
 def _succeed(work: Work, old: Stream, new: Stream) -> None:

@@ -18,6 +18,7 @@ Nothing that is derived is believed. What can be found, in one word each:
     conflict_altered     a record that was kept beside the others does not have its hash
     alarm_log_altered    the chain of the alarm log is broken
     alarms_differ        the alarms are not what the log amounts to
+    retired_differs      records without bytes, whose hashes are not those over which they were retired
 
 Who holds the database can do everything at once and leave no contradiction: whole ledgers with all that was
 ever said of them can be taken away. The gates hold receipts, and receipts are published: compare with those.
@@ -35,6 +36,7 @@ from central.store.engine import reading
 from central.store.judging import keys_of, trust_in
 from central.store.model import Alarm, Code, Counts, Problem, Trust
 from central.store.reading import UnreadableError, announced, record
+from central.store.retired import RetiredCheck
 from central.store.store import Store
 from central.store.streams import Stream
 from central.store.tables import (
@@ -75,6 +77,7 @@ def verify(store: Store, centre_keys: Iterable[bytes], report: Report) -> Counts
         checkpoints=sum(check.checkpoints for check in checks),
         receipts=sum(check.receipts for check in checks),
         attachments=sum(check.attachments for check in checks),
+        retired=sum(check.retired for check in checks),
         alarm_entries=entries,
     )
 
@@ -96,6 +99,7 @@ class _StreamCheck:
     checkpoints: int = 0
     receipts: int = 0
     attachments: int = 0
+    retired: int = 0
 
     def run(self) -> None:
         """Check the records first; everything else is held against them."""
@@ -123,17 +127,20 @@ class _StreamCheck:
         wanted = self._wanted()
         digest = genesis(self.stream.epoch)
         self.hashes[0] = digest
+        retired = RetiredCheck.of(self.connection, self.stream.id)
         for row in self.connection.execute(
             select(records).where(records.c.stream == self.stream.id).order_by(records.c.seq)
         ):
             self.top = max(self.top, row.seq)
-            readable = self._check_body(row)
+            readable = not self._is_retired(row, retired) and self._check_body(row)
             if 0 < row.seq <= self.stream.linked:
                 digest = self._check_link(row, digest, readable=readable)
             else:
                 self._check_parked(row)
             if row.seq in wanted and row.seq == self.linked:
                 self.hashes[row.seq] = digest
+        if retired.differs or retired.upto > self.stream.proved:
+            self.found("retired_differs", retired.upto, "the hashes of retired records are others")
         if self.linked < self.stream.linked:
             self.found(
                 "tail_cut", self.linked + 1, f"records end at {self.linked}, not at {self.stream.linked}"
@@ -159,6 +166,14 @@ class _StreamCheck:
         self.parked += 1
         if row.seq > self.stream.top or row.hash is not None:
             self.found("record_inserted", row.seq, "the record is beyond what has come in")
+
+    def _is_retired(self, row: Row[Any], retired: RetiredCheck) -> bool:
+        if not retired.follow(row):
+            return False
+        self.retired += 1
+        if row.sealed is not None:
+            self.declared[row.seq] = row.sealed
+        return True
 
     def _check_body(self, row: Row[Any]) -> bool:
         """Hold the body against its place and its columns; return whether it is readable at all."""
@@ -289,8 +304,11 @@ class _StreamCheck:
 
     def _check_conflicts(self) -> None:
         kept = 0
+        retired = RetiredCheck.of(self.connection, self.stream.id)
         for row in self._rows(conflicts):
             kept += 1
+            if not row.body and retired.covers(row.seq):
+                continue
             if hashlib.sha256(row.body).digest() != row.digest:
                 self.found("conflict_altered", row.seq, "the record kept beside does not have its hash")
         if kept != self.stream.conflicts:

@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NoReturn
 
 from drivers.i2c import smbus_pec
-from drivers.mlx90614 import ADDRESS, AMBIENT, EMISSIVITY_FACTORY, OBJECT, SERIAL_CELLS, Variant
+from drivers.mlx90614 import ADDRESS, AMBIENT, CONFIG1, EMISSIVITY_FACTORY, OBJECT, SERIAL_CELLS, Variant
 
 if TYPE_CHECKING:
     from smbus2 import i2c_msg
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _READ = 0x0001  # I2C_M_RD in linux/i2c.h
 _WORDS = 0x40  # RAM 0x00-0x1F, EEPROM 0x20-0x3F; anything above is no cell
 _EEPROM = 0x20
-_CONFIG1 = 0x25
 _AMBIENT_NOISE_CC = 2
 _NOMINAL_VDD_MV = 3000
 _SUPPLY_CC_PER_MV = 0.06  # data sheet 10.1.3
@@ -95,9 +94,7 @@ class SimMlx90614:
     def _load_factory_words(self, variant: Variant) -> None:
         gradient_compensated = variant.part[-2] == "C"
         self.words[0x20:0x26] = [0x9993, 0x62E3, 0x0201, 0xF71C, EMISSIVITY_FACTORY, 0x9FB4]
-        self.words[_CONFIG1] |= (
-            0x0040 if gradient_compensated else 0
-        )  # two sensors inside; data sheet table 7
+        self.words[CONFIG1] |= 0x0040 if gradient_compensated else 0  # two sensors inside; data sheet table 7
         self.words[0x2E] = 0xBE00 | self._address
         for cell in SERIAL_CELLS:
             self.words[cell] = self._random.getrandbits(16)

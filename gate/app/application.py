@@ -19,6 +19,7 @@ from gate.app.code_services import open_services
 from gate.app.documents import DOCUMENTS_NAME, DocumentFolder
 from gate.app.hardware import CameraPart, CodeSource, Opened, Post, ThermometerPart, open_pins
 from gate.app.identity import IdentityError, device_key
+from gate.app.metrics import GateMetrics, serve_metrics
 from gate.app.records import LEDGER_NAME, OwnLedger, OwnOutbox
 from gate.config import Config, MqttSection
 from gate.core.actor import GateActor
@@ -52,6 +53,7 @@ from gate.shell.desk import SOCKET_NAME, DeskServer, DeskStatus, status_of
 from gate.shell.inbox import Inbox
 from gate.shell.loop import BrainLoop
 from gate.shell.reading import ReadingThread
+from gate.shell.registration import Seal, Sealer, no_seal
 from gate.sinks.mqtt import Centre, MqttSettings, MqttSink, TlsSettings, topic_prefix
 from gate.store.ledger import Ledger, LedgerError
 
@@ -100,7 +102,7 @@ class Application:
         self._inbox = Inbox()
         self._ledger = OwnLedger(config, self._ledger_opened)
         part = ThermometerPart(config.thermometer, self._inbox.post, world.open_bus, world.haste)
-        self._thermometer = ReadingThread(part.measure, self._inbox.post, part.prepare)
+        self._thermometer = ReadingThread(part.measure, self._inbox.post, part.prepare, part.check)
         open_camera = world.open_camera or partial(CameraPart, config.camera, seed=world.seed)
         self._camera: CodeSource = open_camera(self._inbox.post)
         self._services = open_services(config, self._clock)
@@ -145,9 +147,18 @@ class Application:
         )
         self._observe = world.observe
         self._version = version("health-gate") + ("+simulated" if world.simulated else "")
+        self._metrics = GateMetrics(
+            config.gate,
+            self._version,
+            actor=self.actor,
+            clock=self._clock,
+            ledger_size=lambda: self._ledger.head[0],
+            delivery=self.sink.status,
+        )
+        self._metrics_server = serve_metrics(config.metrics, self._metrics)
         self._told: object = None
         self._desk_status = DeskStatus()
-        self._desk = self._open_desk(config.gate.state_dir / SOCKET_NAME)
+        self._desk = self._open_desk(config, keys)
         brain = Brain(self.actor, outputs, self._performed)
         self._loop = BrainLoop(brain, self._inbox, self._clock, self._tell_desk)
 
@@ -196,10 +207,14 @@ class Application:
     def _tell_desk(self) -> None:
         self._desk_status = status_of(self.actor, self.actor.policy)
 
-    def _open_desk(self, path: Path) -> DeskServer | None:
+    def _open_desk(self, config: Config, keys: CentreKeys | None) -> DeskServer | None:
         """Open the desk; without one the buttons are left, and everybody else is served as ever."""
+        path, gate = config.gate.state_dir / SOCKET_NAME, config.gate
+        seal: Seal = no_seal
+        if keys is not None:
+            seal = Sealer(gate.site, gate.id, keys.seal, lambda: self._clock.now().wall_ms)
         try:
-            return DeskServer(path, self._inbox.post, lambda: self._desk_status)
+            return DeskServer(path, self._inbox.post, lambda: self._desk_status, seal)
         except OSError as error:
             log.error("the desk cannot be opened: %s", error)
             self._part_failed(Device.DESK, str(error))
@@ -274,7 +289,8 @@ class Application:
         self._inbox.crash(failed.exc_value or failed.exc_type())
 
     def _performed(self, happened: Input, effect: Effect | None, now: Moment) -> None:
-        """Publish the state whenever it has become another, also where no record can say so."""
+        """Count, and publish the state whenever it has become another, also where no record can say so."""
+        self._metrics.observe(happened, effect, now)
         if self._observe is not None:
             self._observe(happened, effect, now)
         actor = self.actor
@@ -310,6 +326,7 @@ class Application:
             lambda: self._service_desk.stop(STOP_S),
             lambda: None if self._desk is None else self._desk.stop(STOP_S),
             lambda: self.sink.stop(STOP_S),
+            lambda: None if self._metrics_server is None else self._metrics_server.close(),
             self._outbox.close,
             self._ledger.close,
             self._lock.close,

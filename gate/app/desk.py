@@ -103,10 +103,12 @@ _EN: Final = {
     "field.key_area_contact": "contact with key areas",
     "field.signature": "signature",
     "done.note": "Noted for visit {visit}.",
+    "done.register": "Taken down for visit {visit}, sealed for the centre.",
     "done.mask": "Mask noted for visit {visit}.",
     "done.confirm": "Confirmed for visit {visit}.",
     "done.refuse": "Visit {visit} is turned away.",
     "began.note": "Nobody was being checked: a visit begins with this note.",
+    "began.register": "Nobody was being checked: a visit begins with what you have taken down.",
     "began.confirm": "Nobody was being checked: a visit begins, and nobody is vouched for yet.",
 }
 _ZH: Final = {
@@ -136,10 +138,12 @@ _ZH: Final = {
     "field.key_area_contact": "重点地区接触史",
     "field.signature": "签名",
     "done.note": "已记录到来访 {visit}。",
+    "done.register": "已登记到来访 {visit}，并为中心加密封存。",
     "done.mask": "口罩情况已记录到来访 {visit}。",
     "done.confirm": "已确认来访 {visit}。",
     "done.refuse": "来访 {visit} 不予放行。",
     "began.note": "刚才没有人在核验：已随此记录开始新的来访。",
+    "began.register": "刚才没有人在核验：已随此登记开始新的来访。",
     "began.confirm": "刚才没有人在核验：已开始新的来访，尚未为任何人确认。",
 }
 WORDS: Final = {"zh": _ZH, "en": _EN}
@@ -161,6 +165,6 @@ def status_lines(answer: Mapping[str, Any], lang: str) -> list[str]:
 
 
 def done_line(command: str, answer: Mapping[str, Any], lang: str) -> str:
-    """Say that the gate has taken what was said; `command` is note, mask, confirm or refuse."""
+    """Say that the gate has taken what was said; `command` is note, register, mask, confirm or refuse."""
     visit = answer.get("visit")
     return WORDS[lang][f"began.{command}" if visit is None else f"done.{command}"].format(visit=visit)

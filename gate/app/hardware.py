@@ -19,7 +19,7 @@ from drivers.errors import DeviceFailed as PartFailed
 from drivers.i2c import I2cBus, open_bus
 from drivers.lights import Lights as LampDriver
 from drivers.lights import Signal
-from drivers.mlx90614 import AMBIENT_TO_CORE, VARIANTS, Identity, Mlx90614, Outcome
+from drivers.mlx90614 import AMBIENT_TO_CORE, VARIANTS, Identity, Mlx90614, Outcome, SelfCheck
 from drivers.mlx90614 import Measurement as DriverMeasurement
 from drivers.pins import open_pin_factory
 from drivers.presence import BEAM_BOUNCE_MS, Beam, Distance
@@ -41,6 +41,7 @@ from gate.core.inputs import (
     MaskSeen,
     PersonArrived,
     PersonLeft,
+    SensorChecked,
 )
 from gate.shell.clock import sleep
 
@@ -290,6 +291,7 @@ class ThermometerPart:
         self._post = post
         self._open_part = open_part or partial(open_thermometer_bus, section)
         self._haste = haste
+        self._bus: I2cBus | None = None
         self._driver: Mlx90614 | None = None
 
     def prepare(self) -> None:
@@ -305,27 +307,54 @@ class ThermometerPart:
             return Unmeasured("not_available", f"{error.problem}; {error.advice}")
         return as_measurement(driver.measure())
 
+    def check(self) -> SensorChecked | DeviceFailed:
+        """Let the part look at itself; one that fails is opened anew, and identified, before it measures."""
+        try:
+            driver = self._driver or self._open()
+            found = driver.check()
+            _require_factory(found.identity)
+        except DeviceError as error:
+            self._close()
+            return DeviceFailed(Device.THERMOMETER, f"{error.problem}; {error.advice}")
+        return SensorChecked(Device.THERMOMETER, tuple(_facts(found)))
+
+    def _close(self) -> None:
+        if self._bus is not None:
+            self._bus.close()
+        self._bus = self._driver = None
+
     def _open(self) -> Mlx90614:
         bus = self._open_part()
         driver = thermometer_driver(self._section, bus, self._haste)
         try:
-            identity = _checked_identity(driver)
+            identity = driver.identify()
+            _require_factory(identity)
         except DeviceError:
             bus.close()  # it is opened anew at the next request
             raise
         log.info("thermometer %s, fingerprint %s", identity.serial, identity.fingerprint)
-        self._driver = driver
+        self._bus, self._driver = bus, driver
         return driver
 
 
-def _checked_identity(driver: Mlx90614) -> Identity:
-    identity = driver.identify()
+def _require_factory(identity: Identity) -> None:
     if not identity.emissivity_is_factory:
         # Its readings are scaled by a value that somebody has written: a fever could pass for normal.
         raise PartFailed(
             f"thermometer {identity.serial}", "its emissivity has been changed", "replace the part"
         )
-    return identity
+
+
+def _facts(found: SelfCheck) -> Iterator[tuple[str, int | str]]:
+    """Say what a part has found out about itself, in small integers and hexadecimal words."""
+    yield "serial", found.identity.serial
+    yield "fingerprint", found.identity.fingerprint
+    yield "config", f"{found.config:04x}"
+    yield "emissivity", f"{found.emissivity:04x}"
+    yield "object_cc", found.object_cc
+    yield "ambient_cc", found.ambient_cc
+    if found.spread_cc is not None:
+        yield "spread_cc", found.spread_cc
 
 
 def thermometer_driver(section: ThermometerSection, bus: I2cBus, haste: float = 1.0) -> Mlx90614:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+from gate.app.site_key import site_key
 from gate.config import Config
 from gate.core.commands import NOTHING_SAID, CentreWord
 from gate.core.delivery import PreviousEpoch
@@ -30,12 +31,14 @@ R = TypeVar("R")
 class OwnLedger:
     """The ledger, or the fact that it cannot be opened; tried again at each record, nothing overwritten.
 
-    `opened_late` is told when that has worked at last: what was on record before is to be taken up.
+    `opened_late` is told when that has worked at last: what was on record before is to be taken up. Raises
+    OSError when there is no key to make pseudonyms with: nothing is recorded without.
     """
 
     def __init__(self, config: Config, opened_late: Callable[[Ledger], None]) -> None:
         self._config = config
         self._opened_late = opened_late
+        self._site_key = site_key(config)
         self._ledger: Ledger | None = None
         try:
             self._open()
@@ -129,6 +132,7 @@ class OwnLedger:
             gate=self._config.gate.id,
             new_epoch=secrets.token_hex(8),
             boot_id=boot_id(),
+            site_key=self._site_key,
         )
         return self._ledger
 

@@ -144,6 +144,7 @@ def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
     from gate.app.application import mqtt_settings
     from gate.app.centre import load_centre_keys
     from gate.app.code_services import service_problems
+    from gate.app.site_key import site_key_problems
 
     problems: list[str] = []
     try:
@@ -175,7 +176,8 @@ def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
         for name in ("ca_file", "cert_file", "key_file")
         if (path := getattr(config.mqtt, name)) is not None and not path.is_file()
     ]
-    problems += [f"{config_path}: {problem}" for problem in service_problems(config)]
+    unfit = (*site_key_problems(config), *service_problems(config))
+    problems += [f"{config_path}: {problem}" for problem in unfit]
     problems += [
         f"{config_path}: simulation.world_log: there is no folder {path.parent}; make it first"
         for path in ([config.simulation.world_log.absolute()] if config.simulation else [])

@@ -1,7 +1,9 @@
 """`gate desk`: what the person on duty tells the running gate, and what it is waiting for."""
 
 import json
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,8 @@ LANG = click.option(
 def desk(context: click.Context, config_path: Path, socket_path: Path | None, visit: str | None) -> None:
     """Tell the running gate what the person on duty has seen, asked and taken down.
 
-    The gate only learns which fields were taken down: names and numbers stay on paper or in your own system.
+    The gate only learns which fields were taken down: names and numbers stay on paper or in your own system,
+    or are sealed for the centre (register), and then the gate cannot read them either.
 
     Exit status: 0 the gate has taken it, 1 it has not or is not running, 2 wrong use, 78 configuration.
     """
@@ -139,6 +142,58 @@ def _noted(
     if test_at is not None:
         noted["test"] = {"taken_at": test_at, "result": test_result}
     return noted
+
+
+@desk.command()
+@LANG
+@click.option("--field", "fields", multiple=True, metavar="FIELD", help="Ask for this one; several times.")
+@click.pass_obj
+def register(place: Desk, lang: str | None, fields: tuple[str, ...]) -> None:
+    """Take down what the visitor says; it is sealed at once, and only the centre can read it.
+
+    Reads one JSON object such as {"name": "...", "phone": "..."} from standard input; on a terminal it asks
+    for what is still to be taken down. There is no option for a value: a command line can be read by
+    everybody on this machine, and is kept by the shell.
+    """
+    from gate.shell.registration import RegistrationError, read_registration
+
+    if _is_terminal():
+        place, said = _asked(place, lang, fields)
+    else:
+        said = _piped(fields)
+    try:
+        read_registration(said)
+    except RegistrationError as error:
+        raise click.UsageError(str(error)) from None
+    place.tell("register", said, lang)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _piped(fields: Sequence[str]) -> object:
+    from gate.shell.desk import REQUEST_BYTES_MAX
+
+    if fields:
+        raise click.UsageError("--field is for a terminal; the object says which fields it has")
+    try:
+        return json.loads(sys.stdin.buffer.read(REQUEST_BYTES_MAX))
+    except (ValueError, RecursionError):
+        raise click.UsageError('standard input must be an object such as {"name": "..."}') from None
+
+
+def _asked(place: Desk, lang: str | None, fields: Sequence[str]) -> tuple[Desk, object]:
+    """Ask on the terminal; what is answered is said of the visitor who was there when the asking began."""
+    from gate.app.desk import WORDS
+
+    answer, spoken = place.ask({"show": True}, lang)
+    wanted = fields or answer.get("fields", ())
+    if not wanted:
+        raise click.UsageError("nothing is still to be taken down; say what all the same with --field")
+    words = WORDS[spoken]
+    said = {field: click.prompt(words.get(f"field.{field}", field), err=True) for field in wanted}
+    return (place if place.visit is not None else replace(place, visit=answer.get("visit") or "")), said
 
 
 @desk.command()

@@ -43,6 +43,7 @@ from gate.core.effects import (
 )
 from gate.core.events import Result, Stage
 from gate.core.evidence import (
+    THERMOMETER_FAULTS,
     AttendantWord,
     Direction,
     Evidence,
@@ -76,13 +77,14 @@ from gate.core.inputs import (
     ReceiptDisagreed,
     ReceiptWentBack,
     RecordFailed,
+    SensorChecked,
     ServiceAnswered,
     Started,
     Stopped,
     TimePassed,
 )
 from gate.core.mode import SERVES, Conditions, Mode, mode_of
-from gate.core.moment import NS_PER_MS, NS_PER_S, Moment
+from gate.core.moment import NS_PER_S, Moment
 from gate.core.orders import Order, Orders
 from gate.core.policy import Decision, Policy, Verdict, policy_hash
 from gate.core.prospects import awaits_code, may_improve, to_be_cured
@@ -90,10 +92,11 @@ from gate.core.rounds import Rounds
 from gate.core.rules import decide
 from gate.core.screens import curing_screen, idle_screen, referral_screen, refusal_screen
 from gate.core.session import JUDGED_STATES, OPEN_STATES, Asked, Happening, State, Visit, advance
+from gate.core.telling import record_again, record_decision, record_end
 from gate.core.texts import Key
 from gate.core.turns import Turns
 from gate.core.unwritten import Unwritten, undone_by
-from gate.core.uses import Use, Uses
+from gate.core.uses import Uses
 
 # The thermometer is asked this often before "could not be measured" is believed.
 MEASURE_TRIES_MAX: Final = 3
@@ -105,10 +108,6 @@ PROBLEMS_TOLD_MAX: Final = 20
 
 # What is answered before anybody looks at the clock: nothing may come before the doors in a fire.
 UNDELAYED: Final = (FireAlarmChanged, RecordFailed, Stopped)
-# Words of the thermometer that mean the part, not the visitor, is at fault.
-THERMOMETER_FAULTS: Final = frozenset(
-    {"bus_error", "pec_error", "sensor_error", "timeout", "frozen", "not_available", "no_answer"}
-)
 
 
 class GateActor:
@@ -257,6 +256,9 @@ class GateActor:
         yield Record(events.device_recovered(happened.device))
         yield from self._settle_mode()
 
+    def _sensor_checked(self, happened: SensorChecked, _now: Moment) -> Iterator[Effect]:
+        yield Record(events.device_checked(happened.device, dict(happened.facts)))
+
     def _fire_alarm_changed(self, happened: FireAlarmChanged, now: Moment) -> Iterator[Effect]:
         if happened.active == self._conditions.fire:
             return
@@ -391,9 +393,8 @@ class GateActor:
         self._renewal = self._renew_ns = None
         self._orders.renewed(happened.epoch)
         yield from self._begin_epoch(happened.previous)
-        visit = self._visit
-        if visit is not None and visit.told is not None and not visit.closed:
-            yield Record(visit.told, visit.use)  # what the end of this visit refers to
+        if self._visit is not None and (again := record_again(self._visit)) is not None:
+            yield again
 
     def _begin_epoch(self, previous: PreviousEpoch | None) -> Iterator[Record]:
         if previous is not None:
@@ -525,25 +526,21 @@ class GateActor:
 
     def _end(self, visit: Visit, result: Result, now: Moment) -> Iterator[Record]:
         """End the visit from any state; whoever showed or measured anything leaves a record."""
-        seen = visit.evidence.code is not None or any(
-            isinstance(measurement, Reading) for measurement in visit.evidence.measurements
-        )
-        if not visit.recorded and seen:
+        if not visit.recorded and visit.worth_telling:
             decision = self._decide(visit, now)
             stage = Stage.REFUSED if decision.verdict is Verdict.REFUSE else Stage.UNDECIDED
-            yield from self._record_decision(visit, stage, decision, now)
+            yield record_decision(visit, stage, decision, now)
         if visit.recorded and not visit.closed:
             yield self._close(visit, result, now)
         self._forget(visit, now)
 
     def _close(self, visit: Visit, result: Result, now: Moment) -> Record:
-        visit.closed = True
         returned = None
         if result is Result.PASSED:
             self._rounds.passed(visit, now)
         elif visit.use is not None:
             returned = self._uses.take_back(visit.use)
-        return Record(events.visit_closed(visit.name, result, _elapsed_ms(visit, now)), returned)
+        return record_end(visit, result, now, returned)
 
     def _break_off(self, now: Moment) -> Iterator[Record]:
         if self._visit is not None:
@@ -699,6 +696,7 @@ class GateActor:
         if visit is None or not (visit.state in OPEN_STATES or visit.state is State.WITH_STAFF):
             return
         visit.evidence = with_notes(visit.evidence, happened)
+        visit.sealed = happened.sealed or visit.sealed
         if visit.state in OPEN_STATES:
             yield from self._judge(visit, now)
             return
@@ -819,28 +817,19 @@ class GateActor:
         if visit.evidence.code is not None:
             used = used_code(visit.evidence.code, self._known(), self._at(now))
             visit.use = self._uses.add(used, self._direction, now.wall_ms)
-        yield from self._record_decision(visit, Stage.AUTHORISED, decision, now, visit.use)
+        yield record_decision(visit, Stage.AUTHORISED, decision, now, visit.use)
         yield Unlock(self._policy.timing.unlock_ms)
         yield Show(Key.PASS_PLEASE, LightSignal.GO)
 
     def _refer(self, visit: Visit, decision: Decision, now: Moment) -> Iterator[Effect]:
         self._move(visit, Happening.REFERRED, now, self._policy.timing.staff_s)
-        yield from self._record_decision(visit, Stage.REFERRED, decision, now)
+        yield record_decision(visit, Stage.REFERRED, decision, now)
         yield referral_screen(decision)
 
     def _refuse(self, visit: Visit, decision: Decision, now: Moment) -> Iterator[Effect]:
         self._move(visit, Happening.REFUSED, now, self._policy.timing.farewell_s)
-        yield from self._record_decision(visit, Stage.REFUSED, decision, now)
+        yield record_decision(visit, Stage.REFUSED, decision, now)
         yield refusal_screen(decision)
-
-    def _record_decision(
-        self, visit: Visit, stage: Stage, decision: Decision, now: Moment, use: Use | None = None
-    ) -> Iterator[Record]:
-        visit.recorded = True
-        visit.told = events.visit_decided(
-            visit.name, stage, decision, visit.judged, visit.steps, _elapsed_ms(visit, now)
-        )
-        yield Record(visit.told, use)
 
     # --- passing, leaving, deadlines
 
@@ -939,11 +928,8 @@ class GateActor:
         FireAlarmChanged: _fire_alarm_changed,
         DeviceFailed: _device_failed,
         DeviceRecovered: _device_recovered,
+        SensorChecked: _sensor_checked,
         InboxOverflowed: _inbox_overflowed,
         RecordFailed: _record_failed,
         TimePassed: _time_passed,
     }
-
-
-def _elapsed_ms(visit: Visit, now: Moment) -> int:
-    return (now.mono_ns - visit.began_ns) // NS_PER_MS

@@ -48,6 +48,9 @@ class Why(StrEnum):
 class Checkpoint:
     """How far a ledger reaches: `size` records, the newest with this hash (genesis for none).
 
+    With `why` count, `size` is only how far the records have been sent in order: that is how receipts come
+    while a long backlog is on its way. It says nothing of what follows.
+
     `at_ms`: unix milliseconds on the gate's clock, to be believed if `clock_trusted`. `receipted`: up to
     where the gate itself knows its records to be with the centre.
     """

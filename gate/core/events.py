@@ -5,9 +5,11 @@ No event holds a name, an ID number, a picture or the payload of a code (AL-2).
 """
 
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, Final
 
 from gate.core.codes.model import Appearance, CodeResult, LabTest
@@ -16,6 +18,7 @@ from gate.core.delivery import PreviousEpoch
 from gate.core.evidence import Appointment, Evidence, HouseholdPass, Measurement, Unmeasured
 from gate.core.moment import Moment
 from gate.core.policy import Decision, Disposition, Finding, Verdict
+from gate.core.pseudonyms import pseudonymised
 
 EVENT_VERSION: Final = 1
 BODY_BYTES_MAX: Final = 16_384
@@ -37,6 +40,7 @@ class Kind(StrEnum):
     GATE_MODE = "gate.mode"
     DEVICE_FAILED = "device.failed"
     DEVICE_RECOVERED = "device.recovered"
+    DEVICE_CHECKED = "device.checked"
     FIRE_ALARM = "fire.alarm"
     DOCUMENT = "document"
     ANOMALY = "anomaly"
@@ -91,14 +95,21 @@ class Origin:
     boot_id: str
 
 
-def encode(event: Event, origin: Origin, seq: int, now: Moment) -> bytes:
-    """Return the bytes that are stored, chained and sent; the same arguments give the same bytes."""
+def encode(event: Event, origin: Origin, seq: int, now: Moment, site_key: bytes | None = None) -> bytes:
+    """Return the bytes that are stored, chained and sent; the same arguments give the same bytes.
+
+    With the key of the site, what refers to a person or a pass becomes the pseudonym of the day that the
+    event states, however long it has waited to be written. Without one it stands as it is: for a ledger of
+    people who are not there.
+    """
+    time = (_UNIX_EPOCH + timedelta(milliseconds=now.wall_ms)).isoformat(timespec="milliseconds")
+    data = event.data if site_key is None else pseudonymised(event.data, site_key, time)
     envelope = {
         "specversion": "1.0",
         "id": f"{origin.gate}/{origin.epoch}/{seq}",
         "source": f"hg/1/{origin.site}/{origin.gate}",
         "type": f"hg.{event.kind}.v{EVENT_VERSION}",
-        "time": (_UNIX_EPOCH + timedelta(milliseconds=now.wall_ms)).isoformat(timespec="milliseconds"),
+        "time": time,
         "datacontenttype": "application/json",
         "dataschema": f"urn:health-gate:event:{EVENT_VERSION}",
         "data": {
@@ -108,7 +119,7 @@ def encode(event: Event, origin: Origin, seq: int, now: Moment) -> bytes:
             "seq": seq,
             "clock": {"mono_ns": now.mono_ns, "boot_id": origin.boot_id, "trusted": now.clock_trusted},
             "abnormal": event.abnormal,
-            **event.data,
+            **data,
         },
     }
     text = _ENCODER.encode(envelope)
@@ -132,7 +143,7 @@ def visit_decided(
         "findings": [_finding(finding) for finding in decision.findings],
         "policy": decision.policy,
         "policy_hash": decision.policy_hash,
-        "evidence": _evidence(evidence),
+        "evidence": {**_evidence(evidence), "band": str(decision.band)},
         "steps": [
             {"verdict": str(step.verdict), "findings": [_finding(finding) for finding in step.against]}
             for step in steps
@@ -185,6 +196,14 @@ def device_recovered(device: str) -> Event:
     return Event(Kind.DEVICE_RECOVERED, {"device": device})
 
 
+def device_checked(device: str, facts: Mapping[str, int | str]) -> Event:
+    """Build the record of a part that has looked at itself and found nothing wrong.
+
+    `facts` are what it has found: small integers, and words of the part in hexadecimal digits.
+    """
+    return Event(Kind.DEVICE_CHECKED, {"device": device, "ok": True, "facts": dict(facts)})
+
+
 def fire_alarm(*, active: bool, passages: int) -> Event:
     """Build the record of the fire contact opening or closing; `passages` were counted while it was open."""
     return Event(Kind.FIRE_ALARM, {"active": active, "passages": passages}, abnormal=active)
@@ -231,6 +250,13 @@ def policy_adopted(policy: str, policy_sha256: str, command_id: str) -> Event:
 def anomaly(what: str, detail: str) -> Event:
     """Build the record of something that should not have happened."""
     return Event(Kind.ANOMALY, {"what": what, "detail": detail[:200]}, abnormal=True)
+
+
+def with_sealed(event: Event, sealed: bytes | None) -> Event:
+    """Return the event as it declares what is kept beside it, sealed for the centre; None: nothing is."""
+    if sealed is None:
+        return event
+    return replace(event, data={**event.data, "sealed": sha256(sealed).hexdigest()})
 
 
 def _finding(finding: Finding) -> dict[str, str]:

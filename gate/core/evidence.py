@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from gate.core.codes.model import CodeResult, LabTest, Travel
 
@@ -21,6 +22,12 @@ class Reading:
     spread_cc: int = 0
     ambient_cc: int | None = None
     corrections: tuple[tuple[str, int], ...] = ()
+
+
+THERMOMETER_FAULTS: Final = frozenset(
+    {"bus_error", "pec_error", "sensor_error", "timeout", "frozen", "not_available", "no_answer"}
+)
+"""Words of the thermometer that mean the part, not the visitor, is at fault."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,8 @@ class AttendantNoted:
     """The person on duty has written something down about this visitor; None and no field: nothing new.
 
     People without a phone are registered this way, by ID card or by a companion (AL-3), and symptoms, travel,
-    origin and tests are asked for (CO-4, CL-1).
+    origin and tests are asked for (CO-4, CL-1). `sealed` is what the registered fields say, which only the
+    centre can read.
     """
 
     person: Person | None = None
@@ -112,6 +113,7 @@ class AttendantNoted:
     origin: Origin | None = None
     test: LabTest | None = None
     visit: str | None = None
+    sealed: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,14 @@ class DeviceRecovered:
     """A part that had failed works again."""
 
     device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class SensorChecked:
+    """A part has looked at itself and found nothing wrong; `facts` as in `gate.core.events`."""
+
+    device: Device
+    facts: tuple[tuple[str, int | str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +280,7 @@ Input = (
     | FireAlarmChanged
     | DeviceFailed
     | DeviceRecovered
+    | SensorChecked
     | InboxOverflowed
     | LedgerOpened
     | LedgerRenewed

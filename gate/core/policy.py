@@ -323,11 +323,20 @@ class Finding:
     curable: bool = False
 
 
+class Band(StrEnum):
+    """What the plan's limits make of a temperature, for whoever does not know them."""
+
+    NORMAL = "normal"
+    RAISED = "raised"
+    FEVER = "fever"
+    UNMEASURED = "unmeasured"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The strictest of all findings, with every finding kept as a reason.
 
-    `tasks` are the rules of the plan's tasks that these findings call for.
+    `tasks` are the rules of the plan's tasks that these findings call for; `band` is that of the temperature.
     """
 
     verdict: Verdict
@@ -336,6 +345,7 @@ class Decision:
     policy: str
     policy_hash: str
     tasks: tuple[str, ...] = ()
+    band: Band = Band.UNMEASURED
 
     @property
     def deciding(self) -> tuple[Finding, ...]:

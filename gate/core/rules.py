@@ -29,6 +29,7 @@ from gate.core.policy import (
     GUESTS,
     STRICTNESS,
     AppointmentRequirement,
+    Band,
     Decision,
     Disposition,
     FeverBand,
@@ -339,7 +340,23 @@ def decide(policy: Policy, policy_sha256: str, evidence: Evidence) -> Decision:
     disposition = max(deciding, key=GRAVITY.__getitem__, default=Disposition.NONE)
     against = {found.reason for found in findings if _calls_for_tasks(found)}
     tasks = tuple(task.rule for task in policy.tasks if not against.isdisjoint(task.after)) if against else ()
-    return Decision(verdict, disposition, findings, policy.name, policy_sha256, tasks)
+    band = temperature_band(policy, evidence)
+    return Decision(verdict, disposition, findings, policy.name, policy_sha256, tasks, band)
+
+
+def temperature_band(policy: Policy, evidence: Evidence) -> Band:
+    """Say what the plan's limits make of the last measurement, whether or not it is asked of this person.
+
+    As in `temperature`: in doubt it is raised, and nobody has a fever before the second measurement.
+    """
+    last = evidence.measurements[-1] if evidence.measurements else None
+    if not isinstance(last, Reading):
+        return Band.UNMEASURED
+    if policy.temperature.is_normal(last.high_cc):
+        return Band.NORMAL
+    readings = sum(isinstance(taken, Reading) for taken in evidence.measurements)
+    surely = readings >= MEASUREMENTS_MAX and policy.temperature.is_abnormal(last.low_cc)
+    return Band.FEVER if surely else Band.RAISED
 
 
 def _calls_for_tasks(found: Finding) -> bool:

@@ -19,7 +19,7 @@ from typing import Final
 
 from gate.core.codes.model import CodeResult
 from gate.core.events import Event
-from gate.core.evidence import Evidence
+from gate.core.evidence import Evidence, Reading
 from gate.core.policy import Decision
 from gate.core.uses import Use
 
@@ -102,7 +102,8 @@ class Visit:
     `evidence` is what was collected, `judged` the same with all that followed from it at the last decision.
     `payload` is the code in evidence, `held_up` another one that was shown too late to count. `codes` are all
     that were looked at, `answers` those of which a verify service was asked; `use` is how a pass was counted.
-    `told` is what is on record of it last, the end apart.
+    `told` is what is on record of it last, the end apart, and `told_sealed` what is kept beside it; `sealed`
+    waits for the next record.
     `deadline_ns` ends the present state; `left_ns` is when the visitor was last seen to step away.
     """
 
@@ -124,8 +125,16 @@ class Visit:
     left_ns: int | None = None
     recorded: bool = False
     told: Event | None = None
+    told_sealed: bytes | None = None
+    sealed: bytes | None = None
     closed: bool = False
     steps: tuple[Decision, ...] = ()
+
+    @property
+    def worth_telling(self) -> bool:
+        """True when the visitor has shown or told something, or was measured: that leaves a record."""
+        measured = any(isinstance(taken, Reading) for taken in self.evidence.measurements)
+        return measured or self.evidence.code is not None or self.sealed is not None
 
     @property
     def asking(self) -> bool:

@@ -6,11 +6,12 @@ One connection carries one request and one answer, each a line of JSON. A reques
     {"note": {"person": "visitor", "registered": ["name"], "id_checked": true, "symptoms": ["cough"],
               "travel": "clear", "origin": "elsewhere",
               "test": {"taken_at": "2022-04-10T10:00:00+08:00", "result": "negative"}}}
+    {"register": {"name": "...", "phone": "..."}}
 
 The answer is {"ok": true, "visit": its name or null}, for `show` with the rest of `DeskStatus`, or {"error":
 what to put right}. "ok" says that the brain will hear of it, in its turn. Which fields were taken down is all
-that a gate learns of a registration: a name or a number has no place here (AL-2), and no answer repeats what
-was sent.
+that the gate learns of a registration (AL-2): what they say is sealed for the centre before anything else
+hears of it (`gate.shell.registration`), and no answer repeats what was sent.
 """
 
 import errno
@@ -36,19 +37,20 @@ from gate.core.mode import Mode
 from gate.core.policy import Policy, Verdict
 from gate.core.rules import decide
 from gate.core.session import OPEN_STATES, State
+from gate.shell.registration import Registration, RegistrationError, Seal, as_note, no_seal, read_registration
 
 log = logging.getLogger(__name__)
 
 SOCKET_NAME: Final = "desk.sock"
 SOCKET_MODE: Final = 0o660  # whoever is in the group of the service works at the desk
-REQUEST_BYTES_MAX: Final = 4096
+REQUEST_BYTES_MAX: Final = 24_576  # every field as long as it may be, each character spelled in twelve
 CLIENT_S: Final = 1.0
 CLIENTS_MAX: Final = 4
 WAITING_MAX: Final = 16  # of those who knock while there is no room
 TAKEN_DOWN: Final = "which fields were taken down, never what they say"
 
 Text = TypeVar("Text", bound=str)
-Word = AttendantNoted | AttendantConfirmed | AttendantRefused | MaskSeen
+Word = AttendantNoted | AttendantConfirmed | AttendantRefused | MaskSeen | Registration
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,13 @@ def _note(said: object) -> Word:
     return AttendantNoted(**known)
 
 
+def _register(said: object) -> Word:
+    try:
+        return read_registration(said)
+    except RegistrationError as error:
+        raise RequestError(str(error)) from None
+
+
 def _mask(said: object) -> Word:
     return MaskSeen(_one_of("mask", (MaskStatus.WORN, MaskStatus.MISSING))(said))
 
@@ -185,6 +194,7 @@ def _simply(word: str, happened: Happened) -> Callable[[object], Happened]:
 _REQUESTS: Final[dict[str, Callable[[object], Word | None]]] = {
     "show": _simply("show", None),
     "note": _note,
+    "register": _register,
     "mask": _mask,
     "confirm": _simply("confirm", AttendantConfirmed()),
     "refuse": _simply("refuse", AttendantRefused()),
@@ -201,7 +211,7 @@ def _unheard(happened: Word, status: DeskStatus) -> str | None:
         heard = isinstance(happened, AttendantRefused)
         return None if heard else "this visitor may pass already; only refuse is heard now"
     if status.state is State.IDLE:
-        heard = isinstance(happened, AttendantNoted | AttendantConfirmed)  # either begins a visit
+        heard = isinstance(happened, AttendantNoted | Registration | AttendantConfirmed)  # begins a visit
         return None if heard else "nobody is being checked at the gate"
     return "this visit is over; wait until the visitor has left, or the next one has come"
 
@@ -213,12 +223,20 @@ class DeskServer:
     """Listens at `path` once it is made, answers in one thread between `start` and `stop`.
 
     `post` takes what has happened and `status` returns the newest `status_of`; both are called in the
-    thread, return at once and do not raise. A socket left by a dead process is replaced: whoever makes a
-    server has the state folder for itself. Raises OSError, in words, when the socket cannot be made.
+    thread, return at once and do not raise. `seal` is for what only the centre may read. A socket left by a
+    dead process is replaced: whoever makes a server has the state folder for itself. Raises OSError, in
+    words, when the socket cannot be made.
     """
 
-    def __init__(self, path: Path, post: Callable[[Input], None], status: Callable[[], DeskStatus]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        post: Callable[[Input], None],
+        status: Callable[[], DeskStatus],
+        seal: Seal = no_seal,
+    ) -> None:
         self._path = path
+        self._seal = seal
         self._post = post
         self._status = status
         self._listener = _listen(path)
@@ -323,7 +341,11 @@ class DeskServer:
             return {"error": "that visitor has gone; look again with show"}
         if (why := _unheard(happened, status)) is not None:
             return {"error": why}
-        self._post(replace(happened, visit=present))  # whoever comes before it is heard is not meant
+        try:
+            noted = as_note(happened, self._seal) if isinstance(happened, Registration) else happened
+        except RegistrationError as error:
+            return {"error": str(error)}
+        self._post(replace(noted, visit=present))  # whoever comes before it is heard is not meant
         return {"ok": True, "visit": status.visit}
 
     def _answer(self, client: "_Client", answer: dict[str, object]) -> None:

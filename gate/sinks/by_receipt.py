@@ -112,7 +112,7 @@ class ByReceipt(Delivery):
         self._outgoing: deque[Message] = deque()
         self._ordered = True
         self._sent = 0  # up to here all behind the mark was handed over, in order
-        self._sent_before = 0  # the same, of the connection before
+        self._sent_before = 0  # up to here it was acknowledged, on the connection before
         self._window = 1
         self._batch_bytes_max = BATCH_BYTES_MAX
         self._batched = self._singly = False
@@ -158,12 +158,14 @@ class ByReceipt(Delivery):
         self._batch_bytes_max = min(BATCH_BYTES_MAX, packet_bytes_max - _FRAME_BYTES)
         self._patience.nothing_waits()
         self._checkpoints.begin()
-        self._sent_before = self._sent
         self._restart()
 
     def ended(self, under_way: Iterable[Message]) -> None:
-        """Note whether it was perhaps a batch that the connection has ended of."""
-        self._singly = any(message.records > 1 for message in under_way)
+        """Note how far all has left this gate, and whether the connection has perhaps ended of a batch."""
+        unsure = [message for message in under_way if message.upto is not None]
+        self._singly = any(message.records > 1 for message in unsure)
+        firsts = (message.upto - message.records for message in unsure if message.upto is not None)
+        self._sent_before = min([self._sent, *firsts])
 
     def at_end(self) -> bool:
         """Tell whether everything that is known to be there has been handed over in this round."""

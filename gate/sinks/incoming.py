@@ -31,8 +31,9 @@ class Subscription:
     `one` and `many` name the messages in complaints. `take` gets the payload and whether it was retained, in
     the sink's thread; it must return quickly, and it may fail. At most `most` messages come in 10 s, of at
     most `bytes_max` bytes each. `first`: it is subscribed to before anything is sent, and a broker that goes
-    down a few times is not taken for one that hangs up because of it. It is left out for
-    `pause_s` when it gets in the way, for ten times as long when it holds up acknowledgements.
+    down a few times is not taken for one that hangs up because of it, nor one that does so after it has
+    brought something. It is left out for `pause_s` when it gets in the way, for ten times as long when it
+    holds up acknowledgements.
     """
 
     one: str
@@ -46,7 +47,8 @@ class Subscription:
     intake: Intake = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "intake", Intake(self.most, _LONG_PATIENCE if self.first else _PATIENCE))
+        patience = _LONG_PATIENCE if self.first else _PATIENCE
+        object.__setattr__(self, "intake", Intake(self.most, patience, acquitted=self.first))
 
     def covers(self, topic: str) -> bool:
         """Tell whether a message on this topic belongs here."""

@@ -12,6 +12,8 @@ a centre only its signed receipts count, without one the broker's acknowledgemen
   epoch, sequence).
 - A connection is given up when nothing has been heard for 1.5 x keepalive, or when an acknowledgement takes
   longer than one keepalive: a half-open TCP connection reports nothing by itself.
+- The pause between two connections grows from failure to failure (`retry_delay_s`); one that got a backlog
+  further by 100 records was none, so that a link that keeps breaking is used all the time.
 - MQTT 5 is spoken first, 3.1.1 to brokers that refuse 5, hang up on it or never answer it.
 - What comes in is subscribed to on every connection, and left out when it gets in the way
   (`gate.sinks.incoming`).
@@ -69,6 +71,7 @@ _ASK_AGAIN_S = 1.0
 _STABLE_AFTER_S = 10.0
 _FAREWELL_S = 0.5
 _BUSY_S = 1.0
+_GOOD_PROGRESS = 100
 _DOCUMENTS_MAX = 100
 _DOCUMENT_BYTES_MAX = 512 * 1024
 _DOCUMENTS_PAUSE_S = 60.0
@@ -151,6 +154,7 @@ class MqttSink:
         self._ask_again_at = 0.0
         self._link: Link | None = None
         self._accepted_at = 0.0
+        self._began_behind = 0
         self._connections = 0
         self._failures = 0
         self._nobody_listens = False
@@ -330,6 +334,7 @@ class MqttSink:
         size = min(self._settings.window, link.receive_maximum)
         self._window = Window(size)
         self._delivery.begin(size, link.packet_bytes_max)
+        self._began_behind = self._delivery.mark
         self._state_due.set()
         self._connections += 1
         self._accepted_at = self._monotonic()
@@ -488,6 +493,8 @@ class MqttSink:
             self._dialect.refused(self._version, now)
         self._complaints.complain(fault.words)
         self._incoming.ended()
+        if self._delivery.mark - self._began_behind >= _GOOD_PROGRESS:
+            self._failures, self._began_behind = 0, self._delivery.mark
         until = now + retry_delay_s(self._failures, lasting=fault.lasting, uniform=self._uniform)
         self._failures += 1
         while self._stop_at is None and (left_s := until - self._monotonic()) > 0:

@@ -124,13 +124,16 @@ class Intake:
     """When to subscribe to a topic, and how many messages to take: the connection is there for the records.
 
     At most `most` messages are taken in 10 s. `open` tells whether messages are expected. After `patience`
-    connections in a row that ended soon after they asked for messages, asking seems to be what ends them.
-    Whoever pauses it loses nothing that is retained: the next subscription brings it again.
+    connections in a row that ended soon after they asked for messages, asking seems to be what ends them;
+    with `acquitted` not where a message came before the end. Whoever pauses it loses nothing that is
+    retained: the next subscription brings it again.
     """
 
-    def __init__(self, most: int, patience: int) -> None:
+    def __init__(self, most: int, patience: int, *, acquitted: bool = False) -> None:
         self.most = most
         self._patience = patience
+        self._acquitted = acquitted
+        self._came = False
         self._asked_at: float | None = None
         self._not_before = -math.inf
         self._early_ends = 0
@@ -149,6 +152,7 @@ class Intake:
     def asked(self, now: float) -> None:
         """Note a subscription."""
         self._asked_at = now
+        self._came = False
 
     def pause(self, until: float) -> None:
         """Note that nothing is wanted before that instant."""
@@ -160,6 +164,7 @@ class Intake:
         if now - self._counted_from >= INTAKE_WITHIN_S:
             self._counted_from, self._count = now, 0
         self._count += 1
+        self._came = True
         return self._count <= self.most
 
     def ended(self, now: float) -> bool:
@@ -170,7 +175,7 @@ class Intake:
         """
         if self._asked_at is None:
             return False
-        early = now - self._asked_at < _EARLY_S
+        early = now - self._asked_at < _EARLY_S and not (self._acquitted and self._came)
         self._early_ends = self._early_ends + 1 if early else 0
         self._asked_at = None
         return self._early_ends >= self._patience

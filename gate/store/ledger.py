@@ -64,11 +64,22 @@ IN_MEMORY: Final = ":memory:"
 class Ledger:
     """The writer of one ledger file, opened or created. `path` may be ":memory:" for simulation.
 
-    Raises LedgerError when the file is damaged, belongs to another gate, or was written by a newer version.
+    `site_key` is that of the pseudonyms (`gate.core.events.encode`). Raises LedgerError when the file is
+    damaged, belongs to another gate, or was written by a newer version.
     """
 
-    def __init__(self, path: Path | str, *, site: str, gate: str, new_epoch: str, boot_id: str) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        site: str,
+        gate: str,
+        new_epoch: str,
+        boot_id: str,
+        site_key: bytes | None = None,
+    ) -> None:
         self._path = path
+        self._site_key = site_key
         self._origin = Origin(site, gate, new_epoch, boot_id)
         self._open()
 
@@ -125,7 +136,7 @@ class Ledger:
         if event.data.get("sealed") != (None if sealed is None else sha256(sealed).hexdigest()):
             raise ValueError(f"{event.kind} does not declare the SHA-256 of what is sealed with it")
         seq = self._seq + 1
-        body = encode(event, self._origin, seq, now)
+        body = encode(event, self._origin, seq, now, self._site_key)
         entry, digest = Entry(seq, body, sealed), link(self._hash, body)
         try:
             self._commit(entry, digest, use, word)

@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -24,6 +26,8 @@ from gate.store.database import (
 
 RECORDS_KEPT: Final = 1000
 """The newest records are never deleted: what is open is looked for among them at each start."""
+
+_LOOK_AGAIN_MS: Final = 0.5
 
 _PENDING: Final = (
     "SELECT seq, body, blob FROM records LEFT JOIN sealed USING (seq) WHERE seq > ? ORDER BY seq LIMIT ?"
@@ -83,7 +87,7 @@ class Outbox:
 
     def acknowledge(self, upto: int) -> None:
         """Move the mark forward; it never moves back nor past the head."""
-        with self._db:
+        with self._writing():
             self._db.execute(
                 "UPDATE delivery SET acknowledged = max(acknowledged, min(?, (SELECT seq FROM head)))",
                 (upto,),
@@ -103,7 +107,7 @@ class Outbox:
         if not within or self.hash_at(receipt.upto) not in {receipt.hash, None}:
             raise ValueError(f"no receipt of this ledger: {receipt}")
         row = (receipt.epoch, receipt.upto, receipt.hash, receipt.at_ms)
-        with self._db:
+        with self._writing():
             self._db.execute("INSERT OR REPLACE INTO receipt VALUES (1, ?, ?, ?, ?)", row)
             self._db.execute("UPDATE delivery SET acknowledged = ?", (receipt.upto,))
 
@@ -116,13 +120,41 @@ class Outbox:
         upto = self._prunable(base, before_ms, limit)
         if upto == base:
             return 0
-        with self._db:
+        with self._writing():
             self._db.execute(
                 "INSERT OR REPLACE INTO pruned SELECT 1, seq, hash FROM records WHERE seq = ?", (upto,)
             )
             self._db.execute("DELETE FROM sealed WHERE seq <= ?", (upto,))
             self._db.execute("DELETE FROM records WHERE seq <= ?", (upto,))
         return upto - base
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Give a transaction that begins between two records of the writer.
+
+        SQLite's own wait looks every 100 ms whether the file is free. While a gate writes record after
+        record it hardly ever is at that instant, and all that is to be sent would wait for seconds.
+        """
+        (patience_ms,) = self._db.execute("PRAGMA busy_timeout").fetchone()
+        self._db.execute("PRAGMA busy_timeout = 0")
+        try:
+            self._begin(round(patience_ms / _LOOK_AGAIN_MS))
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {patience_ms}")
+        with self._db:
+            yield
+
+    def _begin(self, looks: int) -> None:
+        pause = threading.Event()
+        for left in reversed(range(looks + 1)):
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not left or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                pause.wait(_LOOK_AGAIN_MS / 1000)
+            else:
+                return
 
     def _prunable(self, base: int, before_ms: int, limit: int) -> int:
         """Return the last record that may go.

@@ -13,7 +13,7 @@ from gate.app.simulated import SimulatedGate, without_hardware
 from gate.config import CameraSection, Config, GateSection, MqttSection, load_policy
 from gate.core.effects import Effect, Record, Show, TakeReading, Unlock
 from gate.core.events import Kind
-from gate.core.inputs import Input, PersonLeft, Started
+from gate.core.inputs import DeviceFailed, Input, PersonLeft, SensorChecked, Started
 from gate.core.moment import Moment
 from gate.core.texts import Key
 from gate.demo.passes import Issuer
@@ -88,6 +88,9 @@ class RunningGate:
     def __enter__(self) -> Self:
         self._thread.start()
         wait_for(lambda: self.handled(Started), 5, "the start to be handled")
+        wait_for(
+            lambda: self.handled(SensorChecked) or self.handled(DeviceFailed), 8, "the first check, or none"
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -66,18 +66,19 @@ def test_a_visit_is_durable_before_the_relay_and_arrives_whole(tmp_path: Path) -
 
             gate.meddle = meddle
             gate.visit()
-            assert seen == [(False, 2)], "durable, and only then the relay"
+            assert seen == [(False, 3)], "durable, and only then the relay"
             assert [type(effect) for _, effect, _ in gate.steps].count(Unlock) == 1
         assert not relay(gate.place), "the relay is off after the stop"
         assert [event["type"] for event in gate.events()] == [
             "hg.gate.started.v1",
+            "hg.device.checked.v1",
             "hg.visit.decided.v1",
             "hg.visit.closed.v1",
             "hg.gate.stopped.v1",
         ]
-        wait_for(lambda: len(subscriber.bodies()) >= 4, 5, "four events")
+        wait_for(lambda: len(subscriber.bodies()) >= 5, 5, "five events")
         assert subscriber.bodies() == gate.bodies()
-        assert [event_validator()(body) for body in gate.bodies()] == [None] * 4
+        assert [event_validator()(body) for body in gate.bodies()] == [None] * 5
         assert told(subscriber)["state"] == "disconnected"
     assert verify(gate.ledger).ok
 
@@ -435,6 +436,7 @@ def test_what_was_on_record_before_is_taken_up_when_the_ledger_opens_late(
         path.unlink()
         aside.rename(path)
         again.wait_recorded(Kind.VISIT_CLOSED, visit=visit, result="interrupted", duration_ms=None)
+        wait_for(lambda: again.app.actor.mode is Mode.SERVING, 5, "the gate to serve again")
         again.come(again.issuer.issue())  # the first pass of either run is the same
         decided = again.wait_recorded(Kind.VISIT_DECIDED)
         assert (decided["stage"], decided["evidence"]["code"]["reason"]) == ("referred", "replay")
@@ -634,7 +636,7 @@ def test_visits_go_on_without_the_broker_and_everything_arrives_later(
         status = gate.app.sink.status
         wait_for(lambda: the.words in (status().last_error or ""), 8, f"{the.words!r}")
         gate.visit()
-        wait_for(lambda: status().head == 3, 3, "the outbox to grow")
+        wait_for(lambda: status().head == 4, 3, "the outbox to grow")
         assert (status().connected, status().acknowledged) == (False, 0)
         assert (status().oldest_unacknowledged_age_s or 0) > 0.5
         assert gate.app.actor.mode is Mode.SERVING
@@ -643,9 +645,9 @@ def test_visits_go_on_without_the_broker_and_everything_arrives_later(
             the.mend()
             stack.enter_context(the.broker)
             subscriber = stack.enter_context(the.listen())
-            wait_for(lambda: status().acknowledged == 3, 8, "the acknowledgements")
-            wait_for(lambda: len(subscriber.bodies()) >= 3, 3, "the events")
+            wait_for(lambda: status().acknowledged == 4, 8, "the acknowledgements")
+            wait_for(lambda: len(subscriber.bodies()) >= 4, 3, "the events")
             assert subscriber.bodies() == gate.bodies()
-            assert (told(subscriber)["mode"], told(subscriber)["seq"]) == ("serving", 3)
+            assert (told(subscriber)["mode"], told(subscriber)["seq"]) == ("serving", 4)
             gate.app.stop()
             gate.wait_ended()

@@ -1,11 +1,13 @@
 """`gate desk` as the person on duty meets it: the real command, the real socket, words and exit statuses."""
 
 import grp
+import json
 import os
 import socket
+import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -171,8 +173,8 @@ def test_show_says_what_the_gate_waits_for(gate: Gate) -> None:
 def test_every_word_is_there_in_every_language(lang: str) -> None:
     wanted = {f"mode.{mode}" for mode in Mode} | {f"state.{state}" for state in State}
     wanted |= {f"field.{field}" for field in REGISTRATION_FIELDS}
-    wanted |= {f"done.{word}" for word in ("note", "mask", "confirm", "refuse")}
-    wanted |= {"began.note", "began.confirm", "against", "nothing", "to_take_down", "comma"}
+    wanted |= {f"done.{word}" for word in ("note", "register", "mask", "confirm", "refuse")}
+    wanted |= {"began.note", "began.register", "began.confirm", "against", "nothing", "to_take_down", "comma"}
     assert WORDS[lang].keys() == wanted
     assert done_line("note", {"visit": "v-1"}, lang).count("v-1") == 1
 
@@ -346,3 +348,111 @@ def test_a_gate_that_does_not_answer_is_not_waited_for_long(
         done.set()
     assert result.exit_code == 1
     assert "does not answer just now" in result.stderr
+
+
+# What a visitor says of themselves
+
+SAID = {"name": "欧阳 修", "phone": "13800138000"}
+
+
+class Sealing(Gate):
+    """A gate whose centre's key is a list."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / SOCKET_NAME
+        self.status = WAITING
+        self.posted: list[Input] = []
+        self.sealed: list[dict[str, str]] = []
+        self.server = DeskServer(self.path, self.posted.append, lambda: self.status, self.seal)
+
+    def seal(self, fields: Mapping[str, str]) -> bytes:
+        self.sealed.append(dict(fields))
+        return b"sealed"
+
+    def hand_in(self, text: str | bytes, *words: str) -> Result:
+        arguments = ["desk", "--socket", str(self.path), "register", *words]
+        return CliRunner().invoke(main, arguments, input=text, catch_exceptions=False)
+
+
+@pytest.fixture
+def sealing(tmp_path: Path) -> Iterator[Sealing]:
+    gate = Sealing(tmp_path)
+    gate.server.start()
+    yield gate
+    gate.server.stop(5)
+
+
+@pytest.mark.parametrize(
+    ("lang", "told"),
+    [
+        ("en", f"Taken down for visit {VISIT}, sealed for the centre.\n"),
+        ("zh", f"已登记到来访 {VISIT}，并为中心加密封存。\n"),
+    ],
+)
+def test_what_stands_on_standard_input_is_sealed(sealing: Sealing, lang: str, told: str) -> None:
+    result = sealing.hand_in(json.dumps(SAID, ensure_ascii=False), "--lang", lang)
+    assert (result.exit_code, result.output) == (0, told)
+    assert sealing.sealed == [SAID]
+    assert sealing.posted == [AttendantNoted(registered=frozenset(SAID), visit=VISIT, sealed=b"sealed")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "name=欧阳 修", '{"name": "欧阳 修"', '["欧阳 修"]', '{"surname": "欧阳 修"}', b"\xff", "[" * 9000],
+)
+def test_anything_else_is_refused_before_the_gate_hears_of_it(sealing: Sealing, text: str | bytes) -> None:
+    result = sealing.hand_in(text)
+    assert result.exit_code == 2
+    assert "欧阳" not in result.output
+    assert (sealing.sealed, sealing.posted) == ([], [])
+
+
+def test_a_value_is_no_argument(sealing: Sealing) -> None:
+    """A command line is read by everybody on the machine, and kept by the shell."""
+    assert sealing.hand_in("", "--name", "欧阳 修").exit_code == 2
+    assert sealing.hand_in(json.dumps(SAID), "--field", "name").exit_code == 2
+    assert sealing.sealed == []
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["gate.cli.desk"], "_is_terminal", lambda: True)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_is_asked_for_what_is_still_to_be_taken_down(sealing: Sealing) -> None:
+    result = sealing.hand_in("欧阳 修\n13800138000\n", "--lang", "en")
+    assert result.exit_code == 0
+    assert "name: " in result.output
+    assert sealing.sealed == [SAID]
+    result = sealing.hand_in("\nWuxi\n", "--field", "residence")
+    assert (result.exit_code, sealing.sealed[1:]) == (0, [{"residence": "Wuxi"}])
+
+
+@pytest.mark.usefixtures("terminal")
+def test_who_comes_while_it_is_typed_is_not_meant(sealing: Sealing, monkeypatch: pytest.MonkeyPatch) -> None:
+    def typed(*_: object, **__: object) -> str:
+        sealing.status = replace(WAITING, visit="0a1b2c3d-000008")
+        return "欧阳 修"
+
+    monkeypatch.setattr("click.prompt", typed)
+    result = sealing.hand_in("")
+    assert (result.exit_code, "that visitor has gone" in result.output) == (1, True)
+    assert (sealing.sealed, sealing.posted) == ([], [])
+
+
+@pytest.mark.usefixtures("terminal")
+def test_when_nothing_is_to_be_taken_down_it_says_so(sealing: Sealing) -> None:
+    sealing.status = replace(WAITING, fields=())
+    result = sealing.hand_in("")
+    assert result.exit_code == 2
+    assert "nothing is still to be taken down; say what all the same with --field" in result.output
+
+
+def test_without_a_centre_it_says_what_to_do_instead(gate: Gate) -> None:
+    arguments = ["desk", "--socket", str(gate.path), "register"]
+    result = CliRunner().invoke(main, arguments, input=json.dumps(SAID), catch_exceptions=False)
+    assert result.exit_code == 1
+    assert "nothing was kept; write it down elsewhere" in result.output
+    assert "欧阳" not in result.output
+    assert gate.posted == []

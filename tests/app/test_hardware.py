@@ -12,7 +12,7 @@ from gpiozero import OutputDevice
 
 from drivers.camera import Health, SeenCode, SourceKind
 from drivers.errors import DeviceNotAvailable
-from drivers.mlx90614 import EMISSIVITY, VARIANTS, Measurement, Outcome
+from drivers.mlx90614 import CONFIG1, EMISSIVITY, VARIANTS, Measurement, Outcome
 from drivers.pins import open_pin_factory
 from drivers.sim.mlx90614 import Fault, SimMlx90614
 from drivers.sim.pins import SimEcho, close_contact, is_high, open_contact
@@ -26,9 +26,9 @@ from gate.app.hardware import (
 )
 from gate.app.simulated import PINS
 from gate.config import CameraSection, Config, GateSection, MqttSection, PinsSection, ThermometerSection
-from gate.core.actor import THERMOMETER_FAULTS
 from gate.core.effects import LightSignal
-from gate.core.evidence import MaskStatus, Reading, Unmeasured
+from gate.core.events import Origin, device_checked, encode
+from gate.core.evidence import THERMOMETER_FAULTS, MaskStatus, Reading, Unmeasured
 from gate.core.inputs import (
     ArmTurned,
     AttendantConfirmed,
@@ -42,7 +42,10 @@ from gate.core.inputs import (
     MaskSeen,
     PersonArrived,
     PersonLeft,
+    SensorChecked,
 )
+from gate.core.moment import Moment
+from gate.demo.witness import event_validator
 from gate.sim.timeline import Timeline
 from tests.brokers import wait_for
 
@@ -174,6 +177,64 @@ def test_faults_of_the_bus_during_a_reading_are_outcomes(bus: CountedBus) -> Non
         assert isinstance(measured, Unmeasured)
         assert measured.reason == reason
         assert measured.detail
+
+
+def test_a_check_says_what_the_part_says_of_itself(bus: CountedBus) -> None:
+    part, posted = a_part(lambda: bus)
+    part.prepare()
+    found = part.check()
+    assert isinstance(found, SensorChecked)
+    facts = dict(found.facts)
+    assert found.device is Device.THERMOMETER
+    assert facts["emissivity"] == "ffff"
+    assert facts["config"] == f"{bus.words[CONFIG1]:04x}"
+    assert len(str(facts["serial"])) == len(str(facts["fingerprint"])) == 16
+    assert facts["ambient_cc"] == pytest.approx(2218, abs=20)  # as it is, with the rise by the supply
+    assert "spread_cc" not in facts
+    reading = part.measure()
+    assert isinstance(reading, Reading)
+    again = part.check()
+    assert isinstance(again, SensorChecked)
+    assert dict(again.facts)["spread_cc"] == reading.spread_cc
+    assert (posted, bus.closed) == ([], 0)
+
+
+def test_what_a_check_says_fits_its_record(bus: CountedBus) -> None:
+    part, _ = a_part(lambda: bus)
+    part.measure()
+    found = part.check()
+    assert isinstance(found, SensorChecked)
+    event = device_checked(found.device, dict(found.facts))
+    body = encode(event, Origin("hall", "g1", "e1", "b"), 1, Moment(1, 1, clock_trusted=True))
+    assert event_validator()(body) is None
+
+
+def test_a_part_that_was_changed_meanwhile_fails_its_check_and_measures_no_more(bus: CountedBus) -> None:
+    part, _ = a_part(lambda: bus)
+    assert isinstance(part.measure(), Reading)
+    bus.words[EMISSIVITY] = 0x8000
+    failed = DeviceFailed(Device.THERMOMETER, "its emissivity has been changed; replace the part")
+    assert part.check() == failed
+    assert bus.closed == 1
+    measured = part.measure()
+    assert isinstance(measured, Unmeasured)
+    assert measured.reason == "not_available"
+    bus.words[EMISSIVITY] = 0xFFFF
+    assert isinstance(part.check(), SensorChecked)
+    assert isinstance(part.measure(), Reading)
+
+
+@pytest.mark.parametrize("fault", [Fault.NACK, Fault.BAD_PEC, Fault.HANG, Fault.ERROR_FLAG])
+def test_a_part_that_fails_its_check_is_opened_anew(bus: CountedBus, fault: Fault) -> None:
+    opened: list[int] = []
+    part, _ = a_part(lambda: opened.append(1) or bus)  # type: ignore[func-returns-value]
+    part.prepare()
+    bus.inject(fault)
+    assert isinstance(part.check(), DeviceFailed)
+    assert isinstance(part.check(), DeviceFailed)
+    bus.recover()
+    assert isinstance(part.check(), SensorChecked)
+    assert len(opened) == bus.closed + 1
 
 
 # --- the camera

@@ -1,6 +1,8 @@
 """What Prometheus is told of a gate: each figure, and that nobody who asks can stop or slow it."""
 
+import re
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -120,6 +122,14 @@ def test_every_name_is_told_and_no_other(box: Box) -> None:
     with serving(box.metrics) as ask:
         told = {(family.name, family.type) for family in families(ask())}
     assert told == {(metric.name.removesuffix("_total"), str(metric.type)) for metric in METRICS}
+
+
+def test_the_text_has_the_same_table() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([\w, ]*) \| (.*) \|$", text, re.MULTILINE)
+    assert rows == [(metric.name, ", ".join(metric.labels), metric.words) for metric in METRICS]
+    names = {metric.name for metric in METRICS}
+    assert set(re.findall(r"\bgate_[a-z_]+", text)) == names
 
 
 # What counts as what
@@ -287,14 +297,17 @@ def test_it_answers_at_the_loopback_and_nothing_but_metrics(box: Box) -> None:
 
 
 def test_somebody_who_asks_and_hangs_up_or_says_nothing_holds_nobody_up_for_long(
-    box: Box, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    box: Box, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gate.app.exposition._Handler.timeout", 0.2)
     with serving(box.metrics) as ask:
         there = (HOST, ask.port)
-        with socket.create_connection(there), socket.create_connection(there) as rude:
-            rude.sendall(b"GET /metr")
+        with socket.create_connection(there) as silent:
+            silent.sendall(b"GET /metr")
             assert "gate_mode" in ask()
+        with socket.create_connection(there) as rude:
+            rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            rude.sendall(b"GET /metr")
+        assert "gate_mode" in ask()
         with socket.create_connection(there) as rude:
             rude.sendall(b"\0\1\2 nonsense\r\n\r\n")
             assert "gate_mode" in ask()
@@ -378,7 +391,7 @@ def a_few_visits(gate: RunningGate, metrics: GateMetrics) -> tuple[Samples, int]
         gate.place.force()
         wait_for(lambda: gate.count(ArmTurned) == 3, 3, "the arm to be noticed")
         gate.place.fire(active=False)
-        gate.wait_recorded(Kind.FIRE_ALARM, active=False)
+        gate.wait_recorded(Kind.GATE_MODE, mode="serving")
         wait_for(lambda: gate.app.sink.status().acknowledged == len(gate.bodies()), 5, "delivery")
         with serving(metrics) as ask:
             told = samples_of(ask())
@@ -410,6 +423,30 @@ def test_visits_at_a_running_gate(tmp_path: Path) -> None:
     assert 0 < told["gate_evidence_to_relay_seconds_sum", ()] < 1
     records = sum(value for (name, _), value in told.items() if name == "gate_records_total")
     assert records == size
+
+
+def test_a_gate_with_a_port_answers_until_it_stops(tmp_path: Path) -> None:
+    config = replace(a_config(tmp_path), metrics=MetricsSection(free_port()))
+    assert config.metrics.port
+    ask = Asker(config.metrics.port)
+    with RunningGate(config) as gate:
+        gate.visit()
+        told = samples_of(ask())
+        size = len(gate.bodies())
+    assert told["gate_passages_total", (("kind", "authorised"),)] == 1
+    assert sum(value for (name, _), value in told.items() if name == "gate_records_total") == size
+    assert told["gate_backlog_records", ()] == size
+    assert told["gate_broker_connected", ()] == 0
+    with pytest.raises(urllib.error.URLError, match="refused"):
+        ask()
+
+
+def test_a_gate_whose_port_is_taken_serves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        section = MetricsSection(taken.getsockname()[1])
+        with RunningGate(replace(a_config(tmp_path), metrics=section)) as gate:
+            gate.visit()
+    assert "no metrics: cannot listen" in caplog.text
 
 
 # Configuration

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -63,6 +63,7 @@ class RunningCentre:
         audience: Sequence[Audience] = (),
         capacity: int = MESSAGES_MAX,
         alone: bool = True,
+        on_ready: Callable[[str, str], None] = lambda _site, _gate: None,
         **mqtt: Any,
     ) -> None:
         section = MqttSection(host=HOST, port=port, **mqtt)
@@ -80,6 +81,7 @@ class RunningCentre:
             alone=alone,
             metrics=self.metrics,
             audience=audience,
+            on_ready=on_ready,
         )
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._run)

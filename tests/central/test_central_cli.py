@@ -125,9 +125,11 @@ def test_status_tells_who_has_how_much_outstanding(filled: Path, folder: Path) -
     assert (first["gate"], first["identity"], first["stated"], first["proved"]) == ("g-1", "registered", 3, 3)
     assert (first["receipted"], first["backlog"], first["alarms"]) == (2, 0, ["silent"])
     assert (second["identity"], second["proved"], second["backlog"]) == ("unknown", 0, 1)
-    table = good("status", "--config", filled)
-    assert "north/g-1" in table
-    assert "silent" in table
+    assert first["stopped_ms"] == NOW_MS
+    said = good("status", "--config", filled)
+    assert "north/g-1" in said
+    assert "2 gates, 1 stopped, 1 record outstanding, 2 alarms:" in said
+    assert "north/g-1  missed: the gate is silent, since " in said
     good("gates", "revoke", "north", "g-1", "--config", filled)
     assert json.loads(good("status", "--json", "--config", filled))[0]["identity"] == "revoked"
 

@@ -24,9 +24,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from central.cli import main as central
-from central.keys import load_keys, make_keys
+from central.keys import make_keys
 from gate.cli import main as gate
-from gate.core.commands import Address, Command, Name
 from gate.core.documents import Document, RiskAreas, sign_document
 from gate.core.events import Event, Kind, anomaly, visit_closed
 from gate.core.events import Result as Ending
@@ -138,12 +137,6 @@ def invoked(command: Any, *arguments: str, stdin: bytes = b"") -> Result:
     return done
 
 
-def a_command(keys: Path, name: Name) -> bytes:
-    now_s = SystemClock(lambda: True).now().wall_s
-    command = Command("c1", Address(SITE, GATE, EPOCH), 1, now_s - 5, now_s + 60, name, {})
-    return command.signed(load_keys(keys).sign)
-
-
 def a_document() -> bytes:
     """Sign a document with a key that the gate does not know: it is refused, on the record."""
     now_s = SystemClock(lambda: True).now().wall_s
@@ -159,16 +152,17 @@ def test_every_message_is_as_described(tmp_path: Path, sqlite_template: Path) ->
     fill(folder)
     with Mosquitto(tmp_path / "broker") as broker, Recorder(broker.port) as recorder:
         config = configure(folder, broker.port, keys, visitors_per_minute=1)
-        centre = CentreProcess(write_config(keys, broker.port))
+        centre_config = write_config(keys, broker.port)
+        centre = CentreProcess(centre_config)
         identity = invoked(gate, "identity", "--config", str(config)).stdout_bytes
-        invoked(central, "gates", "add", "-", "--config", str(keys / "central.toml"), stdin=identity)
+        invoked(central, "gates", "add", "-", "--config", str(centre_config), stdin=identity)
         with serving(config) as process:
             wait_for(sent(recorder, BACKLOG), 20, "a gate that has sent everything, to nobody")
             with centre:
                 wait_for(receipted(recorder, BACKLOG), 30, "receipts for all of it")
                 recorder.publish(f"hg/1/{SITE}/doc/risk_areas", a_document(), retain=True)
-                recorder.publish(f"{PREFIX}/cmd", a_command(keys, Name.CHECKPOINT), retain=False)
-                wait_for(recorded(recorder, b'"type":"hg.command.v1"'), 10, "the answer to the command")
+                told = ("command", "checkpoint", SITE, GATE, "--by", "test", "--config", str(centre_config))
+                invoked(central, *told)  # it waits for the answer
                 wait_for(recorded(recorder, b'"document_refused"'), 10, "what became of the document")
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(20) == 0

@@ -11,12 +11,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from central.cli import main
+from central.clock import SystemClock
 from central.keys import CentreKeys, load_keys, make_keys
 from central.store import open_store
 from tests.brokers import Mosquitto, free_port, wait_for
 from tests.central.fake_gate import FakeGate
 from tests.central.postgres import Postgres
 from tests.central.running import CentreProcess, write_config
+
+pytestmark = pytest.mark.soak
 
 
 @pytest.fixture
@@ -76,6 +79,18 @@ def test_sigterm_ends_it_in_order(folder: Path, keys: CentreKeys, broker: Mosqui
         assert_whole(config, gate)
 
 
+def test_what_time_brings_is_done_beside_it(folder: Path, keys: CentreKeys, broker: Mosquitto) -> None:
+    config = write_config(folder, broker.port)
+    with open_store(f"sqlite:///{folder}/central.db") as store:
+        two_days_ago_ms = SystemClock().now_ms() - 2 * 86_400_000
+        store.register_gate("north", "g-1", b"k" * 32, two_days_ago_ms)
+        with CentreProcess(config) as centre:
+            wait_for(lambda: "retention: 0 registrations erased" in centre.log(), 30, "the retention")
+            late = lambda: [a for a in store.alarms() if a.about.code == "report_late"]  # noqa: E731
+            wait_for(late, 30, "the report that nobody has made to be missed")
+            assert centre.terminate() == 0
+
+
 def test_metrics_are_served(folder: Path, keys: CentreKeys, broker: Mosquitto) -> None:
     port = free_port()
     config = write_config(folder, broker.port)
@@ -107,7 +122,10 @@ def test_killed_at_any_moment_it_loses_nothing_and_doubles_nothing(
             goal = gate.mark + dice.randrange(1, 300)
             wait_for(lambda goal=goal: stored(folder) >= goal, 30, "some records to be stored")
             centre.kill()
+            listened = centre.log().count("listening")
             centre.start()
+        # Everything may have been signed for before the last kill: it must not be asked to end at its start.
+        wait_for(lambda: centre.log().count("listening") > listened, 30, "the last one to listen")
         gate.checkpoint()
         gate.wait_receipted(900, 60)
         assert centre.terminate() == 0

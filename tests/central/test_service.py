@@ -16,12 +16,15 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+import central.subscriber
 from central.config import WatchSection
+from central.connection import BrokerSettings
+from central.inbox import Inbox
 from central.keys import CentreKeys, load_keys, make_keys
 from central.store import Alarm, Arrived, Ingested, Store, StoreError, StreamState, open_store, verify
 from gate.core.batches import pack
 from gate.core.delivery import Ask
-from tests.brokers import FreezingProxy, Mosquitto, StrictBroker, Subscriber, wait_for
+from tests.brokers import HOST, FreezingProxy, Mosquitto, StrictBroker, Subscriber, wait_for
 from tests.central.fake_gate import NOW_MS, FakeGate
 from tests.central.running import RunningCentre
 
@@ -495,6 +498,65 @@ def test_a_gate_whose_last_will_stands_is_an_alarm_until_it_is_back(
         assert value("central_gates", {"state": "lost"}) == 1
         gate.publish("state", json.dumps({"v": 1, "state": "ready", "mode": "serving"}).encode(), retain=True)
         wait_for(lambda: "lost" not in codes(store), 10, "the end of it")
+
+
+def test_a_gate_that_is_registered_while_the_centre_runs_is_known_at_once(
+    broker: Mosquitto, keys: CentreKeys, store: Store
+) -> None:
+    with FakeGate(broker.port, keys.public) as gate, RunningCentre(broker.port, keys, store) as centre:
+        value = centre.metrics.registry.get_sample_value
+        gate.publish("state", b'{"v":1,"state":"ready"}', retain=True)
+        gate.publish("ev", b"junk")  # goes the same way, so that the state has been heard when it is counted
+        wait_for(lambda: centre.count("rejects_total"), 5, "the centre to hear")
+        store.register_gate("north", "g-1", gate.public_key, NOW_MS)
+        wait_for(lambda: value("central_gates", {"state": "ready"}) == 1, 5, "the figure")
+        assert value("central_gates", {"state": "unknown"}) == 0
+
+
+def test_strangers_do_not_fill_the_memory(
+    broker: Mosquitto, keys: CentreKeys, store: Store, gate: FakeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("central.service._STRANGERS_MAX", 3)
+    with RunningCentre(broker.port, keys, store) as centre:
+        for number in range(20):
+            gate._client.publish(f"hg/1/north/s-{number}/state", b'{"state":"ready"}', qos=1)
+        gate.publish("ev", b"junk")
+        wait_for(lambda: centre.count("rejects_total"), 5, "the centre to hear")
+        wait_for(lambda: len(centre.centre._strangers) == 3, 5, "the memory to be bounded")
+        assert ("north", "s-19") in centre.centre._strangers
+
+
+def test_a_registered_gate_that_says_it_is_there_is_told_of(
+    broker: Mosquitto, keys: CentreKeys, store: Store, gate: FakeGate
+) -> None:
+    ready: list[tuple[str, str]] = []
+    with RunningCentre(
+        broker.port, keys, store, on_ready=lambda site, name: ready.append((site, name))
+    ) as centre:
+        value = centre.metrics.registry.get_sample_value
+        wait_for(lambda: value("central_gates", {"state": "unknown"}) == 1, 5, "the gate to be known")
+        gate._client.publish("hg/1/north/stranger/state", b'{"state":"ready"}', qos=1)
+        gate.publish("state", b'{"v":1,"state":"lost"}')
+        for _ in range(2):  # again, although nothing has changed: it may have come back in between
+            gate.publish("state", b'{"v":1,"state":"ready"}')
+        wait_for(lambda: len(ready) == 2, 5, "both to be heard")
+    assert ready == [("north", "g-1")] * 2
+
+
+def test_every_command_goes_out_and_of_receipts_the_newest() -> None:
+    with StrictBroker() as broker:
+        inbox = Inbox(time.monotonic)
+        subscriber = central.subscriber.Subscriber(
+            BrokerSettings(HOST, "centre", port=broker.port), ["hg"], inbox, uniform=lambda low, _: low
+        )
+        for number in range(3):
+            subscriber.publish("hg/1/north/g-1/cmd", b"c%d" % number, retain=False, newest_only=False)
+            subscriber.publish("hg/1/north/g-1/receipt", b"r%d" % number, retain=True)
+        subscriber.start()
+        wait_for(lambda: len(broker.received) >= 4, 10, "what was kept")
+        subscriber.stop()
+        assert broker.bodies("cmd") == [b"c0", b"c1", b"c2"]
+        assert broker.bodies("receipt") == [b"r2"]
 
 
 class Notes:

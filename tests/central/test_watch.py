@@ -16,8 +16,8 @@ SETTINGS = WatchSection(late_s=60, hole_s=120, silent_s=180, lost_s=15, clock_s=
 class Centre:
     """A watch that is asked every second, and an alarm log that does what it is told."""
 
-    def __init__(self, settings: WatchSection = SETTINGS) -> None:
-        self.watch = Watch(settings)
+    def __init__(self, settings: WatchSection = SETTINGS, owed_ms: int = 0) -> None:
+        self.watch = Watch(settings, lambda stopped_ms: max(stopped_ms, owed_ms))
         self.keys: list[GateKey] = [key()]
         self.reports: dict[Names, GateReport] = {}
         self.standing: list[Alarm] = []
@@ -131,6 +131,26 @@ def test_a_gate_that_says_nothing_is_silent_until_anything_comes(heard: str) -> 
     about = centre.standing[0].about
     assert (about.kind, about.epoch, about.evidence["heard_ms"]) == (AlarmKind.MISSED, "", 20 * S)
     assert centre.until(202 * S, [stream(**{heard: 202 * S})]) == []
+
+
+def test_a_gate_that_has_stopped_in_order_is_silent_when_it_owes_a_report() -> None:
+    centre = Centre(owed_ms=5000 * S)
+    centre.stopped = {("north", "g-1"): 20 * S}
+    stopped = stream(heard_ms=20 * S)
+    assert centre.until(4999 * S, [stopped]) == []
+    assert centre.until(5000 * S, [stopped]) == ["silent"]
+    assert centre.standing[0].about.evidence == {"heard_ms": 20 * S, "stopped_ms": 20 * S}
+    centre.stopped = {}
+    assert centre.until(5001 * S, [stream(heard_ms=5001 * S)]) == []
+
+
+def test_a_gate_that_stops_beside_one_that_is_silent_excuses_only_itself() -> None:
+    centre = Centre(owed_ms=5000 * S)
+    centre.keys = [key(), key(gate="g-2")]
+    centre.stopped = {("north", "g-2"): 20 * S}
+    both = [stream(heard_ms=20 * S), stream(id=2, gate="g-2", heard_ms=20 * S)]
+    assert centre.until(300 * S, both) == ["silent"]
+    assert centre.standing[0].about.gate == "g-1"
 
 
 def test_a_registered_gate_that_never_speaks_is_silent_and_one_registered_just_now_is_not() -> None:

@@ -33,6 +33,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from typing import Any, Final
 
@@ -316,6 +317,7 @@ class Box:
         self.ledger_works = True
         self.recorded: list[Event] = []
         self.uses_recorded: list[Use] = []
+        self.sealed_recorded: list[tuple[Event, bytes]] = []
         self.requests: list[str] = []
         self.questions: list[tuple[str, bytes, str]] = []
         self.kept: dict[str, bytes] = {}
@@ -351,13 +353,15 @@ class Box:
         word: CentreWord | None = None,
         sealed: bytes | None = None,
     ) -> Entry:
-        assert sealed is None  # the core seals nothing by itself
+        assert event.data.get("sealed") == (sealed and sha256(sealed).hexdigest())
         told = _word(event)
         if not self.ledger_works:
             self.performed.append(told + "!")
             raise RecordFailure("disk full")
         self.recorded.append(event)
         self.performed.append(told)
+        if sealed is not None:
+            self.sealed_recorded.append((event, sealed))
         if word is not None:
             self.word_recorded = word
         if use is not None:
@@ -566,7 +570,7 @@ def _word(event: Event) -> str:
             return late + ("passage forced" if data["visit"] else "passage without visit")
         case Kind.GATE_MODE:
             return f"{late}mode {data['mode']}"
-        case Kind.DEVICE_FAILED | Kind.DEVICE_RECOVERED:
+        case Kind.DEVICE_FAILED | Kind.DEVICE_RECOVERED | Kind.DEVICE_CHECKED:
             return f"{late}{data['device']} {event.kind.rpartition('.')[2]}"
         case Kind.FIRE_ALARM:
             return f"{late}fire {data['passages'] if not data['active'] else 'on'}"

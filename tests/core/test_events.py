@@ -106,6 +106,7 @@ SAMPLES = {
     Kind.GATE_MODE: events.gate_mode(Mode.FAULT, Mode.SERVING),
     Kind.DEVICE_FAILED: events.device_failed(Device.CAMERA, "no answer"),
     Kind.DEVICE_RECOVERED: events.device_recovered(Device.CAMERA),
+    Kind.DEVICE_CHECKED: events.device_checked(Device.THERMOMETER, {"config": "9ff4", "ambient_cc": -317}),
     Kind.FIRE_ALARM: events.fire_alarm(active=True, passages=0),
     Kind.DOCUMENT: events.document("occupancy", "centre", 7, "stale"),
     Kind.ANOMALY: events.anomaly("inbox_overflowed", "3 inputs lost"),
@@ -242,6 +243,7 @@ def test_the_first_ledger_of_a_device_has_none_before_it() -> None:
         (events.gate_mode(Mode.FAULT, Mode.SERVING), False),
         (events.device_failed(Device.CAMERA, "x"), True),
         (events.device_recovered(Device.CAMERA), False),
+        (events.device_checked(Device.THERMOMETER, {}), False),
         (events.fire_alarm(active=True, passages=0), True),
         (events.fire_alarm(active=False, passages=1), False),
         (events.document("occupancy", "centre", 7, "accepted"), False),
@@ -330,6 +332,7 @@ def test_evidence() -> None:
         "mask": "missing",
         "registered": ["name", "phone"],
         "attendant": "refused",
+        "band": "unmeasured",
     }
 
 
@@ -342,6 +345,7 @@ def test_no_evidence() -> None:
         "mask": "unknown",
         "registered": [],
         "attendant": "none",
+        "band": "unmeasured",
     }
 
 
@@ -391,6 +395,7 @@ def test_all_evidence() -> None:
         "suspended": True,
         "last_measured_s": 0.5,
         "stale": ["occupancy", "residents"],
+        "band": "unmeasured",
     }
 
 
@@ -398,7 +403,8 @@ def test_every_field_of_the_evidence_is_on_record() -> None:
     """A field that is added to the evidence has to be stored, or a past visit cannot be judged again."""
     evidence = data_of(decided(Stage.UNDECIDED, FULL))["evidence"]
     renamed = {"measurements": "temperature"}
-    assert {renamed.get(f.name, f.name) for f in fields(Evidence)} == set(evidence)
+    follows = {"band"}  # from the measurements and the plan
+    assert {renamed.get(f.name, f.name) for f in fields(Evidence)} == set(evidence) - follows
 
 
 def test_the_schema_knows_each_part_and_nothing_beside_it() -> None:
@@ -546,3 +552,62 @@ def test_the_largest_decision_fits() -> None:
 def test_the_same_arguments_give_the_same_bytes() -> None:
     for event in SAMPLES.values():
         assert encode(event, ORIGIN, 1, NOW) == encode(event, ORIGIN, 1, NOW)
+
+
+# --- what a subscriber needs no limits for, and what a part says of itself
+
+
+@pytest.mark.parametrize(
+    ("taken", "band"),
+    [
+        ((), "unmeasured"),
+        ((Unmeasured("timeout"),), "unmeasured"),
+        ((Reading(3650, 3640, 3660),), "normal"),
+        ((Reading(3720, 3710, 3729),), "normal"),
+        ((Reading(3720, 3710, 3730),), "raised"),
+        ((Reading(3900, 3890, 3910),), "raised"),  # nobody has a fever before the second measurement
+        ((Reading(3900, 3890, 3910), Reading(3650, 3640, 3660)), "normal"),
+        ((Reading(3900, 3890, 3910), Reading(3735, 3729, 3741)), "raised"),
+        ((Reading(3900, 3890, 3910), Reading(3740, 3730, 3750)), "fever"),
+        ((Reading(3900, 3890, 3910), Unmeasured("timeout")), "unmeasured"),
+        ((Unmeasured("timeout"), Reading(3900, 3890, 3910)), "raised"),
+    ],
+)
+def test_the_band_of_a_temperature(taken: tuple[Any, ...], band: str) -> None:
+    assert (PLAN.temperature.abnormal_cc, PLAN.temperature.above) == (3730, False)
+    evidence = replace(WELL, measurements=taken)
+    assert data_of(decided(Stage.REFERRED, evidence))["evidence"]["band"] == band
+
+
+@given(st.sampled_from(list(PLANS)), evidences())
+def test_the_band_never_contradicts_what_is_found(plan: Policy, evidence: Evidence) -> None:
+    decision = decide(plan, SHA, evidence)
+    bands = {
+        "temperature_normal": "normal",
+        "temperature_raised": "raised",
+        "temperature_uncertain": "raised",
+        "temperature_fever": "fever",
+        "fever_seen_out": "fever",
+        "temperature_missing": "unmeasured",
+        "temperature_unmeasurable": "unmeasured",
+    }
+    for finding in decision.findings:
+        assert bands.get(finding.reason, decision.band) == decision.band
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"remark": "all is well"},
+        {"Config": 1},
+        {"config": "9FF4"},
+        {"serial": "0" * 17},
+        {"config": 70_000},
+        {"config": 1.5},
+        {"config": None},
+        {f"fact_{number}": number for number in range(17)},
+    ],
+)
+def test_a_check_has_no_room_for_free_text(facts: dict[str, Any]) -> None:
+    body = json.loads(encode(events.device_checked("thermometer", facts), ORIGIN, 1, NOW))
+    assert not schema().is_valid(body)

@@ -21,6 +21,7 @@ from drivers.mlx90614 import (
     AMBIENT,
     AMBIENT_TO_CORE,
     AMBIENT_WINDOW_CC,
+    CONFIG1,
     CORE_WINDOW_CC,
     EMISSIVITY,
     OBJECT,
@@ -736,6 +737,86 @@ def test_identify_says_what_is_wrong_and_what_to_do(clock, fault, error):
     assert type(caught.value) is error
     assert caught.value.device == "MLX90614 at 0x5a"
     assert caught.value.advice
+
+
+# --- the check of itself ----------------------------------------------------------------------------------
+
+
+def test_contract_it_finds_itself_in_order(part):
+    driver, _ = part
+    found = driver.check()
+    assert found.identity == driver.identify()
+    assert found.emissivity == 0xFFFF
+    assert found.object_cc % 2 == found.ambient_cc % 2 == 1
+    assert found.spread_cc is None
+    reading = driver.measure()
+    assert driver.check().spread_cc == reading.spread_cc
+
+
+def test_a_check_states_the_registers_as_they_are(clock):
+    sim = make_sim(clock)
+    sim.words[CONFIG1] = 0x1234
+    sim.words[EMISSIVITY] = 0xFAE0
+    found = make_driver(sim, clock).check()
+    assert (found.config, found.emissivity) == (0x1234, 0xFAE0)
+    assert not found.identity.emissivity_is_factory
+
+
+@pytest.mark.parametrize("fault", [Fault.NACK, Fault.BAD_PEC, Fault.HANG])
+def test_a_check_forgives_two_faults(clock, fault):
+    sim = make_sim(clock)
+    driver = make_driver(sim, clock)
+    sim.inject(fault, 2)
+    assert driver.check().emissivity == 0xFFFF
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "problem"),
+    [
+        (Fault.NACK, DeviceNotAvailable, "does not answer"),
+        (Fault.HANG, DeviceTimeout, "the bus hangs"),
+        (Fault.BAD_PEC, DeviceFailed, "answers are spoiled"),
+        (Fault.DEAD_BUS, DeviceFailed, "answers are spoiled"),
+        (Fault.ERROR_FLAG, DeviceFailed, "flags an error"),
+        (Fault.DEAD_BUS_VALID_PEC, DeviceFailed, "flags an error"),
+    ],
+)
+def test_a_check_says_what_is_wrong_and_what_to_do(clock, fault, error, problem):
+    sim = make_sim(clock)
+    sim.inject(fault)
+    began_s = clock.now_s
+    with pytest.raises(DeviceError) as caught:
+        make_driver(sim, clock).check()
+    assert type(caught.value) is error
+    assert problem in caught.value.problem
+    assert caught.value.advice
+    assert clock.now_s - began_s < 2
+
+
+@pytest.mark.parametrize("cell", [OBJECT, AMBIENT])
+@pytest.mark.parametrize(("cc", "well"), [(-4001, False), (-3999, True), (8499, True), (8501, False)])
+def test_a_check_believes_what_the_part_is_built_for(clock, cell, cc, well):
+    sim = make_sim(clock)
+    sim.inject(Fault.FREEZE)
+    sim.words[cell] = word(cc)
+    driver = make_driver(sim, clock)
+    if well:
+        assert driver.check()
+        return
+    with pytest.raises(DeviceFailed, match=r"is outside -40\.00 C to 85\.00 C"):
+        driver.check()
+
+
+def test_object_and_ambient_may_be_the_same_by_chance_and_not_for_ever(clock):
+    sim = make_sim(clock, object_cc=2200)
+    driver = make_driver(sim, clock)
+    for _ in range(200):  # a wall as warm as the room
+        assert driver.check()
+        clock.sleep(1)
+    sim.inject(Fault.FREEZE)
+    sim.words[OBJECT] = sim.words[AMBIENT]
+    with pytest.raises(DeviceFailed, match="one and the same word"):
+        driver.check()
 
 
 # --- the simulation itself --------------------------------------------------------------------------------

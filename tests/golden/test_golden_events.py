@@ -44,7 +44,7 @@ from gate.core.evidence import (
     Unmeasured,
 )
 from gate.core.moment import Moment
-from gate.core.policy import Decision, Disposition, Finding, Verdict
+from gate.core.policy import Band, Decision, Disposition, Finding, Verdict
 from gate.core.recorded import recorded_evidence
 
 GOLDEN = Path(__file__).with_name("events.jsonl").read_bytes().splitlines()
@@ -166,7 +166,31 @@ EVENTS = [
     events.epoch_started(PreviousEpoch("", 0, "", "first start")),
     events.policy_adopted(*POLICY, "a1b2c3"),
     replace(SEALED, data={**SEALED.data, "sealed": "fedcba9876543210" * 4}),
+    events.visit_decided(VISIT, Stage.REFUSED, replace(REFUSED, band=Band.FEVER), EVIDENCE, (STEP,), 6543),
+    events.visit_decided(VISIT, Stage.REFERRED, REFERRED, MORE_EVIDENCE, (), 6543),
+    events.device_checked(
+        "thermometer",
+        {"serial": "0123456789abcdef", "config": "9ff4", "emissivity": "ffff", "ambient_cc": 2215},
+    ),
 ]
+# Decisions of gates that did not say the band of the temperature yet, and called a person by the reference
+# that stands in the pass.
+WITHOUT_BAND = (1, 12, 13, 14)
+# ... and those on which a key of the site is used, as it is by every gate since.
+PSEUDONYMOUS = (22, 23)
+SITE_KEY = bytes(range(32))
+
+
+def as_it_was(seq: int, event: Event) -> Event:
+    if seq not in WITHOUT_BAND:
+        return event
+    evidence = {name: value for name, value in event.data["evidence"].items() if name != "band"}
+    return replace(event, data={**event.data, "evidence": evidence})
+
+
+def encoded(seq: int, event: Event) -> bytes:
+    key = SITE_KEY if seq in PSEUDONYMOUS else None
+    return encode(as_it_was(seq, event), ORIGIN, seq, MOMENT, key)
 
 
 def test_events_of_each_kind() -> None:
@@ -176,7 +200,7 @@ def test_events_of_each_kind() -> None:
 
 @pytest.mark.parametrize(("seq", "event"), list(enumerate(EVENTS, 1)))
 def test_the_bytes_are_what_they_were(seq: int, event: Event) -> None:
-    assert encode(event, ORIGIN, seq, MOMENT) == GOLDEN[seq - 1]
+    assert encoded(seq, event) == GOLDEN[seq - 1]
 
 
 def test_they_fit_the_schema() -> None:
@@ -196,10 +220,14 @@ def test_every_golden_event_is_its_own_one_spelling() -> None:
 def test_a_decision_of_any_age_can_be_judged_again(seq: int) -> None:
     """The first events did not say when they were judged: it was when they were written."""
     again = recorded_evidence(json.loads(GOLDEN[seq - 1]))
-    evidence = {12: MORE_EVIDENCE, 14: SEEN_OUT_EVIDENCE}.get(seq, EVIDENCE)
+    evidence = {12: MORE_EVIDENCE, 14: SEEN_OUT_EVIDENCE, 23: MORE_EVIDENCE}.get(seq, EVIDENCE)
     code = evidence.code
     assert code is not None
     # Not on record: what follows from a code is in the evidence itself.
     code = replace(code, registered=frozenset(), valid_from=None, issued_at=None, uses_max=None)
+    if seq in PSEUDONYMOUS:
+        named = json.loads(GOLDEN[seq - 1])["data"]["evidence"]["code"]
+        assert named["subject"] != code.subject_ref
+        code = replace(code, subject_ref=named["subject"], pass_id=named.get("pass_id"))
     judged_s = 1_709_164_709.999 if seq == 13 else 1_709_164_799.999
     assert again == replace(evidence, at_s=judged_s, code=code)

@@ -5,6 +5,7 @@ away and put back. In the end the books are compared as `tests.chaos` does it.
 """
 
 import json
+import random
 import shutil
 import sqlite3
 import threading
@@ -23,7 +24,7 @@ from central.keys import make_keys
 from central.store import Store, StreamState, open_store
 from gate.app.identity import device_key
 from gate.cli import main as gate_main
-from gate.core.events import gate_stopped
+from gate.core.events import Event, Kind
 from gate.core.moment import Moment
 from gate.store.ledger import Ledger, LedgerError
 from tests.brokers import Mosquitto
@@ -31,7 +32,7 @@ from tests.central.running import CentreProcess, write_config
 from tests.chaos.accounts import Row, compare, passes, rows
 from tests.chaos.plant import KEEPALIVE_S, SITE, Gate
 
-BUSY: Final = 600
+BUSY: Final = 1500
 QUIET: Final = 1
 """Visitors per minute."""
 
@@ -61,6 +62,7 @@ class TownGate(Gate):
     ) -> None:
         super().__init__(name, folder, port, seed=len(name) + sum(name.encode()), keys_file=keys_file)
         self._mqtt = mqtt
+        self._random = random.Random(name)
         self.configure(BUSY)
 
     def configure(self, visitors_per_minute: int) -> None:
@@ -86,7 +88,8 @@ class TownGate(Gate):
         with closing(Ledger(path, site=SITE, gate=self.name, new_epoch=EPOCH, boot_id="before")) as ledger:
             ledger._db.execute("PRAGMA synchronous = OFF")  # no power is cut here
             for _ in range(records):
-                ledger.append(gate_stopped(), Moment(1, at, clock_trusted=True))
+                noise = {"noise": self._random.randbytes(100).hex()}  # or it would compress to nothing
+                ledger.append(Event(Kind.GATE_STOPPED, noise), Moment(1, at, clock_trusted=True))
 
     def wait_records(self, count: int) -> None:
         """Wait until it has written so many more."""
@@ -95,12 +98,16 @@ class TownGate(Gate):
             lambda: self.records() >= before + count, lambda: f"{count} records of {self.name}; {self.said()}"
         )
 
-    def records(self) -> int:
-        """How many records its ledger holds by now; 0 before there is one."""
+    def head(self) -> tuple[str, int]:
+        """Return the epoch of its ledger, and how many records it holds by now; none while there is none."""
         try:
-            return self.head()[1]
+            return super().head()
         except (LedgerError, sqlite3.Error):
-            return 0
+            return "", 0
+
+    def records(self) -> int:
+        """How many records its ledger holds by now."""
+        return self.head()[1]
 
     def mark(self) -> int:
         """Up to where its records are done."""
@@ -186,6 +193,11 @@ class Town:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+    def use_store(self, url: str) -> None:
+        """Let the centre that is configured next keep its records elsewhere."""
+        self.close_store()
+        self.store_url = url
 
     def streams(self, gate: Gate) -> list[StreamState]:
         """How the ledgers of a gate stand at the centre, oldest first."""

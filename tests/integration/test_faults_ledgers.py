@@ -2,6 +2,8 @@
 
 import shutil
 
+import pytest
+
 from tests.integration.fault_town import (
     QUIET,
     Town,
@@ -11,6 +13,8 @@ from tests.integration.fault_town import (
     put_back,
     until,
 )
+
+pytestmark = pytest.mark.soak
 
 
 def anomalies(gate: TownGate) -> list[str]:
@@ -55,7 +59,10 @@ def test_a_ledger_that_was_rolled_back(town: Town) -> None:
 
     gate.configure(QUIET)
     gate.start()
-    until(lambda: gate.head()[0] != old_epoch and gate.records(), lambda: f"a new epoch; {town.told(gate)}")
+    until(
+        lambda: gate.records() and gate.head()[0] not in {old_epoch, ""},
+        lambda: f"a new epoch; {town.told(gate)}",
+    )
     town.wait_receipted(gate)
     town.settle(gate, gone=gone)
     assert {"concealed/went_back g1", "concealed/cut_tail g1"} & set(town.alarms(standing=True))
@@ -82,7 +89,7 @@ def test_two_gates_with_one_identity(town: Town) -> None:
     twin.start()
     both = (gate, twin)
     until(
-        lambda: any(one.head()[0] != epoch and one.records() for one in both),
+        lambda: any(one.records() and one.head()[0] not in {epoch, ""} for one in both),
         lambda: f"one of them to begin anew; {town.told(gate)}",
     )
     town.wait_alarm("concealed/old_epoch_goes_on g1")
@@ -90,12 +97,13 @@ def test_two_gates_with_one_identity(town: Town) -> None:
     anew, same = sorted(both, key=lambda one: one.head()[0] == epoch)
     anew.stop()
     same.stop()
-    town.wait_all_proved(same)
-    anew.configure(QUIET)
-    anew.start()
-    town.wait_receipted(anew)
-    anew.stop()
-    town.wait_all_proved(anew)
+    for one in (same, anew):
+        one.configure(QUIET)
+        one.start()
+        one.wait_records(1)
+        town.wait_receipted(one)
+        one.stop()
+        town.wait_all_proved(one)
     town.compare(same, anew, gone=list(same.ledgers()))
     assert "receipt_disagreed" in anomalies(anew)
     assert "receipt_disagreed" not in anomalies(same)

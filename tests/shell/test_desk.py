@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gate.core.codes.model import LabTest, Travel
+from gate.core.codes.model import REGISTRATION_FIELDS, LabTest, Travel
 from gate.core.evidence import MaskStatus, Origin, Person, Symptom
 from gate.core.inputs import (
     NOBODY,
@@ -40,6 +40,7 @@ from gate.shell.desk import (
     address,
     status_of,
 )
+from gate.shell.registration import RegistrationError
 from tests.brokers import wait_for
 from tests.core.gatebox import Box, act
 
@@ -262,7 +263,10 @@ NAME, NUMBER = "Li Lei", "110101199003070011"
         ({"confirm": NAME}, "confirm: must be true"),
         ({"refuse": 1}, "refuse: must be true"),
         ({"show": False}, "show: must be true"),
-        ({"show": True, "confirm": True}, "a request says one of: show, note, mask, confirm, refuse"),
+        (
+            {"show": True, "confirm": True},
+            "a request says one of: show, note, register, mask, confirm, refuse",
+        ),
         ({NAME: True}, "one of"),
         ({}, "one of"),
         ([], "one of"),
@@ -317,7 +321,7 @@ INSTANTS = st.datetimes(timezones=st.timezones()).map(lambda taken: taken.isofor
 TESTS = st.fixed_dictionaries(
     {"taken_at": INSTANTS | st.text(max_size=30), "result": st.sampled_from(["negative", "positive", "?"])}
 )
-WORDS = ["show", "note", "mask", "confirm", "refuse", "visit"]
+WORDS = ["show", "note", "register", "mask", "confirm", "refuse", "visit"]
 REQUESTS = st.dictionaries(st.sampled_from(WORDS), JSON, max_size=2)
 NOTES = st.dictionaries(st.sampled_from(FIELDS), JSON | TESTS).map(lambda noted: {"note": noted})
 LINES = st.binary(max_size=200) | (JSON | REQUESTS | NOTES).map(lambda said: json.dumps(said).encode())
@@ -545,3 +549,91 @@ def test_somebody_without_a_phone_is_registered_at_the_desk_and_enters(gate: Gat
     assert told({"confirm": True}) == ["authorised", "UNLOCK", "pass_please"]
     reasons = {(finding["rule"], finding["reason"]) for finding in box.decided["findings"]}
     assert {("AL-3", "code_by_attendant"), ("TR-1", "registration_complete")} <= reasons
+
+
+# What a visitor says of themselves
+
+SAID = {"name": NAME, "id_number": NUMBER}
+
+
+class Seals:
+    """Stands for the centre's key: keeps what it was given to seal."""
+
+    def __init__(self) -> None:
+        self.given: list[dict[str, str]] = []
+        self.refuses = False
+
+    def __call__(self, fields: Any) -> bytes:
+        if self.refuses:
+            raise RegistrationError("nothing was kept: no key")
+        self.given.append(dict(fields))
+        return b"sealed %d" % len(self.given)
+
+
+@pytest.fixture
+def seals() -> Seals:
+    return Seals()
+
+
+@pytest.fixture
+def sealing(tmp_path: Path, seals: Seals) -> Iterator[Gate]:
+    gate = Gate.__new__(Gate)
+    gate.path, gate.posted, gate.status = tmp_path / SOCKET_NAME, [], BUSY
+    gate.server = DeskServer(gate.path, gate.posted.append, lambda: gate.status, seals)
+    gate.server.start()
+    yield gate
+    gate.server.stop(BOUND_S)
+
+
+def test_what_is_registered_reaches_the_gate_sealed(sealing: Gate, seals: Seals) -> None:
+    assert sealing.say({"register": SAID}) == {"ok": True, "visit": VISIT}
+    assert seals.given == [SAID]
+    assert sealing.posted == [AttendantNoted(registered=frozenset(SAID), visit=VISIT, sealed=b"sealed 1")]
+
+
+def test_nothing_is_sealed_of_somebody_who_is_not_heard(sealing: Gate, seals: Seals) -> None:
+    assert "has gone" in sealing.say({"register": SAID, "visit": "0a1b2c3d-000002"})["error"]
+    for state in (State.AUTHORISED, State.FAREWELL):
+        sealing.status = replace(BUSY, state=state)
+        assert sealing.say({"register": SAID})["error"]
+    assert (sealing.posted, seals.given) == ([], [])
+    sealing.status = DeskStatus()
+    assert sealing.say({"register": SAID}) == {"ok": True, "visit": None}, "it begins a visit"
+    assert [word.visit for word in sealing.posted if isinstance(word, AttendantNoted)] == [NOBODY]
+
+
+def test_what_cannot_be_sealed_is_not_kept(sealing: Gate, seals: Seals) -> None:
+    seals.refuses = True
+    assert sealing.say({"register": SAID}) == {"error": "nothing was kept: no key"}
+    assert sealing.posted == []
+
+
+def test_a_gate_without_a_centre_takes_nothing_down(gate: Gate) -> None:
+    assert "no centre that could keep" in gate.say({"register": SAID})["error"]
+    assert gate.posted == []
+
+
+@pytest.mark.parametrize("said", [{}, [NAME], {NAME: "x"}, {"name": NAME * 34}, {"name": NAME + "\nx"}, True])
+def test_an_unfit_registration_is_refused_and_not_repeated(sealing: Gate, seals: Seals, said: object) -> None:
+    error = sealing.say({"register": said})["error"]
+    assert NAME not in error
+    assert (sealing.posted, seals.given) == ([], [])
+
+
+def test_the_longest_registration_is_one_request(sealing: Gate, seals: Seals) -> None:
+    said = dict.fromkeys(REGISTRATION_FIELDS, "\U0002070e" * 200)
+    assert len(json.dumps({"register": said, "visit": VISIT})) <= REQUEST_BYTES_MAX
+    assert sealing.say({"register": said, "visit": VISIT})["ok"]
+    assert seals.given == [said]
+
+
+def test_the_server_keeps_and_logs_nothing_of_it(
+    sealing: Gate, seals: Seals, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    sealing.say({"register": SAID})
+    sealing.say({"register": {**SAID, "phone": "\n"}})
+    seals.given.clear()
+    assert NAME not in caplog.text
+    assert sealing.server._clients == {}
+    assert not any(NAME in repr(vars(kept)) for kept in (sealing.server, *sealing.server._clients.values()))

@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -128,6 +129,23 @@ def test_receipts_and_commands_are_subscribed_to_before_anything_is_sent_and_doc
         assert broker.log.index(documents) > broker.log.index("ev")
 
 
+def test_a_connection_that_got_a_backlog_further_is_no_failed_attempt() -> None:
+    outbox, pauses = MemoryOutbox(), list[float]()
+    with CentreBroker() as broker:
+        sink = a_sink(broker.port, outbox, clock=time.monotonic)
+        sink._uniform = lambda _, high: pauses.append(high) or 0.1  # type: ignore[func-returns-value]
+        with running(sink):
+            for attempt, records in enumerate([100, 150, 100, 99, 1, 0, 100], 1):
+                wait_for(lambda attempt=attempt: len(broker.connects) == attempt, 5, "another connection")
+                outbox.add(records)
+                sink.notify()
+                wait_receipted(sink, outbox)
+                wait_for(lambda: sink.status().connected, 5, "it to be accepted")
+                broker.hang_up()
+                wait_for(lambda attempt=attempt: len(pauses) == attempt, 5, "the end of a connection")
+    assert pauses == [2.0, 2.0, 2.0, 4.0, 8.0, 16.0, 2.0]
+
+
 def test_live_records_are_receipted_one_by_one() -> None:
     outbox = MemoryOutbox()
     with CentreBroker() as broker, running(a_sink(broker.port, outbox)) as sink:
@@ -213,8 +231,9 @@ def test_a_flood_of_forged_receipts_stops_no_record_and_receipts_come_again(
         with running(a_sink(broker.port, outbox, clock=clock, keepalive_s=600)) as sink:
             wait_for(lambda: broker.unsubscribed == [RECEIPT], 5, "UNSUBSCRIBE")
             wait_for(lambda: broker.centre.stream().linked == 400, 5, "400 records at the centre")
-            assert sink.status().refused_receipts <= 1000
             broker.ahead = b""
+            wait_for(sink._window.empty, 5, "the acknowledgements behind the flood")
+            assert sink.status().refused_receipts <= 1000
             clock.ahead_s = 75.0
             wait_receipted(sink, outbox)
             assert sink.status().reconnects == 0

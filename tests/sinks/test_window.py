@@ -183,6 +183,16 @@ def test_documents_are_suspected_at_the_second_connection_in_a_row_that_ends_ear
     assert found == suspected
 
 
+def test_what_has_come_may_acquit_its_subscription() -> None:
+    for acquitted, suspected in ((True, [False, False, False, True]), (False, [False, True, True, True])):
+        intake, found = Intake(100, 2, acquitted=acquitted), []
+        for came in (True, True, False, False):
+            intake.asked(100.0)
+            assert not came or intake.takes(100.5)
+            found.append(intake.ended(101.0))
+        assert found == suspected
+
+
 def test_a_connection_that_ends_before_documents_are_asked_for_says_nothing_about_them() -> None:
     intake = Intake(100, 2)
     assert [intake.ended(float(n)) for n in range(5)] == [False] * 5

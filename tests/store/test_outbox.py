@@ -4,9 +4,11 @@ import contextlib
 import itertools
 import json
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Self
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from gate.core.commands import CentreWord
 from gate.core.events import Event
 from gate.core.moment import NS_PER_S, Moment
 from gate.ports import Entry, Head, Held, RecordFailure
+from gate.store import database
 from gate.store import outbox as outbox_module
 from gate.store.ledger import Ledger, LedgerError, Outbox, entries, linked_entries, verify
 
@@ -460,6 +463,59 @@ def test_whatever_comes_the_chain_holds_and_nothing_unreceipted_goes(
             assert found.pruned < max(furthest, 1)
             assert found.records + found.pruned == ledger.head[0]
             assert found.records >= min(KEPT, ledger.head[0])
+
+
+# --- beside a writer
+
+
+class Writer:
+    """Holds the file as a gate does that writes record after record, each with a slow flush."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        disk = threading.Event()
+        while not self._stopped.is_set():
+            self._db.execute("BEGIN IMMEDIATE")
+            disk.wait(0.003)
+            self._db.execute("COMMIT")
+            for _ in range(40):  # some 30 µs, as encoding the next record takes
+                sha256(bytes(1000)).digest()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._db.close()
+
+
+def test_a_receipt_finds_its_place_between_two_records(path: Path, ledger: Ledger, outbox: Outbox) -> None:
+    fill(ledger, 20)
+    with Writer(path):
+        for upto in range(1, 21):
+            outbox.receive(held(outbox, upto))  # SQLite's own wait would often be over first
+    assert outbox.acknowledged() == 20
+
+
+def test_a_file_that_stays_locked_is_an_error_and_nothing_is_left_behind(
+    path: Path, ledger: Ledger, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_MS", 20)
+    fill(ledger, 3)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            outbox.receive(held(outbox, 3))
+    assert (outbox.receipt(), outbox.acknowledged()) == (None, 0)
+    outbox.receive(held(outbox, 3))
+    assert outbox._db.execute("PRAGMA busy_timeout").fetchone() == (20,)
+    assert outbox.acknowledged() == 3
 
 
 # --- an earlier version's file

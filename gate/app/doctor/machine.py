@@ -18,6 +18,7 @@ from gate.app.code_services import service_problems
 from gate.app.doctor.check import Check, Status, duration
 from gate.app.documents import DOCUMENTS_NAME, DocumentFolder
 from gate.app.records import LEDGER_NAME
+from gate.app.site_key import site_key_problems
 from gate.checked import ConfigError
 from gate.config import SIMULATED_BUS, Config, load_config, load_policy
 from gate.core.codes import Trust
@@ -113,7 +114,7 @@ def _trusted_keys(config: Config) -> Check:
 
 
 def _health_services(config: Config) -> Check:
-    problems = service_problems(config)
+    problems = [*site_key_problems(config), *service_problems(config)]
     if problems:
         return _problems("health services", problems)
     regions = sorted(service.region for service in config.codes.services)

@@ -29,6 +29,8 @@ KINDS_OF_GOLDEN: Final = {
     17: ["command_refused"],
     18: ["epoch_started"],
     19: ["epoch_started"],
+    22: ["fever"],
+    23: ["follow_up"],
 }
 
 

@@ -8,7 +8,7 @@ from central.reports.spans import instant, local
 from central.store import AlarmKind, Arrived, Store, Suspicion
 from gate.core import events
 from gate.core.codes.model import Status
-from gate.core.delivery import PreviousEpoch
+from gate.core.delivery import PreviousEpoch, Why
 from gate.core.events import Result, Stage
 from gate.core.evidence import Evidence, MaskStatus
 from tests.central.reports.town import (
@@ -53,7 +53,8 @@ def test_an_empty_day_has_a_zero_report_with_a_proof(store: Store, gate: TownGat
     assert found["zero"] and found["empty"]
     assert not any(count for words in found["totals"]["day"].values() for count in words.values())
     assert found["totals"]["day"]["result"]["passed"] == 0, "what counts nothing is said too"
-    assert found["gates"] == {"all": 1, "vouched": 1, "not_vouched": []}
+    unchecked = [{"site": "north", "gate": "g-1"}]
+    assert found["gates"] == {"all": 1, "vouched": 1, "not_vouched": [], "unchecked": unchecked}
     (proof,) = found["proofs"]
     assert (proof["epoch"], proof["from"], proof["to"]) == ("epoch1", None, None)
     assert proof["checkpoint"]["size"] == 1 and proof["checkpoint"]["hash"] == gate.hashes[1].hex()
@@ -310,6 +311,18 @@ def test_a_checkpoint_that_lay_in_a_broker_over_midnight_proves_nothing_of_the_e
     assert [doubt["reason"] for doubt in vouching(store, "2022-04-12T09:00")] == ["silent"]
 
 
+def test_how_far_a_backlog_has_been_sent_vouches_for_nothing(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON)
+    gate.send(NOON)
+    gate.visit(NOON)
+    at_ms = ms("2022-04-12T00:10")
+    sent = gate.sign(at_ms, size=gate.sent, why=Why.COUNT)
+    outcome = store.checkpoint(sent, gate.site, gate.gate, at_ms)
+    assert outcome.state is not None
+    assert outcome.state.proved == gate.sent
+    assert [doubt["reason"] for doubt in vouching(store, "2022-04-12T09:00")] != []
+
+
 def test_one_that_came_later_will_do_when_the_ledger_has_stood_still(store: Store, gate: TownGate) -> None:
     # The store keeps the first and the last checkpoint of each size only.
     gate.visit(NOON)
@@ -327,6 +340,26 @@ def test_a_missing_record_is_counted(store: Store, gate: TownGate) -> None:
     assert (doubt["reason"], doubt["count"]) == ("missing", 2)
     (proof,) = report(store, DAY, CLOSING)["proofs"]
     assert (proof["from"], proof["to"], proof["records"]) == (1, 10, 8)
+
+
+def test_a_gate_whose_sensors_have_not_checked_themselves_in_the_day_is_named(
+    store: Store, gate: TownGate
+) -> None:
+    other = TownGate(store, gate="g-2")
+    other.register()
+    check = events.device_checked("thermometer", {"config": "9ff4"})
+    for at in ("2022-04-11T08:00", "2022-04-11T09:00"):
+        gate.write(check, ms(at))
+    other.write(check, ms("2022-04-10T23:59:59.999"))
+    other.write(events.device_recovered("thermometer"), NOON)
+    for one in (gate, other):
+        one.deliver(NOON)
+    found = report(store, DAY, CLOSING)
+    assert found["gates"]["unchecked"] == [{"site": "north", "gate": "g-2"}]
+    assert of(found, "device_checked") == {"thermometer": 2}
+    by_gate = {shown["gate"]: shown["totals"]["day"].get("device_checked") for shown in found["by_gate"]}
+    assert by_gate == {"g-1": {"thermometer": 2}, "g-2": None}
+    assert not found["cases"], "a check is nothing abnormal"
 
 
 def test_a_registered_gate_that_was_never_heard_is_named(store: Store, gate: TownGate) -> None:

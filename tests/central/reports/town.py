@@ -114,7 +114,15 @@ class TownGate:
         ]
         return self.store.ingest(arrived, now_ms)
 
-    def sign(self, now_ms: int, *, size: int | None = None, trusted: bool = True, at_ms: int = 0) -> bytes:
+    def sign(
+        self,
+        now_ms: int,
+        *,
+        size: int | None = None,
+        trusted: bool = True,
+        at_ms: int = 0,
+        why: Why = Why.INTERVAL,
+    ) -> bytes:
         size = len(self.bodies) if size is None else size
         return Checkpoint(
             site=self.site,
@@ -125,7 +133,7 @@ class TownGate:
             at_ms=at_ms or now_ms,
             clock_trusted=trusted,
             boot_id="boot",
-            why=Why.INTERVAL,
+            why=why,
             receipted=0,
         ).signed(self.key)
 

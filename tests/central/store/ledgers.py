@@ -59,12 +59,18 @@ class Ledger:
         return [Arrived(self.site, self.gate, body) for body in self.bodies[first - 1 : last]]
 
     def checkpoint(
-        self, size: int | None = None, *, at_ms: int | None = None, trusted: bool = True, receipted: int = 0
+        self,
+        size: int | None = None,
+        *,
+        at_ms: int | None = None,
+        trusted: bool = True,
+        receipted: int = 0,
+        why: Why = Why.INTERVAL,
     ) -> bytes:
         size = self.size if size is None else size
         return Checkpoint(
             self.site, self.gate, self.epoch, size, self.hashes[size], self.at_ms if at_ms is None else at_ms,
-            trusted, "boot-1", Why.INTERVAL, receipted,
+            trusted, "boot-1", why, receipted,
         ).signed(self.key)  # fmt: skip
 
     def receipt(self, upto: int, at_ms: int = NOW_MS) -> tuple[Receipt, bytes]:

@@ -2,7 +2,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from central.store import AlarmKind, Arrived, Trust
-from gate.core.delivery import Ask
+from gate.core.delivery import Ask, Why
 from tests.central.store.ledgers import Centre, Ledger, altered
 
 
@@ -88,6 +88,20 @@ def test_fewer_records_than_before_are_concealed(centre: Centre, ledger: Ledger)
     assert (alarm.about.kind, alarm.about.code) == (AlarmKind.CONCEALED, "went_back")
     assert (alarm.about.first, alarm.about.last) == (7, 10)
     assert alarm.about.evidence["size_before"] == 10
+
+
+def test_how_far_a_backlog_has_been_sent_proves_that_much_and_says_nothing_of_the_rest(
+    centre: Centre, ledger: Ledger
+) -> None:
+    centre.hear(ledger)
+    centre.take(ledger.arrived(1, 6))
+    sent = ledger.checkpoint(6, at_ms=ledger.at_ms + 60_000, why=Why.COUNT)
+    outcome = centre.hear(ledger, sent)
+    assert outcome.state is not None
+    assert (outcome.state.proved, outcome.state.head, outcome.raised) == (6, 10, ())
+    (alarm,) = centre.hear(ledger, ledger.checkpoint(6, at_ms=ledger.at_ms + 61_000)).raised
+    assert alarm.about.code == "went_back", "but who states the whole of a ledger means it"
+    assert centre.problems() == []
 
 
 def test_altered_records_are_cast_out_and_asked_for_again(centre: Centre, ledger: Ledger) -> None:

@@ -1,0 +1,167 @@
+"""The access log: who has looked at the records of a person, or erased something, and why; chained.
+
+Entry n is one line of JSON with the hash SHA-256(tag, hash of entry n-1, entry); before the first stand 32
+zero bytes. It is written and committed before anything is shown, so that a look that was broken off is in
+the log as well.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from central.people.tables import access_head, access_log
+from central.store import Problem, Store
+from central.store.engine import reading, writing
+from central.store.retired import summary
+
+BY_MAX: Final = 64
+REASON_MAX: Final = 200
+_START: Final = bytes(32)
+_TAG: Final = b"health-gate access log 1\0"
+
+
+class What(StrEnum):
+    """What was done."""
+
+    PERSON = "person"
+    ROUNDS = "rounds"
+    RISK = "risk"
+    TRACE = "trace"
+    REVEAL = "reveal"
+    ERASE = "erase"
+    RETENTION = "retention"
+    """One run of the retention job, with what it was to do."""
+    SEALED_ERASED = "sealed_erased"
+    RETIRED = "retired"
+    """`about.digest`: how far records are retired since then (`central.store.retired.summary`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and why. Raises ValueError for what says neither.
+
+    `by`: 1 to 64, `reason`: 3 to 200 printable characters.
+    """
+
+    by: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Refuse what nobody could be held to."""
+        if not 1 <= len(self.by) <= BY_MAX or not self.by.isprintable() or self.by.strip() != self.by:
+            raise ValueError(f"by: a name of 1 to {BY_MAX} printable characters")
+        if not 3 <= len(self.reason.strip()) <= REASON_MAX or not self.reason.isprintable():
+            raise ValueError(f"reason: 3 to {REASON_MAX} printable characters")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry as it is read back; `about` says whom or what it was about."""
+
+    n: int
+    at_ms: int
+    what: str
+    by: str
+    reason: str
+    about: Mapping[str, Any]
+
+
+def note(store: Store, caller: Caller, what: What, about: Mapping[str, Any], now_ms: int) -> int:
+    """Write one entry and have it on disk; return its number. Raises StoreError."""
+    with writing(store.engine) as connection:
+        return append(connection, caller, what, about, now_ms)
+
+
+def append(connection: Connection, caller: Caller, what: What, about: Mapping[str, Any], now_ms: int) -> int:
+    """Write one entry in this transaction; return its number. Nothing may be locked after it."""
+    head = connection.execute(select(access_head).with_for_update()).one()
+    n = int(head.n) + 1
+    said = {"n": n, "at_ms": now_ms, "what": str(what), "by": caller.by, "reason": caller.reason}
+    text = json.dumps(
+        {**said, "about": dict(about)}, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    )
+    line = text.encode(errors="replace")
+    digest = _chained(bytes(head.hash), line)
+    connection.execute(insert(access_log).values(n=n, entry=line, hash=digest))
+    connection.execute(update(access_head).values(n=n, hash=digest))
+    return n
+
+
+def entries(store: Store) -> list[Entry]:
+    """Return the log, oldest first; an entry that cannot be read is left to `verify`."""
+    with reading(store.engine) as connection:
+        found = (_read(row.n, row.entry) for row in _rows(connection))
+        return [entry for entry in found if entry is not None]
+
+
+def newest_ms(store: Store, what: What) -> int | None:
+    """Return when this was last done, None if never."""
+    # Looked for from the end: what is asked for is written every day.
+    backwards = select(access_log).order_by(access_log.c.n.desc())
+    with reading(store.engine) as connection, connection.execute(backwards) as found:
+        for row in found:
+            entry = _read(row.n, row.entry)
+            if entry is not None and entry.what == what:
+                return entry.at_ms
+    return None
+
+
+def verify(store: Store, report: Callable[[Problem], None]) -> int:
+    """Check the log, and that records are retired as far as it says; return the number of entries.
+
+    access_log_altered   the chain of the log is broken
+    tail_cut             it ends before it should
+    retired_differs      records were retired of which the log does not know
+    """
+
+    def found(what: str, n: int | None, detail: str) -> None:
+        report(Problem(what, "", "", "", n, detail))
+
+    digest, expected, retired = _START, 0, _START
+    with reading(store.engine) as connection:
+        for row in _rows(connection):
+            expected += 1
+            entry = _read(row.n, row.entry)
+            if row.n != expected:
+                found("access_log_altered", expected, f"entries {expected} to {row.n - 1} are missing")
+            elif entry is None or _chained(digest, row.entry) != row.hash:
+                found("access_log_altered", row.n, "the entry does not have its hash in the access log")
+            digest, expected = bytes(row.hash), row.n
+            if entry is not None and entry.what == What.RETIRED:
+                retired = _digest(entry)
+        head = connection.execute(select(access_head)).one()
+        if (head.n, bytes(head.hash)) != (expected, digest):
+            found("tail_cut", expected + 1, "the access log does not end where it was written last")
+        if summary(connection) != retired:
+            found("retired_differs", None, "records are retired otherwise than the access log says")
+    return expected
+
+
+def _rows(connection: Connection) -> Iterator[Row[Any]]:
+    yield from connection.execute(select(access_log).order_by(access_log.c.n))
+
+
+def _read(n: int, line: bytes) -> Entry | None:
+    try:
+        said = json.loads(line)
+        entry = Entry(**said)
+        sound = entry.n == n and isinstance(entry.at_ms, int) and isinstance(entry.about, dict)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return entry if sound else None
+
+
+def _digest(entry: Entry) -> bytes:
+    try:
+        return bytes.fromhex(str(entry.about.get("digest")))
+    except ValueError:
+        return b""
+
+
+def _chained(previous: bytes, line: bytes) -> bytes:
+    return hashlib.sha256(_TAG + previous + line).digest()

@@ -1,0 +1,93 @@
+"""The names of one person, day by day.
+
+A gate writes of a person only a pseudonym, made of the reference that the person's pass carries, with a key
+of its site and of the day (`gate.core.pseudonyms`). Who has the site's key can make the same pseudonyms for a
+reference that he knows; nobody can get from a pseudonym to the reference, or from one day's to the next.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from central.people.settings import DAY_MS, SiteSettings
+from gate.core.pseudonyms import PSEUDONYMOUS, day_key, pseudonym, site_key
+
+_WHAT: Final = PSEUDONYMOUS[0]
+_SUBJECT: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}")
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_KEY_BYTES_MAX: Final = 1024
+_OTHERS_MAY: Final = 0o077
+
+Keys = Mapping[str, tuple[bytes, ...]]
+"""The keys of the sites, by name of the site."""
+
+
+class SubjectError(ValueError):
+    """A subject or a key that is none, in a sentence that says what to do."""
+
+
+class Subject:
+    """One person: by the reference of a pass, or by a pseudonym as it stands in a record (then of its day).
+
+    Raises SubjectError for what is neither.
+    """
+
+    def __init__(self, reference: str, keys: Keys) -> None:
+        if not _SUBJECT.fullmatch(reference):
+            raise SubjectError("a subject is 16 hexadecimal digits, from a pass or from a record")
+        self.reference = reference
+        self._keys = keys
+        self._names: dict[tuple[str, int | None], frozenset[str]] = {}
+
+    def names(self, site: str, at_ms: int | None) -> frozenset[str]:
+        """Return what this person may be called in a record of a site that states this time."""
+        day = None if at_ms is None else at_ms // DAY_MS
+        known = self._names.get((site, day))
+        if known is None:
+            known = self._names[site, day] = self._made(site, day)
+        return known
+
+    def spell(self, site: str, from_ms: int, end_ms: int) -> tuple[int, frozenset[str]]:
+        """Return until when (excluded, `end_ms` at most) this person has the same names, and which."""
+        whole = site not in self._keys
+        until_ms = end_ms if whole else min(end_ms, (from_ms // DAY_MS + 1) * DAY_MS)
+        return until_ms, self.names(site, from_ms)
+
+    def _made(self, site: str, day: int | None) -> frozenset[str]:
+        keys = self._keys.get(site, ())
+        if day is None:
+            return frozenset({self.reference})
+        try:
+            date = f"{(_UNIX_EPOCH + timedelta(days=day)).date()}"
+        except OverflowError:  # a gate may state any time
+            return frozenset({self.reference})
+        made = (pseudonym(_day_key(key, date), _WHAT, self.reference) for key in keys)
+        return frozenset({self.reference, *made})
+
+
+@lru_cache(maxsize=4096)
+def _day_key(key: bytes, date: str) -> bytes:
+    return day_key(key, date)
+
+
+def site_keys(sites: Iterable[SiteSettings]) -> Keys:
+    """Read the keys of the sites. Raises SubjectError."""
+    found: dict[str, tuple[bytes, ...]] = {}
+    for site in sites:
+        found[site.name] = (*found.get(site.name, ()), _key(site.key_file))
+    return found
+
+
+def _key(path: Path) -> bytes:
+    try:
+        if path.stat().st_mode & _OTHERS_MAY:
+            raise SubjectError(f"{path} can be read by others than its owner; chmod 600 it")
+        with path.open("rb") as file:
+            return site_key(file.read(_KEY_BYTES_MAX))
+    except OSError as error:
+        raise SubjectError(f"{path} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise SubjectError(f"{path} holds no key of a site ({error})") from error

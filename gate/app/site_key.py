@@ -1,0 +1,81 @@
+"""The secret of which pseudonyms are made: one of the whole site, or of this gate alone.
+
+    gate.site_key_file     the same at every gate of a site, and at the centre where it is to find a person
+    <state_dir>/site.key   made at the first start of a gate that names no file: its pseudonyms are its own
+
+32 bytes, or 64 hexadecimal digits for them; only the gate's user may read it.
+"""
+
+import errno
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from gate.config import Config
+from gate.core import pseudonyms
+
+KEY_NAME: Final = "site.key"
+KEY_BYTES: Final = pseudonyms.SITE_KEY_BYTES
+KEY_BYTES_MIN: Final = pseudonyms.SITE_KEY_BYTES_MIN
+PRIVATE: Final = 0o600
+
+
+def site_key(config: Config) -> bytes:
+    """Return the key of the site, or this gate's own, made where there is none. Raises OSError."""
+    path = config.gate.site_key_file
+    if path is None:
+        return own_key(config.gate.state_dir / KEY_NAME)
+    return read_key(path)  # never made, or each gate would have another one
+
+
+def site_key_problems(config: Config) -> list[str]:
+    """Return what would keep the key from being used, a sentence each; nothing is made or changed."""
+    own = config.gate.state_dir / KEY_NAME
+    path = config.gate.site_key_file or own
+    try:
+        if path != own or own.exists():
+            read_key(path)
+    except OSError as error:
+        remedy = "copy the key of the site's other gates there, readable for the user of the service"
+        return [f"gate.site_key_file: {error.filename} cannot be used ({error.strerror}); {remedy}"]
+    return []
+
+
+def read_key(path: Path) -> bytes:
+    """Return the secret in a file. Raises OSError, also (EINVAL) for fewer than `KEY_BYTES_MIN` bytes."""
+    try:
+        return pseudonyms.site_key(path.read_bytes())
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
+
+
+def own_key(path: Path) -> bytes:
+    """Return the secret in this file, made on first use where there is none. Raises OSError."""
+    if not path.exists():
+        _make_key(path)
+    return read_key(path)
+
+
+def _make_key(path: Path) -> None:
+    """Make the file whole and durable, or not at all; of several who do so at once, one is the first."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "wb") as opened:
+        opened.write(secrets.token_bytes(KEY_BYTES))
+        opened.flush()
+        os.fsync(opened.fileno())
+    try:
+        path.hardlink_to(part)
+    except FileExistsError:
+        pass
+    finally:
+        part.unlink()
+    _flush_names(path.parent)
+
+
+def _flush_names(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,101 @@
+"""The access log: nobody looks without a trace, and nobody takes one away."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from central.people.access_log import Caller, What, entries, newest_ms, note
+from central.store import Store
+from tests.central.people.hall import LI, problems
+from tests.central.reports.town import TownGate
+
+
+@pytest.fixture
+def noted(store: Store) -> Store:
+    for n, what in enumerate((What.TRACE, What.PERSON, What.RETENTION, What.TRACE), 1):
+        assert note(store, LI, what, {"subject": "a11ce", "名": "汉字"}, n) == n
+    assert problems(store) == []
+    return store
+
+
+def tamper(store: Store, *statements: str, **values: Any) -> None:
+    with store.engine.begin() as connection:
+        for statement in statements:
+            names = {name: value for name, value in values.items() if f":{name}" in statement}
+            connection.execute(text(statement), names)
+
+
+def test_what_was_asked_is_read_back(noted: Store) -> None:
+    found = entries(noted)
+    assert [entry.what for entry in found] == ["trace", "person", "retention", "trace"]
+    assert (found[0].n, found[0].at_ms, found[0].by, found[0].reason) == (1, 1, "Li", "contact tracing")
+    assert found[0].about == {"subject": "a11ce", "名": "汉字"}
+    assert newest_ms(noted, What.TRACE) == 4
+    assert newest_ms(noted, What.RETENTION) == 3
+    assert newest_ms(noted, What.ERASE) is None
+
+
+@pytest.mark.parametrize(
+    ("by", "reason"),
+    [
+        ("", "tracing"), (" ", "tracing"), ("Li ", "tracing"), ("x" * 65, "tracing"), ("L\ni", "tracing"),
+        ("Li", ""), ("Li", "  x  "), ("Li", "x" * 201), ("Li", "\x1b[2J all"),
+    ],
+)  # fmt: skip
+def test_who_says_neither_name_nor_reason_may_not_ask(by: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=r"by|reason"):
+        Caller(by, reason)
+
+
+@pytest.mark.parametrize(
+    ("statements", "found"),
+    [
+        (["UPDATE access_log SET entry = :entry WHERE n = 2"], [("access_log_altered", 2)]),
+        (["UPDATE access_log SET hash = :hash WHERE n = 2"],
+         [("access_log_altered", 2), ("access_log_altered", 3)]),
+        (["DELETE FROM access_log WHERE n = 2"], [("access_log_altered", 2)]),
+        (["DELETE FROM access_log WHERE n = 4"], [("tail_cut", 4)]),
+        (["DELETE FROM access_log"], [("tail_cut", 1)]),
+        (["UPDATE access_head SET n = 3"], [("tail_cut", 5)]),
+        (["INSERT INTO access_log SELECT 5, entry, hash FROM access_log WHERE n = 4"],
+         [("access_log_altered", 5), ("tail_cut", 6)]),
+        (["UPDATE access_log SET n = 9 WHERE n = 1", "UPDATE access_log SET n = 1 WHERE n = 2",
+          "UPDATE access_log SET n = 2 WHERE n = 9"],
+         [("access_log_altered", 1), ("access_log_altered", 2), ("access_log_altered", 3)]),
+    ],
+)  # fmt: skip
+def test_whatever_is_done_to_it_is_found(
+    noted: Store, statements: list[str], found: list[tuple[str, int]]
+) -> None:
+    entry = b'{"n":2,"at_ms":2,"what":"person","by":"Wu","reason":"curiosity","about":{}}'
+    tamper(noted, *statements, entry=entry, hash=bytes(32))
+    assert problems(noted) == found
+
+
+@pytest.mark.parametrize("entry", [b"", b"[]", b"{}", b"[" * 5000, b'{"n":1}'])
+def test_an_entry_that_cannot_be_read_is_found_and_stops_nothing(noted: Store, entry: bytes) -> None:
+    tamper(noted, "UPDATE access_log SET entry = :entry WHERE n = 1", entry=entry)
+    assert problems(noted) == [("access_log_altered", 1)]
+    assert [one.n for one in entries(noted)] == [2, 3, 4]
+
+
+def test_two_who_ask_at_once_stand_one_behind_the_other(store: Store) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        numbers = list(pool.map(lambda n: note(store, LI, What.TRACE, {}, n), range(20)))
+    assert sorted(numbers) == list(range(1, 21))
+    assert problems(store) == []
+
+
+def test_bytes_that_were_taken_away_without_a_word_are_found(store: Store) -> None:
+    gate = TownGate(store)
+    gate.register()
+    gate.visit(1_650_000_000_000)
+    gate.deliver(1_650_000_100_000)
+    tamper(store, "UPDATE records SET body = :nothing WHERE seq = 1", nothing=b"")
+    assert ("record_altered", 1) in problems(store)
+    digest = "INSERT INTO retired (stream, upto, digest, at_ms) VALUES (1, 1, :hash, 1)"
+    tamper(store, digest, hash=bytes(32))
+    assert {("retired_differs", 1), ("retired_differs", None)} <= set(problems(store))

@@ -1,0 +1,221 @@
+"""The ledgers of one gate come in any order: what the centre makes of them in the end is the same.
+
+Each order is played by a gate of its own, all of them in one store.
+"""
+
+from collections.abc import Callable
+from itertools import permutations
+
+import pytest
+
+from central.store import Store
+from tests.central.store.ledgers import Centre, Ledger
+
+Step = Callable[[Centre], object]
+Script = Callable[[str], list[Step]]
+Chain = dict[str, tuple[str, int | None, int]]
+Standing = list[tuple[str, str, int | None, int | None]]
+
+sqlite = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+postgresql = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+
+
+def takes(ledger: Ledger, first: int = 1, last: int | None = None) -> Step:
+    return lambda centre: centre.take(ledger.arrived(first, last))
+
+
+def hears(ledger: Ledger, size: int | None = None) -> Step:
+    message = ledger.checkpoint(size)
+    return lambda centre: centre.hear(ledger, message)
+
+
+def begun(gate: str, epoch: str, after: Ledger | None = None, *, size: int | None = None) -> Ledger:
+    """A ledger of 4 records when it follows another one, else of 3."""
+    ledger = Ledger(epoch, gate=gate)
+    if after is not None:
+        ledger.follow(after, size=size)
+    ledger.write(3)
+    return ledger
+
+
+def two(gate: str) -> list[Step]:
+    old = begun(gate, "epoch1")
+    new = begun(gate, "epoch2", old)
+    return [takes(old), hears(old), takes(new), hears(new)]
+
+
+def three(gate: str) -> list[Step]:
+    """The first two are proved by the word of those that follow them."""
+    first = begun(gate, "epoch1")
+    second = begun(gate, "epoch2", first)
+    third = begun(gate, "epoch3", second)
+    return [takes(first), hears(first, 2), takes(second), takes(third), hears(third)]
+
+
+def newest_at_once(gate: str) -> list[Step]:
+    first = begun(gate, "epoch1")
+    second = begun(gate, "epoch2", first)
+    third = begun(gate, "epoch3", second)
+    return [lambda centre: centre.prove(third), takes(first), hears(first), takes(second)]
+
+
+def cut(gate: str) -> list[Step]:
+    old = begun(gate, "epoch1")
+    new = begun(gate, "epoch2", old, size=2)
+    return [takes(old), hears(old), takes(new), hears(new)]
+
+
+def another_past(gate: str) -> list[Step]:
+    old, other = begun(gate, "epoch1"), Ledger("epoch1", gate=gate)
+    other.write(3, "gate.mode")
+    new = begun(gate, "epoch2", other)
+    return [takes(old), hears(old), takes(new), hears(new)]
+
+
+def two_devices(gate: str) -> list[Step]:
+    """The old ledger is signed for, longer, after the new one was."""
+    old = begun(gate, "epoch1")
+    new = begun(gate, "epoch2", old)
+    known, anew = hears(old), hears(new)
+    old.at_ms = new.at_ms
+    old.write(2)
+    return [takes(old), known, takes(new), anew, hears(old)]
+
+
+TWO: Chain = {"epoch1": ("epoch2", 3, 3), "epoch2": ("", None, 4)}
+THREE: Chain = {"epoch1": ("epoch2", 3, 3), "epoch2": ("epoch3", 4, 4), "epoch3": ("", None, 4)}
+SCRIPTS: list[tuple[Script, Chain, Standing]] = [
+    (two, TWO, []),
+    (three, THREE, []),
+    (newest_at_once, THREE, []),
+    (cut, TWO | {"epoch1": ("epoch2", 2, 3)}, [("epoch1", "cut_tail", 3, 3)]),
+    (another_past, TWO, [("epoch1", "checkpoint_differs", 1, 3)]),
+    (two_devices, TWO | {"epoch1": ("epoch2", 3, 5)}, [("epoch1", "old_epoch_goes_on", 4, 5)]),
+]
+
+
+def play(centre: Centre, script: Script) -> dict[str, tuple[int, ...]]:
+    """Let the steps come in every order, each at another gate; return the orders by gate."""
+    orders = list(permutations(range(len(script("g")))))
+    gates = {f"g-{number}": order for number, order in enumerate(orders)}
+    for gate, order in gates.items():
+        centre.register(Ledger(gate=gate))
+        steps = script(gate)
+        for number in order:
+            steps[number](centre)
+    return gates
+
+
+def chain(centre: Centre, gate: str) -> Chain:
+    """What follows each ledger, where it ended, and how much of it is proved."""
+    return {one.epoch: (one.successor, one.ended, one.proved) for one in centre.store.streams("north", gate)}
+
+
+def raised(store: Store, *, standing: bool = True) -> dict[str, Standing]:
+    found: dict[str, Standing] = {}
+    for alarm in store.alarms(standing=standing):
+        about = alarm.about
+        found.setdefault(about.gate, []).append((about.epoch, about.code, about.first, about.last))
+    return found
+
+
+def same_in_every_order(centre: Centre, script: Script, expected: Chain, standing: Standing) -> None:
+    gates = play(centre, script)
+    alarms = raised(centre.store, standing=False)
+    for gate, order in gates.items():
+        assert (chain(centre, gate), alarms.get(gate, [])) == (expected, standing), order
+    assert centre.problems() == []
+
+
+@sqlite
+@pytest.mark.parametrize(("script", "expected", "standing"), SCRIPTS)
+def test_ledgers_stand_in_the_order_that_they_state_in_whatever_order_they_come(
+    centre: Centre, script: Script, expected: Chain, standing: Standing
+) -> None:
+    same_in_every_order(centre, script, expected, standing)
+
+
+@postgresql
+def test_so_they_do_on_the_other_database(centre: Centre) -> None:
+    same_in_every_order(centre, another_past, TWO, [("epoch1", "checkpoint_differs", 1, 3)])
+
+
+@sqlite
+def test_of_two_ledgers_without_a_word_the_one_that_came_last_is_the_new_one(centre: Centre) -> None:
+    """Nothing but arrival says which is which; that one of them is wrong is said in every order."""
+
+    def script(gate: str) -> list[Step]:
+        one, other = begun(gate, "epoch1"), begun(gate, "epoch2")
+        return [takes(one), hears(one), takes(other), hears(other)]
+
+    gates = play(centre, script)
+    alarms = raised(centre.store)
+    for gate, order in gates.items():
+        old, new = ("epoch1", "epoch2") if order[0] in {0, 1} else ("epoch2", "epoch1")
+        assert chain(centre, gate) == {old: (new, None, 3), new: ("", None, 3)}, order
+        assert alarms[gate] == [(new, "unannounced_epoch", 1, 1)], order
+
+
+@sqlite
+def test_what_follows_an_unknown_ledger_waits_for_its_word(centre: Centre, ledger: Ledger) -> None:
+    centre.prove(ledger)
+    unknown = Ledger("epoch2")
+    unknown.write(2)
+    new = Ledger("epoch3")
+    new.follow(unknown)
+    centre.prove(new)
+    assert centre.standing() == []
+    centre.take(unknown.arrived())  # and it does not say whom it follows
+    assert centre.standing() == [("epoch2", "unannounced_epoch", 1, 1)]
+
+
+@sqlite
+def test_what_follows_a_ledger_without_records_waits_for_nothing(centre: Centre, ledger: Ledger) -> None:
+    centre.prove(ledger)
+    new = Ledger("epoch3")
+    new.follow(Ledger("epoch2"))
+    centre.prove(new)
+    assert centre.standing() == [("epoch3", "unannounced_epoch", 1, 1)]
+    assert chain(centre, "g-1")["epoch1"] == ("epoch3", None, 10)
+
+
+@sqlite
+def test_ledgers_that_follow_each_other_are_no_circle(centre: Centre) -> None:
+    one, other = Ledger("epoch1"), Ledger("epoch2")
+    one.follow(other)  # as long as there is nothing of it
+    other.follow(one)
+    centre.register(one)
+    centre.prove(one)
+    centre.prove(other)
+    assert chain(centre, "g-1") == {"epoch2": ("epoch1", 0, 1), "epoch1": ("", None, 1)}
+    assert centre.standing() == [("epoch2", "old_epoch_goes_on", 1, 1)]
+
+
+@sqlite
+def test_an_alarm_that_a_person_has_ended_is_not_raised_anew_by_the_next_ledger(
+    centre: Centre, ledger: Ledger
+) -> None:
+    centre.prove(ledger)
+    flashed = Ledger("epoch2")
+    flashed.write(2)
+    centre.prove(flashed)
+    (alarm,) = centre.store.alarms()
+    centre.store.clear_alarm(alarm.id, centre.now_ms, by="li", reason="a new card")
+    new = Ledger("epoch3")
+    new.follow(flashed)
+    centre.prove(new)
+    assert centre.standing() == []
+    assert [one.successor for one in centre.store.streams()] == ["epoch2", "epoch3", ""]
+
+
+@sqlite
+def test_of_two_that_say_to_follow_the_same_ledger_the_second_is_without_a_word(
+    centre: Centre, ledger: Ledger
+) -> None:
+    centre.prove(ledger)
+    for epoch in ("epoch2", "epoch3"):
+        new = Ledger(epoch)
+        new.follow(ledger)
+        centre.prove(new)
+    assert centre.standing() == [("epoch3", "unannounced_epoch", 1, 1)]
+    assert [one.successor for one in centre.store.streams()] == ["epoch2", "epoch3", ""]

@@ -1,0 +1,122 @@
+"""Pseudonyms: one name all day at every gate of a site, another the next day, and none without the key."""
+
+import hashlib
+import hmac
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from evidences import evidences
+from gatebox import ORIGIN
+from hypothesis import given
+from hypothesis import strategies as st
+from test_events import CODE, FULL, PLAN, SHA, WELL, decided
+
+from gate.core.events import Stage, encode
+from gate.core.evidence import Evidence
+from gate.core.moment import Moment
+from gate.core.pseudonyms import day_key, day_of, pseudonym, pseudonymised, site_key
+from gate.core.recorded import recorded_evidence
+from gate.core.rules import decide
+
+KEY, OTHER = bytes(range(32)), bytes(32)
+MIDNIGHT_MS = 1_709_164_800_000  # 2024-02-29T00:00:00Z
+DAY_MS = 86_400_000
+
+
+def code_at(
+    wall_ms: int, key: bytes | None = KEY, gate: str = "g1", evidence: Evidence = FULL
+) -> dict[str, Any]:
+    event = decided(Stage.REFERRED, evidence)
+    body = encode(event, replace(ORIGIN, gate=gate), 1, Moment(1, wall_ms, clock_trusted=True), key)
+    code: dict[str, Any] = json.loads(body)["data"]["evidence"]["code"]
+    return code
+
+
+def test_by_the_book() -> None:
+    """Made anew from what the documents say, with nothing of the gate's own."""
+    of_day = hmac.new(KEY, b"health gate pseudonym 1\x002024-02-28", hashlib.sha256).digest()
+    for what, value in (("subject", CODE.subject_ref), ("pass_id", "cafe0001")):
+        expected = hmac.new(of_day, f"{what}\0{value}".encode(), hashlib.sha256).hexdigest()[:16]
+        assert code_at(MIDNIGHT_MS - 1)[what] == expected
+    assert day_key(KEY, "2024-02-28") == of_day
+    assert pseudonym(of_day, "subject", "0000000000000001") == code_at(MIDNIGHT_MS - 1)["subject"]
+
+
+def test_these_never_change() -> None:
+    """What the centre has stored is found again by whatever version of it."""
+    key = day_key(KEY, "2024-02-28")
+    assert key.hex() == "68ea1cb2e44e59803c556be96f986c523683028c961a7bfdb2a633bcaeb0b4f1"
+    assert pseudonym(key, "subject", "0123456789abcdef") == "e461b1a847735d85"
+    assert pseudonym(key, "pass_id", "cafe0001") == "de2d9fbc52eefcb3"
+
+
+def test_one_person_has_one_name_all_day_at_every_gate_with_the_key() -> None:
+    morning, evening = MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS - 1  # to 23:59:59.999 UTC
+    assert code_at(morning) == code_at(evening) == code_at(evening, gate="g2")
+
+
+@pytest.mark.parametrize("wall_ms", [MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS, 0, 253_370_764_800_000])
+def test_the_next_day_nobody_knows_them(wall_ms: int) -> None:
+    before, after = code_at(wall_ms - 1) if wall_ms else code_at(DAY_MS), code_at(wall_ms)
+    for what in ("subject", "pass_id"):
+        assert before[what] != after[what]
+
+
+def test_another_key_gives_other_names_and_what_is_named_counts() -> None:
+    ours, theirs = code_at(MIDNIGHT_MS), code_at(MIDNIGHT_MS, OTHER)
+    assert ours["subject"] != theirs["subject"]
+    same = replace(FULL, code=replace(CODE, subject_ref="cafe0001", pass_id="cafe0001"))
+    named = code_at(MIDNIGHT_MS, evidence=same)
+    assert named["subject"] != named["pass_id"]
+
+
+def test_nothing_else_is_changed() -> None:
+    plain, named = code_at(MIDNIGHT_MS, None), code_at(MIDNIGHT_MS)
+    assert plain["subject"] == CODE.subject_ref
+    assert {name for name in plain if plain[name] != named[name]} == {"subject", "pass_id"}
+    assert list(plain) == list(named)
+    nobody = replace(WELL, code=replace(CODE, subject_ref=None))
+    assert code_at(MIDNIGHT_MS, evidence=nobody)["subject"] is None
+    data = decided(Stage.REFERRED, replace(WELL, code=None)).data
+    assert pseudonymised(data, KEY, "2024-02-28") == data
+
+
+def test_what_is_handed_in_stays_as_it_is() -> None:
+    """The gate's own memory goes by it, and a record that fails is encoded once more."""
+    event = decided(Stage.REFERRED, FULL)
+    encode(event, ORIGIN, 1, Moment(1, MIDNIGHT_MS, clock_trusted=True), KEY)
+    assert event == decided(Stage.REFERRED, FULL)
+
+
+def test_a_record_that_waits_over_midnight_has_the_name_of_the_day_that_it_states() -> None:
+    event = decided(Stage.REFERRED, FULL)
+    late = replace(event, data={**event.data, "late": True})
+    body = json.loads(encode(late, ORIGIN, 1, Moment(1, MIDNIGHT_MS, clock_trusted=True), KEY))
+    of_day = day_key(KEY, day_of(body["time"]))
+    assert body["time"].startswith("2024-02-29")
+    assert body["data"]["evidence"]["code"]["subject"] == pseudonym(of_day, "subject", "0000000000000001")
+
+
+@given(evidences())
+def test_a_record_with_pseudonyms_is_judged_again_like_one_without(evidence: Evidence) -> None:
+    event = decided(Stage.REFERRED, evidence)
+    now = Moment(1, MIDNIGHT_MS, clock_trusted=True)
+    plain, named = (
+        decide(PLAN, SHA, recorded_evidence(json.loads(encode(event, ORIGIN, 1, now, key))))
+        for key in (None, KEY)
+    )
+    assert plain == named
+
+
+@given(st.binary(min_size=16, max_size=80))
+def test_any_secret_is_a_key_and_digits_are_read_as_bytes(secret: bytes) -> None:
+    assert site_key(secret.hex().encode() if len(secret) == 32 else secret + b"!")
+    assert site_key(secret[:16].hex().encode() * 2) == secret[:16] * 2
+
+
+@pytest.mark.parametrize("content", [b"", bytes(15)])
+def test_a_secret_has_16_bytes(content: bytes) -> None:
+    with pytest.raises(ValueError, match="a secret has 16 or more"):
+        site_key(content)
