@@ -576,6 +576,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_makes_its_oracle_speak(name):
     oracles, parts, hours, faults, policy = MUTANTS[name]
