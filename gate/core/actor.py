@@ -13,7 +13,6 @@ The caller performs the effects, posts `RecordFailed` when a record is not durab
 `TimePassed` at `next_wakeup`.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import ClassVar, Final
@@ -21,7 +20,7 @@ from typing import ClassVar, Final
 from gate.core import events
 from gate.core.claims import Knowledge, completed, used_code
 from gate.core.codes import Circumstances, Format, Reason, Trust, judge_code, rotating
-from gate.core.codes.model import Authenticity, CodeResult, Status
+from gate.core.codes.model import Authenticity, CodeResult, reference
 from gate.core.codes.service import Outcome, answered, service_token
 from gate.core.day import Day
 from gate.core.effects import (
@@ -506,8 +505,7 @@ class GateActor:
             same = code.subject_ref == held.subject_ref
             if code.verified and not same:
                 yield from self._several_codes(visit)
-            bad = code.authenticity is Authenticity.VERIFIED and code.status in {Status.YELLOW, Status.RED}
-            if not bad and not (code.verified and same and code.step is not None):
+            if not code.abnormal and not (code.verified and same and code.step is not None):
                 return
         visit.payload, visit.code_ns = payload, now.mono_ns
         self._judged.add(rotating.without_step(payload))
@@ -536,7 +534,7 @@ class GateActor:
             return
         code = _with_token_id(answered(asked.code, happened.answer), happened.payload)
         visit.answers[happened.payload] = replace(asked, code=code, answered=True)
-        if code.status in {Status.YELLOW, Status.RED}:
+        if code.abnormal:
             # It counts, whatever else is held up by now, and also when somebody has just been let in.
             visit.payload = happened.payload
         if visit.payload == happened.payload:
@@ -547,7 +545,7 @@ class GateActor:
     def _judge_answer(self, visit: Visit, code: CodeResult, now: Moment) -> Iterator[Effect]:
         if visit.state in OPEN_STATES:
             yield from self._judge(visit, now)
-        elif code.status in {Status.YELLOW, Status.RED} and self._direction is Direction.IN:
+        elif code.abnormal and self._direction is Direction.IN:
             decision = self._decide(visit, now)
             if visit.state is State.AUTHORISED:
                 yield Record(events.anomaly("called_back", f"{visit.name}: {code.reason}"))
@@ -591,7 +589,7 @@ class GateActor:
         visit = self._visit
         if visit is None or not self._is_meant(happened.visit):
             return
-        if visit.state in OPEN_STATES or visit.state is State.WITH_STAFF:
+        if visit.state in JUDGED_STATES:
             visit.evidence = replace(visit.evidence, mask=happened.mask)
         if visit.state in OPEN_STATES:
             yield from self._judge(visit, now)
@@ -611,7 +609,7 @@ class GateActor:
         if self._visit is None:
             yield from self._begin(now)
         visit = self._visit
-        if visit is None or not (visit.state in OPEN_STATES or visit.state is State.WITH_STAFF):
+        if visit is None or visit.state not in JUDGED_STATES:
             return
         visit.evidence = _with_notes(visit.evidence, happened)
         if visit.state in OPEN_STATES:
@@ -907,7 +905,7 @@ def _with_token_id(code: CodeResult, payload: bytes) -> CodeResult:
     """Where a service names no person, the token itself is what may not be used twice in a row."""
     if code.authenticity is not Authenticity.VERIFIED or code.subject_ref is not None:
         return code
-    return replace(code, pass_id=hashlib.sha256(payload).hexdigest()[:16])
+    return replace(code, pass_id=reference(payload))
 
 
 def _with_measurement(evidence: Evidence, measurement: Measurement, state: State) -> Evidence:
