@@ -67,9 +67,12 @@ class DocumentFolder:
             self._say(f"documents in {self._path} cannot be read: {error}")
             return []
         # A pipe would be waited on for ever, and rubbish must not keep a gate from its start.
-        for stray in [file for file in named if not file.is_file()]:
-            self._say(f"document {stray} is no file that can be read")
-        files = [file for file in named if file.is_file()]
+        files = []
+        for file in named:
+            if file.is_file():
+                files.append(file)
+            else:
+                self._say(f"document {file} is no file that can be read")
         if len(files) > FILES_MAX:
             self._say(f"of the {len(files)} documents in {self._path} only the first {FILES_MAX} are read")
         return files[:FILES_MAX]

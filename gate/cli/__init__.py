@@ -6,7 +6,6 @@ Exit status: 0 all is well · 1 the answer is no (a bad ledger, a violation) · 
 import json
 import logging
 import math
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -241,11 +240,7 @@ def simulate(seed: int, hours: float, faults: str, policy: str, direction: str, 
         refuse(str(error), EX_CONFIG)
     click.echo(json.dumps(report.as_dict()) if as_json else report.as_text())
     if report.violations:
-        replay = (
-            f"gate simulate --seed {seed} --hours {hours!r} --faults {faults} --policy {shlex.quote(policy)}"
-            f" --direction {direction}"
-        )
-        refuse(f"replay with: {replay}", 1)
+        refuse(f"replay with: {report.replay}", 1)
 
 
 def _fault_kinds(words: str, known: frozenset[str]) -> frozenset[str]:

@@ -20,7 +20,7 @@ from typing import ClassVar, Final, assert_never
 from gate.core import events
 from gate.core.claims import Knowledge, completed, used_code
 from gate.core.codes import Circumstances, Format, Reason, Trust, judge_code
-from gate.core.codes.model import Authenticity, CodeResult, Status
+from gate.core.codes.model import CodeResult
 from gate.core.codes.service import Outcome, answered, service_token
 from gate.core.collecting import confirmed, measured_twice, with_measurement, with_notes, with_token_id
 from gate.core.commands import Command, Name
@@ -588,8 +588,7 @@ class GateActor:
             same = code.subject_ref == held.subject_ref
             if code.verified and not same:
                 yield from self._several_codes(visit)
-            bad = code.authenticity is Authenticity.VERIFIED and code.status in {Status.YELLOW, Status.RED}
-            if not bad and not (code.verified and same and code.step is not None):
+            if not code.abnormal and not (code.verified and same and code.step is not None):
                 return
         visit.payload, visit.code_ns = payload, now.mono_ns
         self._turns.judged(payload)
@@ -618,7 +617,7 @@ class GateActor:
             return
         code = with_token_id(answered(asked.code, happened.answer), happened.payload)
         visit.answers[happened.payload] = replace(asked, code=code, answered=True)
-        if code.status in {Status.YELLOW, Status.RED}:
+        if code.abnormal:
             # It counts, whatever else is held up by now, and also when somebody has just been let in.
             visit.payload = happened.payload
         if visit.payload == happened.payload:
@@ -629,7 +628,7 @@ class GateActor:
     def _judge_answer(self, visit: Visit, code: CodeResult, now: Moment) -> Iterator[Effect]:
         if visit.state in OPEN_STATES:
             yield from self._judge(visit, now)
-        elif code.status in {Status.YELLOW, Status.RED} and self._direction is Direction.IN:
+        elif code.abnormal and self._direction is Direction.IN:
             decision = self._decide(visit, now)
             if visit.state is State.AUTHORISED:
                 yield Record(events.anomaly("called_back", f"{visit.name}: {code.reason}"))
@@ -673,7 +672,7 @@ class GateActor:
         visit = self._visit
         if visit is None or not self._is_meant(happened.visit):
             return
-        if visit.state in OPEN_STATES or visit.state is State.WITH_STAFF:
+        if visit.state in JUDGED_STATES:
             visit.evidence = replace(visit.evidence, mask=happened.mask)
         if visit.state in OPEN_STATES:
             yield from self._judge(visit, now)
@@ -693,7 +692,7 @@ class GateActor:
         if self._visit is None:
             yield from self._begin(now)
         visit = self._visit
-        if visit is None or not (visit.state in OPEN_STATES or visit.state is State.WITH_STAFF):
+        if visit is None or visit.state not in JUDGED_STATES:
             return
         visit.evidence = with_notes(visit.evidence, happened)
         visit.sealed = happened.sealed or visit.sealed

@@ -1,9 +1,8 @@
 """What a visit's evidence becomes by each thing that is learnt of the visitor."""
 
-import hashlib
 from dataclasses import replace
 
-from gate.core.codes.model import Authenticity, CodeResult
+from gate.core.codes.model import Authenticity, CodeResult, reference
 from gate.core.evidence import AttendantWord, Evidence, HandCheck, Measurement
 from gate.core.inputs import AttendantNoted
 from gate.core.rules import MEASUREMENTS_MAX
@@ -33,7 +32,7 @@ def with_token_id(code: CodeResult, payload: bytes) -> CodeResult:
     """Where a service names no person, the token itself is what may not be used twice in a row."""
     if code.authenticity is not Authenticity.VERIFIED or code.subject_ref is not None:
         return code
-    return replace(code, pass_id=hashlib.sha256(payload).hexdigest()[:16])
+    return replace(code, pass_id=reference(payload))
 
 
 def measured_twice(evidence: Evidence) -> bool:

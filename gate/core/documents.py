@@ -323,11 +323,11 @@ class Documents:
 
         While nobody knows the time an order stands: a hall does not open because its clock has stopped.
         """
-        orders = [document for document in self._held.values() if isinstance(document.content, Suspension)]
         return any(
-            isinstance(order.content, Suspension) and order.content.suspended
-            for order in orders
-            if not at.clock_trusted or _is_current(order, at)
+            isinstance(document.content, Suspension)
+            and document.content.suspended
+            and (not at.clock_trusted or _is_current(document, at))
+            for document in self._held.values()
         )
 
     def _contents(self, kind: type[C], at: Circumstances) -> list[C]:

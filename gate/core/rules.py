@@ -396,8 +396,8 @@ def _is_green(code: CodeResult) -> bool:
 
 
 def _refused_word(code: CodeResult) -> str | None:
-    """An authentic yellow or red counts whatever else there is to say of the code."""
-    if code.authenticity is Authenticity.VERIFIED and code.status in {Status.YELLOW, Status.RED}:
+    """Name what is against a code: its colour before everything else."""
+    if code.abnormal:
         return f"status_{code.status}"
     return str(code.reason) if code.reason in CODE_REFUSALS else None
 

@@ -36,7 +36,7 @@ from gate.core.inputs import NOBODY, AttendantConfirmed, AttendantNoted, Attenda
 from gate.core.mode import Mode
 from gate.core.policy import Policy, Verdict
 from gate.core.rules import decide
-from gate.core.session import OPEN_STATES, State
+from gate.core.session import JUDGED_STATES, State
 from gate.shell.registration import Registration, RegistrationError, Seal, as_note, no_seal, read_registration
 
 log = logging.getLogger(__name__)
@@ -205,7 +205,7 @@ def _unheard(happened: Word, status: DeskStatus) -> str | None:
     """Say why the actor would not listen to this now, so that nobody waits for what does not come."""
     if status.mode is Mode.EVACUATING:
         return "the gate stands open for evacuation and checks nobody"
-    if status.state in OPEN_STATES or status.state is State.WITH_STAFF:
+    if status.state in JUDGED_STATES:
         return None
     if status.state is State.AUTHORISED:
         heard = isinstance(happened, AttendantRefused)

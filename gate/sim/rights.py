@@ -175,11 +175,11 @@ class Rights:
 
     def _check_called_back(self, visit: str, person: Person, card: Card) -> None:
         if card.claims is not None and card.claims.pass_id.hex() in self._revoked:
-            self._add(10, visit, f"person {person.number} ({person.kind}) entered on a pass called back")
+            self._add(10, visit, f"{_who(person)} entered on a pass called back")
 
     def _check_counts(self, visit: str, person: Person, admission: _Admission, found: set[str]) -> None:
         """Oracle 11, pieces."""
-        who = f"person {person.number} ({person.kind})"
+        who = _who(person)
         claims = admission.card.claims
         booked = self._policy.appointment is not None and self._entering and admission.slot
         if booked and self._passages[booked]:
@@ -202,7 +202,7 @@ class Rights:
         claims = admission.card.claims
         if claims is None or found & _VOUCHED:
             return
-        name, who = claims.pass_id.hex(), f"person {person.number} ({person.kind})"
+        name, who = claims.pass_id.hex(), _who(person)
         if admission.step is not None and (name, admission.step) in self._steps:
             self._add(11, visit, f"{who} entered on a step that was used")
         single = self._policy.appointment is not None and claims.credential is Credential.APPOINTMENT
@@ -213,7 +213,7 @@ class Rights:
     def _check_closed(self, visit: str, person: Person, found: set[str]) -> None:
         if person.role in {Role.STAFF, Role.RESIDENT}:
             return
-        who, now = f"person {person.number} ({person.kind})", self._clock()
+        who, now = _who(person), self._clock()
         if self.suspended(now):
             self._add(12, visit, f"{who} entered although the service is suspended")
         if self.outside_hours(now):
@@ -226,15 +226,15 @@ class Rights:
             return
         answer = self._answers[visit]
         if answer is not None and answer.status is Status.RED:
-            self._add(13, visit, f"person {person.number} ({person.kind}) entered on a red answer")
+            self._add(13, visit, f"{_who(person)} entered on a red answer")
         if answer is None and not found & _VOUCHED:
-            self._add(13, visit, f"person {person.number} ({person.kind}) entered on an open question")
+            self._add(13, visit, f"{_who(person)} entered on an open question")
 
     def _check_copy(self, visit: str, person: Person, card: Card, found: set[str]) -> None:
         now = self._clock()
         current = card.step is not None and abs(card.step - now.wall_s // STEP_S) <= STEPS_OFF_MAX
         if card.copied and not found & _VOUCHED and not current:
-            self._add(14, visit, f"person {person.number} ({person.kind}) entered on a copy")
+            self._add(14, visit, f"{_who(person)} entered on a copy")
 
     # --- the day
 
@@ -272,6 +272,10 @@ def _card_of(person: Person, code: dict[str, Any] | None) -> Card | None:
     cards = (*person.cards, *person.later_cards)
     named = [card for card in cards if card.claims and card.claims.pass_id.hex() == code.get("pass_id")]
     return named[0] if named else None
+
+
+def _who(person: Person) -> str:
+    return f"person {person.number} ({person.kind})"
 
 
 def _counted(name: str) -> str:

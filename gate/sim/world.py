@@ -89,7 +89,7 @@ class Report:
         kinds = ",".join(self.fault_kinds) or "none"
         policy = shlex.quote(self.policy)
         way = "" if self.direction == Direction.IN else f" --direction {self.direction}"
-        hours = f"{self.hours:.15g}"
+        hours = repr(float(self.hours)).removesuffix(".0")
         return f"gate simulate --seed {self.seed} --hours {hours} --faults {kinds} --policy {policy}{way}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -125,17 +125,22 @@ def test_an_error_in_another_thread_ends_the_gate_too(
     assert not relay(gate.place)
 
 
+def crash_at_the_unlock(gate: RunningGate) -> None:
+    """Let somebody come, and end the gate by an error between the record and the arm."""
+
+    def meddle(_happened: Input, effect: Effect | None) -> None:
+        if isinstance(effect, Unlock):
+            raise ZeroDivisionError
+
+    gate.meddle = meddle
+    gate.come(gate.issuer.issue())
+    gate.take_error()
+
+
 def test_the_next_start_closes_what_a_crash_left_open(tmp_path: Path) -> None:
     config = a_config(tmp_path)
     with RunningGate(config) as gate:
-
-        def meddle(_happened: Input, effect: Effect | None) -> None:
-            if isinstance(effect, Unlock):
-                raise ZeroDivisionError
-
-        gate.meddle = meddle
-        gate.come(gate.issuer.issue())
-        gate.take_error()
+        crash_at_the_unlock(gate)
     visit = gate.events()[-1]["data"]["visit"]
     with RunningGate(config) as again:
         again.wait_recorded(Kind.VISIT_CLOSED, visit=visit, result="interrupted", duration_ms=None)
@@ -418,14 +423,7 @@ def test_what_was_on_record_before_is_taken_up_when_the_ledger_opens_late(
     config = a_config(tmp_path)
     with RunningGate(config) as gate:
         gate.visit()
-
-        def meddle(_happened: Input, effect: Effect | None) -> None:
-            if isinstance(effect, Unlock):
-                raise ZeroDivisionError
-
-        gate.meddle = meddle
-        gate.come(gate.issuer.issue())
-        gate.take_error()
+        crash_at_the_unlock(gate)
     visit = gate.events()[-1]["data"]["visit"]
     path, aside = gate.ledger, tmp_path / "aside.db"
     path.rename(aside)

@@ -11,7 +11,6 @@ that is wrong; the reason is the first of them in the order of `_reason`.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import zlib
 from collections.abc import Callable
@@ -38,6 +37,7 @@ from gate.core.codes.model import (
     Reason,
     Stages,
     Status,
+    reference,
 )
 from gate.core.codes.trust import Trust
 
@@ -175,9 +175,8 @@ def _read_claims(message: Sign1) -> _Claims:
 
 def _time(value: object) -> float | None:
     """Accept a NumericDate (RFC 8392 section 2), of which some issuers write fractions; else None."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**32:
-        return value
-    return None
+    number = _number(value)
+    return number if number is not None and 0 < number < 2**32 else None
 
 
 def _number(value: object) -> float | None:
@@ -329,9 +328,9 @@ def _with_entry(result: CodeResult, payload: dict[object, Any]) -> CodeResult:
     """Add what the one entry of a payload says that fits the schema."""
     group, entries = next((group, payload[group]) for group in KINDS if group in payload)
     entry = entries[0]
-    pseudonym = hashlib.sha256(entry["ci"].encode("utf-8")).hexdigest()[:16]
+    named = reference(entry["ci"].encode("utf-8"))
     test = _lab_test(entry) if KINDS[group] is Credential.TEST else None
-    return replace(result, credential=KINDS[group], subject_ref=pseudonym, pass_id=pseudonym, test=test)
+    return replace(result, credential=KINDS[group], subject_ref=named, pass_id=named, test=test)
 
 
 def _lab_test(entry: dict[str, str]) -> LabTest | None:

@@ -6,6 +6,7 @@ edge and no vendor number travels further.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -141,6 +142,11 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate_limited"
 
 
+def reference(data: bytes) -> str:
+    """Return what stands for a person or a pass that a code names: 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
 class CodeError(ValueError):
     """A code that cannot be accepted, carrying the one `Reason`; never leaves `gate.core.codes`."""
 
@@ -216,6 +222,11 @@ class CodeResult:
     test: LabTest | None = None
     assurance: Assurance = Assurance.FORMAT_ONLY
     appearance: Appearance = Appearance.NONE
+
+    @property
+    def abnormal(self) -> bool:
+        """True for an authentic yellow or red, whatever else there is to say of the code."""
+        return self.authenticity is Authenticity.VERIFIED and self.status in {Status.YELLOW, Status.RED}
 
     @property
     def verified(self) -> bool:

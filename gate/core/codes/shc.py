@@ -11,7 +11,6 @@ kind of credential.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -37,6 +36,7 @@ from gate.core.codes.model import (
     Freshness,
     Reason,
     Stages,
+    reference,
 )
 from gate.core.codes.shc_keys import RID, CardIssuer, decode_base64url
 from gate.core.codes.trust import Trust
@@ -162,7 +162,7 @@ def _result(
     message: _Jws, issuer: CardIssuer, span: _Span, contents: _Contents, freshness: Freshness
 ) -> CodeResult:
     # Of what was signed, not of the signature: ECDSA has two signatures for each, (r, s) and (r, n - s).
-    pass_id = _pseudonym(message.signed)
+    pass_id = reference(message.signed)
     # The specification recommends one rid for all cards of a person under one key.
     rid = contents.rid
     revoked = rid is not None and issuer.revokes(message.kid, rid, span.nbf)
@@ -174,7 +174,7 @@ def _result(
         credential=contents.credential,
         issuer=issuer.url,
         kid=decode_base64url(message.kid.encode()).hex(),
-        subject_ref=pass_id if rid is None else _pseudonym(f"{issuer.url}\n{rid}".encode()),
+        subject_ref=pass_id if rid is None else reference(f"{issuer.url}\n{rid}".encode()),
         valid_from=int(span.nbf),
         valid_until=span.end_s,
         issued_at=int(span.nbf),
@@ -187,10 +187,6 @@ def _reason(freshness: Freshness) -> Reason:
     if freshness is Freshness.UNKNOWN:
         return Reason.CLOCK_UNTRUSTED
     return Reason.OK if freshness is Freshness.CURRENT else Reason(freshness.value)
-
-
-def _pseudonym(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
 
 
 # From the text to the claims
