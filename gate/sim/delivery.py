@@ -280,18 +280,23 @@ class SimSink:
         if self._disagreed or self._connection != self._broker.connection:
             return
         head, now, me = self._outbox.head(), self._clock(), self._identity
-        self._stated = head.seq
+        # What is counted is what was sent; everything else states the whole ledger.
+        size = self._sent if why is Why.COUNT else head.seq
+        digest = self._outbox.hash_at(size)
+        if digest is None:
+            return
+        self._stated = size
         checkpoint = Checkpoint(
             me.site,
             me.gate,
             head.epoch,
-            head.seq,
-            head.hash,
+            size,
+            digest,
             now.wall_ms,
             now.clock_trusted,
             me.boot_id,
             why,
-            self._outbox.acknowledged(),
+            min(self._outbox.acknowledged(), size),
         )
         self._broker.publish(CHECKPOINT, checkpoint.signed(me.device_key), lambda: None)
 
