@@ -15,11 +15,11 @@ demo: setup-demo ## Set up, then run a morning at the gate with simulated hardwa
 	$(BIN)/gate demo $(ARGS)
 
 test: check ## Set up, check, then run all tests (with a real Mosquitto)
-	$(if $(ARGS),$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS),$(BIN)/pytest tests/core --numprocesses 2 --cov)
-	$(if $(ARGS),,$(BIN)/pytest tests --ignore tests/core --numprocesses 4 --dist loadfile)
+	$(if $(ARGS),$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS),$(BIN)/pytest tests/core --numprocesses 2 --cov)
+	$(if $(ARGS),,$(BIN)/pytest tests --ignore tests/core --numprocesses 4 --dist loadgroup)
 
 soak: setup-test ## Run the long tests: gates, broker, centre and database killed and frozen, for minutes
-	$(BIN)/pytest tests -m soak --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest tests -m soak --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: setup-test ## Lint, formatting, types, and who may import whom
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from gate.core.batches import BATCH_RECORDS_MAX, pack
 from gate.core.events import Event
 from gate.demo.broker import BrokerAddress
 from gate.shell.clock import SystemClock
-from gate.sinks.link import WINDOW_MAX
+from gate.sinks.settings import WINDOW_MAX
 from gate.store.ledger import Outbox, entries
 
 RECORDS: Final = 100_000

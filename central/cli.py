@@ -9,40 +9,25 @@ import json
 import logging
 import os
 import sys
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from central.alerts.commands import alerts, tasks
 from central.clock import SystemClock
+from central.options import AS_JSON, CONFIG, PATH, configured, opened, refuse
 from central.orders.command import command, commands
 from central.people.commands import COMMANDS as PEOPLE
 from central.reports.command import report
 from gate.checked import EX_CONFIG, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
-    from central.config import Config
-    from central.store import Alarm, Store
+    from central.store import Alarm
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it is called, so that each starts quickly
-
-PATH = click.Path(path_type=Path)
-CONFIG = click.option(
-    "--config", "config_path", type=PATH, default=Path("/etc/central/central.toml"), show_default=True,
-    envvar="CENTRAL_CONFIG", help="The centre's configuration.",
-)  # fmt: skip
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="For scripts.")
-
-
-def refuse(message: str, status: int) -> NoReturn:
-    """Say on standard error what is wrong and what to do, and end with this status."""
-    click.echo(message, err=True)
-    sys.exit(status)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -86,7 +71,7 @@ def run(config_path: Path) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    config = _configured(config_path)
+    config = configured(config_path)
     try:
         serve(config)
     except ConfigError as error:
@@ -100,16 +85,20 @@ def run(config_path: Path) -> None:
 @main.command("check-config")
 @CONFIG
 def check_config(config_path: Path) -> None:
-    """Say everything that is wrong with the configuration and the keys."""
+    """Say everything that is wrong with the configuration, the keys, and the addresses of alerts."""
+    from central.alerts.send import open_addresses
     from central.config import broker_settings
     from central.keys import KeysError, load_keys
 
-    config = _configured(config_path)
-    try:
-        load_keys(config.centre.keys_dir)
-        broker_settings(config.mqtt)
-    except (KeysError, ConfigError) as error:
-        refuse(str(error), EX_CONFIG)
+    config = configured(config_path)
+    problems = [f"{config_path}: {problem}" for problem in open_addresses(config.alerts)[1]]
+    for read in (lambda: load_keys(config.centre.keys_dir), lambda: broker_settings(config.mqtt)):
+        try:
+            read()
+        except (KeysError, ConfigError) as error:
+            problems.append(str(error))
+    if problems:
+        refuse("\n".join(problems), EX_CONFIG)
     click.echo(f"{config_path}: good")
 
 
@@ -131,7 +120,7 @@ def add(config_path: Path, file: IO[bytes], note: str) -> None:
         identity = read_identity(file.read(TEXT_BYTES_MAX + 1), now_ms)
     except EnrolmentError as error:
         refuse(str(error), 2)
-    with _store(config_path) as store:
+    with opened(config_path) as (store, _):
         store.register_gate(identity.site, identity.gate, identity.public_key, now_ms, note=note)
     click.echo(f"{identity.site}/{identity.gate}: registered")
 
@@ -143,7 +132,7 @@ def list_(config_path: Path, *, as_json: bool) -> None:
     """List all keys of all gates."""
     from central.status import moment
 
-    with _store(config_path) as store:
+    with opened(config_path) as (store, _):
         keys = store.gates()
     for key in keys:
         if as_json:
@@ -161,7 +150,7 @@ def list_(config_path: Path, *, as_json: bool) -> None:
 @click.option("--key", "kid", metavar="KID", help="Only this key, 8 hexadecimal digits as in the list.")
 def revoke(config_path: Path, site: str, gate: str, kid: str | None) -> None:
     """Believe a gate's keys no longer. What they have proved stays proved."""
-    with _store(config_path) as store:
+    with opened(config_path) as (store, _):
         count = store.revoke_key(site, gate, kid, SystemClock().now_ms())
     if not count:
         refuse(f"{site}/{gate} has no such key that is believed; see: central gates list", 1)
@@ -178,7 +167,7 @@ def status(config_path: Path, *, as_json: bool) -> None:
     from central.status import drawn, overview, standing
 
     now_ms = SystemClock().now_ms()
-    with _store(config_path) as store:
+    with opened(config_path) as (store, _):
         rows, stand = overview(store, now_ms), standing(store)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows]))
@@ -200,7 +189,7 @@ def alarms(context: click.Context, config_path: Path, *, as_json: bool, everythi
     context.obj = config_path
     if context.invoked_subcommand:
         return
-    with _store(config_path) as store:
+    with opened(config_path) as (store, _):
         for alarm in store.alarms(standing=not everything):
             click.echo(json.dumps(_plain(alarm)) if as_json else _in_words(alarm))
 
@@ -212,7 +201,7 @@ def alarms(context: click.Context, config_path: Path, *, as_json: bool, everythi
 @click.pass_obj
 def clear(config_path: Path, number: int, by: str, reason: str) -> None:
     """Write into the log that somebody has looked into alarm NUMBER, and what was found."""
-    with _store(config_path) as store:
+    with opened(config_path) as (store, _):
         if not store.clear_alarm(number, SystemClock().now_ms(), by=by, reason=reason):
             refuse(f"alarm {number} does not stand; see: central alarms", 1)
     click.echo(f"alarm {number}: over")
@@ -222,8 +211,12 @@ def clear(config_path: Path, number: int, by: str, reason: str) -> None:
 @CONFIG
 @AS_JSON
 def verify(config_path: Path, *, as_json: bool) -> None:
-    """Prove the whole store again: every chain, checkpoint, receipt and attachment. Exit 1 on a problem."""
+    """Prove the whole store again: every chain, checkpoint, receipt, attachment and command.
+
+    Exit status 1 when there is a problem.
+    """
     from central.keys import KeysError, public_keys
+    from central.orders.verify import verify as verify_commands
     from central.people.access_log import verify as verify_access
     from central.store import Problem
     from central.store import verify as prove
@@ -240,11 +233,14 @@ def verify(config_path: Path, *, as_json: bool) -> None:
         )
 
     try:
-        keys = public_keys(_configured(config_path).centre.keys_dir)
+        keys = public_keys(configured(config_path).centre.keys_dir)
     except KeysError as error:
         refuse(str(error), EX_CONFIG)
-    with _store(config_path) as store:
-        counts = asdict(prove(store, keys, report)) | {"access_entries": verify_access(store, report)}
+    with opened(config_path) as (store, _):
+        counts = asdict(prove(store, keys, report)) | {
+            "commands": verify_commands(store, keys, report),
+            "access_entries": verify_access(store, report),
+        }
     if as_json:
         click.echo(json.dumps(counts | {"problems": problems}))
     else:
@@ -268,7 +264,7 @@ def export(
     from central import export as write
 
     span = {"from_ms": _instant("--from", since), "to_ms": _instant("--to", until)}
-    with _store(config_path) as store:
+    with opened(config_path) as (store, _):
         if form == "csv":
             write.as_csv(store, sys.stdout, site, gate, **span)
         else:
@@ -277,28 +273,6 @@ def export(
 
 for each in (alerts, command, commands, report, tasks, *PEOPLE):
     main.add_command(each)
-
-
-def _configured(path: Path) -> Config:
-    from central.config import load_config
-
-    try:
-        return load_config(path)
-    except ConfigError as error:
-        refuse(str(error), EX_CONFIG)
-
-
-@contextmanager
-def _store(config_path: Path) -> Iterator[Store]:
-    """Give the store of a configuration; a command that cannot use it ends in one sentence."""
-    from central.store import StoreError, open_store
-
-    config = _configured(config_path)
-    try:
-        with open_store(config.centre.store) as store:
-            yield store
-    except StoreError as error:
-        refuse(str(error), 1)
 
 
 def _instant(option: str, text: str | None) -> int | None:

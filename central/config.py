@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final, Literal
 from annotated_types import Ge, Le, MaxLen, MinLen
 
 from central.alerts.settings import AlertSettings
-from central.connection import BrokerSettings
 from central.people.settings import PeopleSettings, RetentionSettings, SiteSettings
 from central.reports.settings import ReportSettings
+from central.subscriber import BrokerSettings
 from gate.checked import ConfigError, Place, build, read_toml
-from gate.sinks.link import TlsSettings
+from gate.sinks.faults import TlsSettings
 
 DEFAULT: Final = Path("/etc/central/central.toml")
 _BEGIN: Final = "name another, or make one with: central init FOLDER"

@@ -9,11 +9,8 @@ these keys, and a receipt or a sealed value is worth nothing without them. `sign
 that a successor can be made known to the gates before it is used; `verify` believes receipts of each.
 """
 
-import contextlib
 import json
-import os
 import re
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from nacl.public import PrivateKey
+
+from gate import durable
 
 SIGN_KEY: Final = "centre.key"
 SEAL_KEY: Final = "seal.key"
@@ -97,28 +96,11 @@ def make_keys(folder: Path) -> list[Path]:
 
 def write_new(path: Path, content: bytes, mode: int) -> bool:
     """Write a file whole and to the disk, or not at all; False when there is one already. KeysError."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        return _put_in_place(part, path)
+        return durable.write_new(path, content, mode)
     except OSError as error:
         raise KeysError(f"{path} cannot be written ({error.strerror})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-
-
-def _put_in_place(part: Path, path: Path) -> bool:
-    try:
-        os.link(part, path)  # unlike a rename it never replaces a file
-    except FileExistsError:
-        return False
-    _flush_folder(path.parent)
-    return True
 
 
 def _for_gates(folder: Path) -> bytes:
@@ -156,11 +138,3 @@ def _read(path: Path) -> bytes:
     if len(content) > _FILE_BYTES_MAX:
         raise KeysError(f"{path} is too large for a key")
     return content
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from central.absence import Absences
-from central.alerts.rules import code_words
+from central.alerts.codes import code_words
 from central.store import Alarm, GateKey, Store, StreamState
 from central.watch import ahead_ms
 
@@ -221,7 +221,7 @@ def _summary(gates: Sequence[GateStatus], alarms: Sequence[Standing]) -> Text:
 
 def _alarm_line(alarm: Standing, now_ms: int) -> Text:
     where = "/".join(part for part in (alarm.site, alarm.gate) if part)
-    words = code_words(alarm.code)[1]
+    words = code_words(alarm.code).en
     ends = [f"{end:,}" for end in dict.fromkeys((alarm.first, alarm.last)) if end is not None]
     records = f" ({'-'.join(ends)})" if ends else ""
     since = f"since {moment(alarm.since_ms)[:16].replace('T', ' ')}, for {span(now_ms - alarm.since_ms)}"

@@ -25,13 +25,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
-from central.connection import BrokerSettings, Connection, Packet
+from paho.mqtt.reasoncodes import ReasonCode
+
 from central.inbox import Inbox, Message
-from gate.sinks.link import Dialect, LinkDown, ProtocolVersion, empty
+from gate.sinks.connection import Connection, Dialect, Packet, ProtocolVersion, Session, empty
+from gate.sinks.faults import LinkDown, TlsSettings, refusal
 
+_WINDOW_MAX: Final = 20
 RETRY_CAP_S: Final = 30.0
 _FIRST_RETRY_S: Final = 1.0
 _STABLE_AFTER_S: Final = 10.0
@@ -41,6 +44,33 @@ _IDLE_S: Final = 1.0
 _REPEAT_LOG_S: Final = 600.0
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """Where to listen, and as whom.
+
+    `client_id` names the session that the broker keeps; two centres side by side need two. `receive_maximum`:
+    1 to 65535 messages that the broker may send ahead of their acknowledgement. `session_s`: how long the
+    broker keeps what comes while the centre is away.
+    """
+
+    host: str
+    client_id: str
+    port: int | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    keepalive_s: int = 30
+    receive_maximum: int = 1000
+    session_s: int = 86_400
+    tls: TlsSettings | None = None
+    answer_timeout_s: float = 5.0
+
+    @property
+    def broker_port(self) -> int:
+        """The configured port, or the standard one: 8883 with TLS, 1883 without (IANA)."""
+        return self.port or (8883 if self.tls else 1883)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +188,12 @@ class Subscriber:
                 self._settings,
                 version,
                 self._monotonic,
+                session=Session(self._settings.receive_maximum, self._settings.session_s),
                 on_packet=self._arrived,
-                on_published=lambda mid: self._under_way.pop(mid, None),
+                on_taken=self._taken,
+                on_subscribed=self._subscribed,
             )
-            connection.open()
-            self._await_acceptance(connection, wake)
+            connection.open(wake, lambda: self._stop_at is not None)
             self._listen(connection, wake)
         except LinkDown as fault:
             if fault.wrong_version:
@@ -179,21 +210,11 @@ class Subscriber:
                 connection.close()
         return None
 
-    def _await_acceptance(self, connection: Connection, wake: socket.socket) -> None:
-        deadline = self._monotonic() + self._settings.answer_timeout_s
-        while not connection.accepted:
-            left_s = deadline - self._monotonic()
-            if left_s <= 0:
-                raise LinkDown("the broker does not answer; is it an MQTT port?", wrong_version=True)
-            if self._stop_at is not None:
-                raise LinkDown("stopped while connecting")
-            connection.pump(wake, left_s)
-
     def _listen(self, connection: Connection, wake: socket.socket) -> None:
         self._connections += 1
         since = self._monotonic()
         self._connection = connection
-        connection.subscribe(self._topics)
+        connection.subscribe(*self._topics)  # a broker that keeps the session is told what it knows already
         self._say(f"listening at {self._settings.host} with MQTT {connection.version}")
         while not self._may_leave():
             self._speak(connection)
@@ -219,12 +240,20 @@ class Subscriber:
             if message.connection == self._attempt and message.mid is not None:
                 connection.acknowledge(message.mid)
                 self._unacknowledged -= 1
-        while self._outgoing and len(self._under_way) < connection.window:
+        while self._outgoing and len(self._under_way) < min(_WINDOW_MAX, connection.receive_maximum):
             with self._outgoing_lock:
                 place, body = next(iter(self._outgoing.items()))
                 del self._outgoing[place]
             topic, retain, _ = place
             self._under_way[connection.publish(topic, body, retain=retain)] = self._monotonic()
+
+    def _taken(self, mid: int, _reason: ReasonCode) -> None:
+        # A receipt that the broker refuses is answered for by the next one; the gate asks every minute.
+        self._under_way.pop(mid, None)
+
+    def _subscribed(self, _mid: int, reason: ReasonCode) -> None:
+        if reason.is_failure:
+            raise refusal("the broker refused a subscription", reason)
 
     def _check_taken(self) -> None:
         """Raise LinkDown when the broker has left a message of ours unanswered for too long."""

@@ -12,7 +12,8 @@ import pytest
 from gate.core.batches import BATCH_BYTES_MAX, pack
 from gate.core.chain import genesis, link
 from gate.core.delivery import Ask, Checkpoint, Receipt, Why
-from gate.sinks.link import PACKET_BYTES_MAX, state_body, topic_prefix
+from gate.sinks.connection import PACKET_BYTES_MAX
+from gate.sinks.settings import state_body, topic_prefix
 from tests.asyncapi import NAME, Description, NotAsDescribedError, Wire, load, problems, references, schemas
 from tests.centre import CENTRE_KEY, DEVICE_KEY
 

@@ -6,45 +6,25 @@ Exit status: 0 done · 1 there is no such number, or the store cannot be used ·
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from central.options import AS_JSON, BY, CONFIG, LANG, opened, refuse
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from central.alerts.book import Answered, Book, NotedAlert, OpenTask
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it is called, so that each starts quickly
 
-CONFIG: Final = click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), default=Path("/etc/central/central.toml"),
-    show_default=True, envvar="CENTRAL_CONFIG", help="The centre's configuration.",
-)  # fmt: skip
-AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON line each.")
-LANG: Final = click.option(
-    "--lang", default="zh", show_default=True, type=click.Choice(["zh", "en"]), help="Language of the texts."
-)
 NUMBERS: Final = click.argument("numbers", metavar="ID…", nargs=-1, required=True, type=click.IntRange(1))
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _a_name(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    """Return the name of somebody who answers for what they do, or refuse what is none."""
-    from central.alerts.book import NAME_MAX
-
-    name = value.strip()
-    if not 1 <= len(name) <= NAME_MAX or not name.isprintable():
-        raise click.BadParameter(f"1 to {NAME_MAX} printable characters")
-    return name
-
-
-BY: Final = click.option("--by", required=True, callback=_a_name, help="Who answers for it.")
 
 
 @click.group(invoke_without_command=True)
@@ -102,18 +82,9 @@ def done(config_path: Path, numbers: tuple[int, ...], by: str) -> None:
 def _book(config_path: Path) -> Iterator[tuple[Book, int]]:
     """Give the book of a configuration, and its local time in minutes east of UTC."""
     from central.alerts.book import Book
-    from central.config import load_config
-    from central.store import StoreError, open_store
-    from gate.checked import EX_CONFIG, ConfigError
 
-    try:
-        config = load_config(config_path)
-        with open_store(config.centre.store) as store:
-            yield Book(store.engine), config.alerts.utc_offset_min
-    except ConfigError as error:
-        _refuse(str(error), EX_CONFIG)
-    except StoreError as error:
-        _refuse(str(error), 1)
+    with opened(config_path) as (store, config):
+        yield Book(store.engine), config.alerts.utc_offset_min
 
 
 def _every(book: Book, numbers: tuple[int, ...]) -> tuple[int, ...]:
@@ -145,7 +116,7 @@ def _answer(
         already = "" if answered.fresh else "already "
         click.echo(f"{number}: {already}{done} {answered.by}, {_local(answered.at_ms, offset_min)}")
     if unknown:
-        _refuse(f"there is no number {', '.join(map(str, unknown))}", 1)
+        refuse(f"there is no number {', '.join(map(str, unknown))}", 1)
 
 
 def _alert_line(alert: NotedAlert, lang: str, offset_min: int) -> str:
@@ -180,8 +151,3 @@ def _local(at_ms: int, offset_min: int) -> str:
         return f"{_UNIX_EPOCH + timedelta(milliseconds=at_ms, minutes=offset_min):%Y-%m-%d %H:%M:%S}"
     except OverflowError:  # a gate may state any number
         return f"{at_ms} ms"
-
-
-def _refuse(message: str, status: int) -> NoReturn:
-    click.echo(message, err=True)
-    sys.exit(status)

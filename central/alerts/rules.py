@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from central.alerts.codes import code_words
 from central.store.model import Alarm, AlarmKind, StoredRecord
 from gate.core.commands import Refusal
 
@@ -136,27 +137,6 @@ _ALARMS: Final[Mapping[AlarmKind, tuple[AlertKind, Severity, str, str]]] = {
     AlarmKind.MISSED: (AlertKind.MISSED, Severity.WARNING, "漏报", "missed report"),
 }
 
-# What was seen, by the codes of store, watch and reports; another one is named as it is.
-_CODES: Final[Mapping[str, tuple[str, str]]] = {
-    "altered": ("已证实的记录内容不符", "other bytes for a proved record"),
-    "checkpoint_differs": ("签名检查点与记录不符", "a signed checkpoint and the records disagree"),
-    "bad_signature": ("检查点签名无效", "a checkpoint without a valid signature"),
-    "unknown_gate": ("闸机未登记", "records of a gate that is not registered"),
-    "unknown_key": ("密钥未登记", "a key that is not registered"),
-    "revoked_key": ("密钥已撤销", "a key that was revoked"),
-    "went_back": ("记录数倒退", "fewer records than before"),
-    "unannounced_epoch": ("未说明原因另起台账", "a new ledger without a reason"),
-    "cut_tail": ("台账尾部缺失", "the end of a ledger was cut off"),
-    "old_epoch_goes_on": ("旧台账仍在增长，疑有两台设备", "an old ledger goes on: two devices"),
-    "late": ("记录迟迟未证实", "records that are not proved here"),
-    "hole": ("记录缺号", "a hole among the records"),
-    "silent": ("闸机无消息", "the gate is silent"),
-    "lost": ("闸机断线", "the connection of the gate is lost"),
-    "clock": ("闸机时钟偏差", "the clock of the gate is off"),
-    "report_late": ("日报迟报或缺报", "the daily report is late or absent"),
-    "command_unanswered": ("指令未答复", "a command that was never answered"),
-}
-
 # A command that nobody known has signed, or that comes a second time, is an attack until shown otherwise.
 _FORGED: Final = frozenset({
     Refusal.UNKNOWN_KEY, Refusal.BAD_SIGNATURE, Refusal.REPLAYED, Refusal.RETAINED, Refusal.MISADDRESSED,
@@ -196,10 +176,12 @@ def of_alarm(alarm: Alarm) -> Alert:
     about = alarm.about
     kind, severity, zh, en = _ALARMS[about.kind]
     code, span = _word(about.code), _span(about.first, about.last)
-    what_zh, what_en = code_words(code)
-    zh, en = f"{zh}：{what_zh}", f"{en}: {what_en}"
+    words = code_words(code)
+    zh, en = f"{zh}：{words.zh}", f"{en}: {words.en}"
     if span:
         zh, en = f"{zh}，记录 {span}", f"{en}, records {span}"
+    if words.to_do_en:
+        zh, en = f"{zh}。处置：{words.to_do_zh}", f"{en}. Next: {words.to_do_en}"
     return Alert(
         Source.ALARM, about.site, about.gate, about.epoch, alarm.id, kind, severity, zh, en,
         alarm.raised_ms, clock_trusted=True, rules=("BU-3",),
@@ -213,11 +195,6 @@ def own_repeat(alert: Alert) -> Alert:
         "a command came twice, both times from here; not obeyed again",
     )
     return replace(alert, severity=Severity.NOTICE, zh=zh, en=en)
-
-
-def code_words(code: str) -> tuple[str, str]:
-    """Return what an alarm's code means, in Chinese and English; the code itself where nobody knows."""
-    return _CODES.get(code, (code, code))
 
 
 def _span(first: int | None, last: int | None) -> str:

@@ -7,7 +7,7 @@ it says otherwise); whoever waits for one should not wait longer than `ATTEMPT_S
 import logging
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -19,6 +19,7 @@ from central.alerts.settings import AlertSettings
 
 ATTEMPT_S_MAX: Final = 30
 _REASON_MAX: Final = 200
+_SERVICES: Final = "https://appriseit.com/services/"
 # Whoever reads the log of attempts need not read what opens a webhook.
 _NO_PATH: Final = frozenset({"json", "jsons", "xml", "xmls", "form", "forms"})
 
@@ -49,7 +50,7 @@ class AppriseChannel:
             apprise.Apprise.instantiate({"format": "text"} | parts, asset=_asset(apprise)) if parts else None
         )
         if service is None:
-            raise ValueError("this is no address that Apprise knows, or something is missing in it")
+            raise ValueError(_what_is_wrong(url, apprise.NotificationManager()))
         # Messages are counted in `packing`; a plug-in that sleeps between two would only be late.
         service.request_rate_per_sec = 0
         self._service = service
@@ -107,6 +108,14 @@ def open_addresses(settings: AlertSettings) -> tuple[Addresses, list[str]]:
             shown[url] = _unlike(channel.shown, channels)
             channels[shown[url]] = channel
     return Addresses(channels, shown), problems
+
+
+def _what_is_wrong(url: str, known: Container[str]) -> str:
+    """Say what to do about an address; of it nothing is shown but a scheme that anybody may know."""
+    scheme = url.partition("://")[0].lower()
+    if "://" in url and scheme in known:
+        return f"this {scheme}:// address is not complete, or something in it is misspelled; see {_SERVICES}"
+    return f"this begins like no address that Apprise knows (mailtos://, dingtalk:// ...); see {_SERVICES}"
 
 
 def _unlike(address: str, taken: Mapping[str, object]) -> str:

@@ -3,6 +3,7 @@
     book       makes a command and keeps it, and reads what has become of it
     answers    which of a gate's records are the answer; pure
     courier    the thread of a running centre that sends, and raises an alarm for what is not answered
+    verify     checks the book again, for `central verify`
     command    `central command` and `central commands`
 
 The other side, and what a command is, stands in `gate.core.commands`.

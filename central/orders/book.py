@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, func, ins
 
 from central.orders.answers import Answer, Body, Reply, answer, replies
 from central.orders.tables import ANSWERING, commands, sendings
+from central.store.contents import states
 from central.store.engine import reading, writing
 from central.store.streams import Stream, everything, insert_new, of_row
 from central.store.tables import records, streams
@@ -210,24 +211,19 @@ def _of_gate(connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[Order
 def _answering(connection: Connection, rows: Sequence[Row[Any]]) -> Iterable[Body]:
     """Yield the records of one gate that may answer these commands, in order.
 
-    A gate answers in the ledger that it writes: the one of the oldest command, behind what had come of that
-    by then, or a later one.
+    A gate answers in the ledger that it writes: the first that a command was for, behind what had come of
+    that by then, or one that follows.
     """
-    epoch = rows[0].epoch
-    after = min(row.after for row in rows if row.epoch == epoch)
-    ledgers = connection.execute(
-        select(streams.c.id, streams.c.epoch, streams.c.proved)
-        .where(streams.c.site == rows[0].site, streams.c.gate == rows[0].gate)
-        .order_by(streams.c.id)
-    ).all()
-    first = next((ledger.id for ledger in ledgers if ledger.epoch == epoch), 0)
+    after: dict[str, int] = {}
+    for row in rows:
+        after[row.epoch] = min(row.after, after.get(row.epoch, row.after))
+    ledgers = states(connection, rows[0].site, rows[0].gate)
+    place = next((place for place, ledger in enumerate(ledgers) if ledger.epoch in after), 0)
     wanted = select(
         records.c.seq, records.c.kind, records.c.body, records.c.hash.is_not(None).label("linked")
     )
-    for ledger in ledgers:
-        if ledger.id < first:
-            continue
-        behind = after if ledger.id == first else 0
+    for number, ledger in enumerate(ledgers[place:]):
+        behind = 0 if number else after.get(ledger.epoch, 0)
         found = wanted.where(records.c.stream == ledger.id, records.c.seq > behind, text(ANSWERING))
         for row in connection.execute(found.order_by(records.c.seq)):
             yield Body(ledger.epoch, row.seq, row.kind, bytes(row.body), row.linked, row.seq <= ledger.proved)

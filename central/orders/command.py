@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from central.alerts.commands import BY, CONFIG
+from central.options import AS_JSON, BY, CONFIG, PATH, opened, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
-    from central.config import Config
     from central.orders.book import Order
     from central.store import Store
 
@@ -35,10 +33,10 @@ _OPTIONS: Final = (
                  metavar="S", help="How long the gate may still obey; it is told again until then."),
     click.option("--wait-s", type=click.FloatRange(0, 3600), default=30.0, show_default=True, metavar="S",
                  help="How long to wait here for its answer."),
-    click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON line."),
+    AS_JSON,
 )  # fmt: skip
 REASON: Final = click.option("--reason", required=True, help="Shown and recorded; 1 to 100 characters.")
-FILE: Final = click.option("--file", "file", type=click.Path(path_type=Path), required=True)
+FILE: Final = click.option("--file", "file", type=PATH, required=True)
 
 
 @click.group()
@@ -113,7 +111,7 @@ def checkpoint(**common: Any) -> None:
 
 @click.command()
 @CONFIG
-@click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON line each.")
+@AS_JSON
 @click.option("--site")
 @click.option("--gate")
 @click.option("--last", "count", type=click.IntRange(1, 10_000), default=50, show_default=True,
@@ -126,7 +124,7 @@ def commands(config_path: Path, *, as_json: bool, site: str | None, gate: str | 
     from central.orders.words import in_line
 
     now_ms = SystemClock().now_ms()
-    with _store(config_path) as (store, _):
+    with opened(config_path) as (store, _):
         for order in book.newest(store.engine, count, site, gate):
             click.echo(json.dumps(line_of(order, now_ms)) if as_json else in_line(order, now_ms))
 
@@ -156,7 +154,7 @@ def _order(
 
     clock = SystemClock()
     wanted = Wanted(site, gate, Name(name), args, summary, by, expires_s)
-    with _store(config_path) as (store, config):
+    with opened(config_path) as (store, config):
         try:
             made = book.make(store.engine, load_keys(config.centre.keys_dir).sign, wanted, clock.now_ms())
         except KeysError as error:
@@ -184,26 +182,3 @@ def _await(store: Store, made: str, wait_s: float) -> Order:
         if words.settled(order) or clock.monotonic() >= over_at:
             return order
         clock.wait(never, 0.2)
-
-
-@contextmanager
-def _store(config_path: Path) -> Iterator[tuple[Store, Config]]:
-    """Give the store of a configuration; a command that cannot use it ends in one sentence."""
-    from central.config import load_config
-    from central.store import StoreError, open_store
-    from gate.checked import EX_CONFIG, ConfigError
-
-    try:
-        config = load_config(config_path)
-        with open_store(config.centre.store) as store:
-            yield store, config
-    except ConfigError as error:
-        refuse(str(error), EX_CONFIG)
-    except StoreError as error:
-        refuse(str(error), 1)
-
-
-def refuse(message: str, status: int) -> NoReturn:
-    """Say on standard error what is wrong and what to do, and end with this status."""
-    click.echo(message, err=True)
-    sys.exit(status)

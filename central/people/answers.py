@@ -131,8 +131,7 @@ class Statement:
     def _member(self, member: Member) -> Document:
         return {
             "site": member.site,
-            "subject": member.names[0],
-            "also": list(member.names[1:]),
+            "subject": member.name,
             "arrived": self._maybe(member.arrived_ms),
             "left": self._maybe(member.left_ms),
             "inside": member.inside,
@@ -166,7 +165,7 @@ class Statement:
             assert member.overdue_ms is not None
             since = self._clock(member.overdue_ms)
             minutes = (found.at_ms - member.overdue_ms) // _MINUTE_MS
-            yield f"OVERDUE  {member.site}  {member.names[0]}  since {since} ({minutes} min)"
+            yield f"OVERDUE  {member.site}  {member.name}  since {since} ({minutes} min)"
         yield from _lost_lines(found.lost)
 
     def risk_lines(self, found: Ledger) -> Iterator[str]:
@@ -233,7 +232,7 @@ class Statement:
         unmeasured = f"  passed unmeasured: {len(member.unmeasured)}" if member.unmeasured else ""
         gaps = f"  too long without: {times(gap.from_ms for gap in member.gaps)}" if member.gaps else ""
         return (
-            f"{member.site}  {member.names[0]}  came {came}  left {went}  back {times(member.reentries)}  "
+            f"{member.site}  {member.name}  came {came}  left {went}  back {times(member.reentries)}  "
             f"measured {times(member.measured_ms)}{unmeasured}{gaps}{'' if member.sure else '  clock unsure'}"
         )
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import getpass
 import json
-import sys
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from central.alerts.commands import AS_JSON, CONFIG, LANG
+from central.options import AS_JSON, CONFIG, LANG, opened, refuse
 from central.people.access_log import Caller, What
 
 if TYPE_CHECKING:
@@ -142,9 +141,9 @@ def reveal(
             place = find(asked.store, gate, epoch, seq, site)
             fields = open_sealed(asked.store, keys.seal, place, asked.caller, asked.now_ms)
         except KeysError as error:
-            _refuse(str(error), 78)
+            refuse(str(error), 78)
         except SealedError as error:
-            _refuse(str(error), 1)
+            refuse(str(error), 1)
         asked.show(dict(fields), (f"{name}: {value}" for name, value in fields.items()))
 
 
@@ -173,11 +172,11 @@ def erase(
             try:
                 places = [privacy.find(asked.store, gate, epoch, seq, site)]
             except privacy.SealedError as error:
-                _refuse(str(error), 1)
+                refuse(str(error), 1)
         count = privacy.erase(asked.store, places, asked.caller, asked.now_ms, subject=subject)
         click.echo(f"{count} registration{'' if count == 1 else 's'} erased")
         if not privacy.scrub(asked.store):
-            _refuse("somebody is using the database: the bytes are still in its files; repeat the command", 1)
+            refuse("somebody is using the database: the bytes are still in its files; repeat the command", 1)
 
 
 @click.command()
@@ -254,7 +253,7 @@ class _Asked:
         try:
             keys = site_keys(self.config.site)
         except SubjectError as error:
-            _refuse(str(error), 78)
+            refuse(str(error), 78)
         try:
             return Subject(reference, keys)
         except SubjectError as error:
@@ -301,27 +300,13 @@ class _Asked:
 def _asked(config_path: Path, how: Document) -> Iterator[_Asked]:
     """Give what a question needs. One sentence where it cannot be asked."""
     from central.clock import SystemClock
-    from central.config import load_config
-    from central.store import StoreError, open_store
-    from gate.checked import EX_CONFIG, ConfigError
 
     try:
         caller = Caller(how["by"], how["reason"])
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    try:
-        config = load_config(config_path)
-        with open_store(config.centre.store) as store:
-            yield _Asked(config, store, caller, SystemClock().now_ms(), how)
-    except ConfigError as error:
-        _refuse(str(error), EX_CONFIG)
-    except StoreError as error:
-        _refuse(str(error), 1)
-
-
-def _refuse(message: str, status: int) -> NoReturn:
-    click.echo(message, err=True)
-    sys.exit(status)
+    with opened(config_path) as (store, config):
+        yield _Asked(config, store, caller, SystemClock().now_ms(), how)
 
 
 COMMANDS: Final = (person, trace, rounds, risk, reveal, erase, retention, access_log)

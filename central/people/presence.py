@@ -6,7 +6,7 @@ or until it ended, and never longer than the longest stay. Who comes in again wi
 was outside just before. Somebody without a code cannot be told from others: each of his visits in stands by
 itself.
 
-A person's pseudonym changes at midnight UTC. Who comes before it and leaves after it is two persons here,
+A person's pseudonym changes at local midnight. Who comes before it and leaves after it is two persons here,
 unless it is the one who is asked for and the site's key is known; both presences then reach to the end, or
 from the beginning, of the day, so that nobody is missed.
 """

@@ -12,7 +12,7 @@ from typing import Final
 
 from central.people.settings import DAY_MS
 from central.people.sightings import Lost
-from central.people.visits import Visit, visits
+from central.people.visits import Visit, remarkable_visits
 from central.store import Store
 from central.store.engine import reading
 from gate.core.events import Result
@@ -44,6 +44,7 @@ class Ledger:
 
 
 _PIECES_MAX: Final = 1000
+_PIECE_MS: Final = 7 * DAY_MS
 _OTHER: Final = "other"
 _FORCED: Final = "forced"
 _EXPOSED: Final = "risk_area"
@@ -90,11 +91,11 @@ def by_risk(store: Store, from_ms: int, to_ms: int, site: str | None = None) -> 
     found = Ledger()
     sorted_out: dict[str, dict[tuple[str, str, str], Visit]] = {name: {} for name in _RISKS}
     with reading(store.engine) as connection:
-        # In pieces, because most visits are not abnormal and need not stay in memory.
-        piece_ms = max(DAY_MS, (to_ms - from_ms) // _PIECES_MAX)
+        # In pieces, because most visits are nothing of this and need not stay in memory.
+        piece_ms = max(_PIECE_MS, (to_ms - from_ms) // _PIECES_MAX)
         for start_ms in range(from_ms, to_ms, piece_ms):
             end_ms = min(start_ms + piece_ms, to_ms)
-            for visit in visits(connection, site, None, start_ms, end_ms, found.lost):
+            for visit in remarkable_visits(connection, site, start_ms, end_ms, _GROUPS, found.lost):
                 for name in groups_of(visit):
                     sorted_out[name].setdefault((visit.site, visit.gate, visit.name), visit)
     found.groups = [Group(_RISKS[name], name, tuple(own.values())) for name, own in sorted_out.items() if own]

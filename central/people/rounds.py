@@ -3,8 +3,8 @@
 Staff are measured before and after work, on coming back from any absence, and again and again during work. A
 measurement counts wherever it was made and however the visit ended.
 
-A person's pseudonym changes at midnight UTC, which may lie in working hours. Gates remember themselves when
-they measured a member of staff last, to the millisecond; by that two names of one person are put together.
+A person's pseudonym changes at the gate's local midnight, and nothing in a record joins it with that of the
+day before: who works over midnight is somebody else on the new day.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from central.people.presence import Stay
 from central.people.settings import PeopleSettings
 from central.people.sightings import Lost
-from central.people.visits import Visit, in_order, visits
+from central.people.visits import Visit, visits
 from central.reports.spans import instant
 from central.store import Store
 from central.store.engine import reading
@@ -39,14 +39,14 @@ class Gap:
 class Member:
     """One member of staff on one day, at one site.
 
-    `names`: the pseudonyms, the newest first. `arrived_ms` is None for who was inside when the day began,
+    `name`: the pseudonym. `arrived_ms` is None for who was inside when the day began,
     `left_ms` None for who is inside. `reentries`: the times of coming back. `measured_ms`: the times of all
     measurements. `unmeasured`: passages of this day without one. `overdue_ms`: since when a measurement is
     due at the instant that was asked for, None when none is.
     """
 
     site: str
-    names: tuple[str, ...]
+    name: str
     arrived_ms: int | None
     left_ms: int | None
     inside: bool
@@ -84,31 +84,15 @@ def rounds(
     with reading(store.engine) as connection:
         known = visits(connection, site, None, since_ms, found.at_ms + 1, found.lost)
     staff = [visit for visit in known if visit.person == Person.STAFF and visit.subject]
-    for (of_site, _), own in _by_person(staff).items():
-        day_of = _Day(of_site, in_order(own), start_ms, found.at_ms, settings.round_min * _MINUTE_MS, stay)
+    persons: dict[tuple[str, str], list[Visit]] = defaultdict(list)
+    for visit in staff:
+        persons[visit.site, visit.subject].append(visit)
+    for (of_site, _), own in persons.items():
+        day_of = _Day(of_site, own, start_ms, found.at_ms, settings.round_min * _MINUTE_MS, stay)
         if day_of.concerned:
             found.members.append(day_of.member())
-    found.members.sort(key=lambda member: (member.site, member.arrived_ms or 0, member.names))
+    found.members.sort(key=lambda member: (member.site, member.arrived_ms or 0, member.name))
     return found
-
-
-def _by_person(staff: Iterable[Visit]) -> dict[tuple[str, str], list[Visit]]:
-    """Put the visits of each person together, under the name that came first."""
-    measured: dict[tuple[str, str, int], str] = {}
-    first_name: dict[tuple[str, str], str] = {}
-    persons: dict[tuple[str, str], list[Visit]] = defaultdict(list)
-    for visit in staff:  # by time, so that a name is known before another one follows it
-        here = (visit.site, visit.subject)
-        told = visit.last
-        if here not in first_name:
-            before = None if told is None or told.last_measured_ms is None else told.last_measured_ms
-            same = None if before is None else measured.get((visit.site, visit.gate, before))
-            first_name[here] = same or visit.subject
-        person = first_name[here]
-        persons[visit.site, person].append(visit)
-        if visit.closed is not None and visit.measured is not None and visit.closed.stated_ms is not None:
-            measured[visit.site, visit.gate, visit.closed.stated_ms] = person
-    return persons
 
 
 class _Spell(NamedTuple):
@@ -147,7 +131,7 @@ class _Day:
         left = bool(today) and today[-1].went
         return Member(
             site=self._site,
-            names=tuple(dict.fromkeys(visit.subject for visit in reversed(self._own))),
+            name=self._own[0].subject,
             arrived_ms=today[0].from_ms if arrived else None,
             left_ms=today[-1].until_ms if left else None,
             inside=now is not None,

@@ -8,6 +8,10 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 
 DAY_MS: Final = 86_400_000
 
+RECORDS_DAYS_MIN: Final = 9
+"""A command is valid for a day, and for a week longer the centre asks, when it starts, whether its gate has
+answered. The answer is a record: were it retired by then, the centre would raise a false alarm."""
+
 Days = Annotated[int, Ge(1), Le(3650)]
 
 
@@ -38,13 +42,19 @@ class PeopleSettings:
 class RetentionSettings:
     """How long what is about persons is kept, in days by the centre's clock from when it came.
 
-    `sealed_days`: registration values. `records_days`: what records say; without it for good.
+    `sealed_days`: registration values. `records_days`: what records say, `RECORDS_DAYS_MIN` at least; without
+    it for good.
     """
 
     sealed_days: Days = 30
     records_days: Days | None = None
 
     def __post_init__(self) -> None:
-        """Refuse to keep somebody's values after the record that says whose they are is gone."""
-        if self.records_days is not None and self.records_days < self.sealed_days:
+        """Refuse to keep somebody's values after the record that says whose they are, or to lose answers."""
+        if self.records_days is None:
+            return
+        if self.records_days < RECORDS_DAYS_MIN:
+            why = "so long the centre looks for a gate's answer to a command"
+            raise ValueError(f"records_days must be {RECORDS_DAYS_MIN} or more: {why}")
+        if self.records_days < self.sealed_days:
             raise ValueError("records_days must not be less than sealed_days")

@@ -4,7 +4,7 @@ A record that cannot be read as one of its kind is counted, not passed over in s
 is over and whose bytes are gone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -16,12 +16,16 @@ from central.reports.tables import OUT_OF_TIME
 from central.store.retired import retired_upto
 from central.store.tables import records, streams
 from gate.core.codes.model import Travel
-from gate.core.events import Kind
+from gate.core.events import Kind, Result
 from gate.core.evidence import Origin
 
 KINDS: Final = tuple(
     str(kind) for kind in (Kind.VISIT_DECIDED, Kind.VISIT_CLOSED, Kind.PASSAGE_FORCED, Kind.COMMAND)
 )
+_FORCED: Final = str(Result.FORCED)
+_PASSAGE_FORCED: Final = str(Kind.PASSAGE_FORCED)
+_RISK_AREA: Final = str(Travel.RISK_AREA)
+_KEY_AREA: Final = str(Origin.KEY_AREA)
 _WORD_MAX: Final = 64
 _FINDINGS_MAX: Final = 64
 
@@ -50,8 +54,8 @@ class Told(msgspec.Struct, frozen=True, gc=False):
     """What one record says, as far as it is asked for here.
 
     `stated_ms`: by the record itself, None when it states no time. `earliest_ms`, `latest_ms`: see `When`.
-    `visit` is "" for a passage without one. `measured`: a temperature was taken. `last_measured_ms`: when the
-    gate had measured this member of staff before. `exposed`: has been in a risk area.
+    `visit` is "" for a passage without one. `measured`: a temperature was taken. `exposed`: has been in
+    a risk area.
     """
 
     kind: str
@@ -69,7 +73,6 @@ class Told(msgspec.Struct, frozen=True, gc=False):
     direction: str = "in"
     band: str = ""
     measured: bool = False
-    last_measured_ms: int | None = None
     exposed: bool = False
     result: str = ""
 
@@ -112,7 +115,6 @@ class _Evidence(msgspec.Struct, gc=False):
     direction: str = "in"
     band: str = ""
     at_s: float | None = None
-    last_measured_s: float | None = None
     travel: str = ""
     origin: str = ""
 
@@ -171,7 +173,8 @@ def strays(
     connection: Connection, ledger: Ledger, from_ms: int, to_ms: int, kinds: Sequence[str]
 ) -> Iterator[Any]:
     """Yield the rows that came in a span and state no time, or one outside of it."""
-    of_ledger = and_(records.c.stream == ledger.id, records.c.kind.in_(kinds))
+    # Not by the index on the ledger, hence + 0: SQLite would prefer it and read the whole ledger.
+    of_ledger = and_(records.c.stream + 0 == ledger.id, records.c.kind.in_(kinds))
     came = and_(records.c.seen_ms >= from_ms, records.c.seen_ms < to_ms)
     elsewhere = or_(records.c.at_ms.is_(None), records.c.at_ms < from_ms, records.c.at_ms >= to_ms)
     strayed = and_(text(f"({OUT_OF_TIME})"), came, elsewhere)
@@ -216,13 +219,25 @@ _COLUMNS: Final = [records.c[name] for name in ("seq", "at_ms", "seen_ms", "kind
 
 def told(row: Any, lost: Lost) -> Told | None:
     """Return what a row says; None, and counted, where that cannot be known."""
+    data = _data(row, lost)
+    return None if data is None else _understood(row, data, lost)
+
+
+def _data(row: Any, lost: Lost) -> _Data | None:
     if not row.body:
         lost.retired += 1
         return None
     try:
-        data = _event(row.body).data
+        return _event(row.body).data
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        lost.unreadable += 1
+        return None
+
+
+def _understood(row: Any, data: _Data, lost: Lost) -> Told | None:
+    try:
         return _told(row, data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, ValueError):
+    except (OverflowError, ValueError):
         lost.unreadable += 1
         return None
 
@@ -254,9 +269,12 @@ def _told(row: Any, data: _Data) -> Told:
         direction=_word(said.direction),
         band=_word(said.band),
         measured=any(one.value_cc is not None for one in said.temperature),
-        exposed=said.travel == Travel.RISK_AREA or said.origin == Origin.KEY_AREA,
-        last_measured_ms=None if said.last_measured_s is None else round(said.last_measured_s * 1000),
+        exposed=_exposed(said),
     )
+
+
+def _exposed(said: _Evidence) -> bool:
+    return said.travel == _RISK_AREA or said.origin == _KEY_AREA
 
 
 def _when(row: Any, data: _Data) -> tuple[int, int]:
@@ -291,3 +309,41 @@ def read(
             said = told(row, lost)
             if said is not None:
                 yield ledger, said
+
+
+def read_remarkable(
+    connection: Connection,
+    of: Iterable[Ledger],
+    from_ms: int,
+    to_ms: int,
+    reasons: Container[str],
+    lost: Lost,
+) -> Iterator[tuple[Ledger, Told]]:
+    """Yield like `read`, of the ledgers of one gate, all records of the visits of which one is remarkable.
+
+    That is one that is abnormal, gives one of these reasons, tells of a risk area or of a forced passage.
+    """
+    others: list[tuple[Ledger, Any, str | None]] = []
+    names: set[str | None] = set()
+    for ledger in of:
+        for row in rows(connection, ledger, from_ms, to_ms):
+            data = _data(row, lost)
+            if data is None:
+                continue
+            if not _remarkable(row, data, reasons):
+                others.append((ledger, row, data.visit))
+            elif (said := _understood(row, data, lost)) is not None:
+                names.add(data.visit or None)
+                yield ledger, said
+    for ledger, row, visit in others:
+        if visit and visit in names and (said := told(row, lost)) is not None:
+            yield ledger, said
+
+
+def _remarkable(row: Any, data: _Data, reasons: Container[str]) -> bool:
+    if row.abnormal or data.result == _FORCED or row.kind == _PASSAGE_FORCED:
+        return True
+    for finding in data.findings:
+        if finding.reason in reasons:
+            return True
+    return data.evidence is not None and _exposed(data.evidence)

@@ -5,8 +5,9 @@ begun in between; its name is unique at its gate. What was decided last counts, 
 was. A passage for which there is no decision has a visit of its own here, without a person.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
 from sqlalchemy import Connection
@@ -21,6 +22,7 @@ from central.people.sightings import (
     ledgers,
     naming,
     read,
+    read_remarkable,
     retired_in,
     strays,
 )
@@ -206,6 +208,18 @@ def visits(
         connection, ledgers(connection, site, gate), from_ms - VISIT_MS_MAX, to_ms + VISIT_MS_MAX, lost
     )
     return [visit for visit in visits_of(wider) if _begins_in(visit, from_ms, to_ms)]
+
+
+def remarkable_visits(
+    connection: Connection, site: str | None, from_ms: int, to_ms: int, reasons: Container[str], lost: Lost
+) -> list[Visit]:
+    """Return those of the `visits` of which a record is remarkable (`sightings.read_remarkable`)."""
+    span = (from_ms - VISIT_MS_MAX, to_ms + VISIT_MS_MAX)
+    found: list[Visit] = []
+    by_gate = sorted(ledgers(connection, site), key=lambda ledger: (ledger.site, ledger.gate, ledger.id))
+    for _, own in groupby(by_gate, key=lambda ledger: (ledger.site, ledger.gate)):
+        found += visits_of(read_remarkable(connection, own, *span, reasons, lost))
+    return [visit for visit in in_order(found) if _begins_in(visit, from_ms, to_ms)]
 
 
 def visits_of_subject(

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import sys
 from datetime import date
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from central.options import CONFIG, PATH, configured, refuse
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from central.config import Config
     from central.reports.scopes import Scope
     from central.reports.settings import Form, Level
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it is called, so that each starts quickly
 
-PATH: Final = click.Path(path_type=Path)
 _FILE_BYTES_MAX: Final = 256 * 1024 * 1024
 
 Document = dict[str, Any]
@@ -45,10 +47,7 @@ def _instant(_context: click.Context, _option: click.Parameter, text: str | None
 
 
 @click.command()
-@click.option(
-    "--config", "config_path", type=PATH, default=Path("/etc/central/central.toml"), show_default=True,
-    envvar="CENTRAL_CONFIG", help="The centre's configuration.",
-)  # fmt: skip
+@CONFIG
 @click.option("--date", "day", callback=_day, metavar="DAY", help="Local day, as 2022-04-11; default today.")
 @click.option(
     "--level",
@@ -97,7 +96,7 @@ def report(
     if check is not None:
         _check(check, keys, config_path)
         return
-    config = _configured(config_path)
+    config = configured(config_path)
     documents = _documents(
         config, day, cut_ms, kept=kept, **{name: asked[name] for name in ("level", "site", "gate")}
     )
@@ -127,7 +126,7 @@ def _documents(
                 return [_kept(store, scope, chosen) for scope in scopes]
             return [_made(config, store, scope, chosen, cut_ms or now_ms) for scope in scopes]
     except StoreError as error:
-        _refuse(f"central report: {error}", 1)
+        refuse(f"central report: {error}", 1)
 
 
 def _scopes(
@@ -152,7 +151,7 @@ def _scopes(
     known = site is None or any(site == name for name, _ in gates)
     if not found or not known:
         where = "/".join(part for part in (site, gate) if part)
-        _refuse(f"no gate is known {f'as {where}' if where else 'yet'}; see: central gates list", 1)
+        refuse(f"no gate is known {f'as {where}' if where else 'yet'}; see: central gates list", 1)
     return found
 
 
@@ -166,7 +165,7 @@ def _made(config: Config, store: Store, scope: Scope, day: date, cut_ms: int) ->
         key = load_keys(config.centre.keys_dir).sign
         span = span_for(config.reports, scope, day, cut_ms, last_cut_ms(store, scope, day))
     except KeysError as error:
-        _refuse(str(error), 78)
+        refuse(str(error), 78)
     except ValueError as error:
         raise click.UsageError(f"--date: {error}") from None
     return sealed(report_of(store, config.reports, Order(scope, span)), key)
@@ -177,19 +176,20 @@ def _kept(store: Store, scope: Scope, day: date) -> Document:
 
     found = kept_report(store, day, scope.level, scope.name)
     if found is None:
-        _refuse(f"no report of {day} was handed in for level {scope.level} {scope.name}", 1)
+        refuse(f"no report of {day} was handed in for level {scope.level} {scope.name}", 1)
     return found.document
 
 
 def _put(document: Document, files: dict[str, Path], lang: str, *, as_json: bool) -> None:
-    from central.reports.keeping import FORMS, write
+    from central.reports.keeping import FORMS
     from central.reports.sealing import written
+    from gate.durable import replace
 
     for form, path in files.items():
         try:
-            write(path, FORMS[cast("Form", form)](document, lang))
+            replace(path, FORMS[cast("Form", form)](document, lang))
         except OSError as error:
-            _refuse(f"{path} cannot be written: {error.strerror}", 1)
+            refuse(f"{path} cannot be written: {error.strerror}", 1)
     if as_json:
         click.echo(written(document), nl=False)
     elif not files:
@@ -213,15 +213,15 @@ def _check(file: IO[bytes], keys: Path | None, config_path: Path) -> None:
     from central.keys import KeysError, public_keys
     from central.reports.sealing import check
 
-    folder = _configured(config_path).centre.keys_dir if keys is None else keys
+    folder = configured(config_path).centre.keys_dir if keys is None else keys
     try:
         centre_keys = public_keys(folder)
     except KeysError as error:
-        _refuse(str(error), 78)
+        refuse(str(error), 78)
     try:
         document = json.loads(file.read(_FILE_BYTES_MAX))
     except (ValueError, RecursionError):
-        _refuse("this is no JSON report", 1)
+        refuse("this is no JSON report", 1)
     problems = list(check(document, centre_keys))
     for problem in problems:
         click.echo(problem, err=True)
@@ -232,18 +232,3 @@ def _check(file: IO[bytes], keys: Path | None, config_path: Path) -> None:
         f"good: {document['date']} level {document['level']} {document['unit']}, known before "
         f"{document['cut_off']}: {gates['vouched']} of {gates['all']} gates vouched for"
     )
-
-
-def _configured(path: Path) -> Config:
-    from central.config import load_config
-    from gate.checked import EX_CONFIG, ConfigError
-
-    try:
-        return load_config(path)
-    except ConfigError as error:
-        _refuse(str(error), EX_CONFIG)
-
-
-def _refuse(message: str, status: int) -> NoReturn:
-    click.echo(message, err=True)
-    sys.exit(status)

@@ -122,7 +122,8 @@ def _was_current(stream: Stream, ledgers: list[Stream], span: Span) -> bool:
     """Say whether a ledger was the one in use at some time of the day."""
     if stream.first_ms >= span.until_ms:
         return False
-    return all(other.first_ms >= span.start_ms for other in ledgers if other.id > stream.id)
+    later = ledgers[ledgers.index(stream) + 1 :]
+    return all(other.first_ms >= span.start_ms for other in later)
 
 
 def _mode_before(view: View, shown: list[Stream], ranges: Mapping[str, Range]) -> str:

@@ -7,7 +7,6 @@ the same report; one of them keeps it, and all of them write the same files.
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from central.reports.tables import reports
 from central.reports.workbook import workbook
 from central.store import Store
 from central.store.engine import reading, writing
+from gate.durable import replace
 
 RETRY_MS: Final = 60_000
 SETTLE_MS: Final = 120_000
@@ -119,22 +119,9 @@ def put(document: Document, settings: ReportSettings) -> list[Path]:
     made = []
     for form in settings.forms:
         path = folder / f"{stem}.{form}"
-        write(path, FORMS[form](document, settings.lang))
+        replace(path, FORMS[form](document, settings.lang))
         made.append(path)
     return made
-
-
-def write(path: Path, content: bytes) -> None:
-    """Put a file in its place in one step, flushed to the disk. Raises OSError."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _as_json(document: Document, _lang: str) -> bytes:

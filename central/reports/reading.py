@@ -19,6 +19,7 @@ from central.reports.stated import data_of, word
 from central.reports.tables import OUT_OF_TIME
 from central.store import Code, GateKey, Store, StoredRecord, Trust
 from central.store.engine import reading
+from central.store.succession import in_succession
 from central.store.tables import alarms, checkpoints, receipts, records, streams
 from gate.core.chain import genesis
 from gate.core.delivery import Checkpoint, Why
@@ -161,8 +162,8 @@ class View:
         asked = select(*(streams.c[name] for name in Stream.__dataclass_fields__)).where(
             streams.c.first_ms < self._span.cut_ms
         )
-        found = (Stream(*row) for row in self._connection.execute(asked.order_by(streams.c.id)))
-        return [stream for stream in found if self._scope.has(stream.site, stream.gate)]
+        found = (Stream(*row) for row in self._connection.execute(asked))
+        return in_succession(stream for stream in found if self._scope.has(stream.site, stream.gate))
 
     def _in_scope(self, stream: ColumnElement[int]) -> ColumnElement[bool]:
         if self._scope.level == 1:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, upd
 from central.store import streams as rows_of
 from central.store.model import StoredRecord, StreamState
 from central.store.reading import Name
+from central.store.succession import in_succession
 from central.store.tables import attachments, receipts, records, rejects, streams
 from gate.core.delivery import Ask, Receipt
 
@@ -18,10 +19,9 @@ _DAY_MS: Final = 86_400_000
 def states(
     connection: Connection, site: str | None = None, gate: str | None = None, epoch: str | None = None
 ) -> list[StreamState]:
-    """Return how these streams stand, by site, gate and age."""
-    wanted = _of(rows_of.everything(), site, gate, epoch)
-    rows = connection.execute(wanted.order_by(streams.c.site, streams.c.gate, streams.c.id))
-    return [rows_of.of_row(row).state() for row in rows]
+    """Return how these streams stand, by site, gate and age (see `central.store.succession`)."""
+    rows = connection.execute(_of(rows_of.everything(), site, gate, epoch))
+    return in_succession(rows_of.of_row(row).state() for row in rows)
 
 
 def holes(connection: Connection, stream_id: int, limit: int) -> list[tuple[int, int]]:

@@ -103,9 +103,10 @@ class Code(StrEnum):
     UNANNOUNCED_EPOCH = "unannounced_epoch"
     """concealed: a new ledger that does not say which one it follows, and why."""
     CUT_TAIL = "cut_tail"
-    """concealed: a new ledger says that the old one ended before what was proved of it."""
+    """concealed: a new ledger says that the old one ended before what its gate had signed for, proved here or
+    not. What it is known to have signed for after the new one began is `old_epoch_goes_on`."""
     OLD_EPOCH_GOES_ON = "old_epoch_goes_on"
-    """concealed: an old ledger grows although a newer one has begun: two devices."""
+    """concealed: an old ledger is signed for although a newer one has begun: two devices."""
 
 
 @dataclass(frozen=True, slots=True)

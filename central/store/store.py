@@ -128,7 +128,10 @@ class Store:
     # Reading
 
     def streams(self, site: str | None = None, gate: str | None = None) -> list[StreamState]:
-        """Return how every stream stands, by site, gate and age (the newest epoch of a gate last)."""
+        """Return how every stream stands, by site and gate, each ledger before the one that followed it.
+
+        What says nothing of whom it follows stands by the time at which it first came.
+        """
         with reading(self.engine) as connection:
             return contents.states(connection, site, gate)
 

@@ -6,13 +6,13 @@ It takes the place of the plan in the configuration for as long as the file is t
 """
 
 import logging
-import os
 from pathlib import Path
 from typing import Final
 
 from gate.checked import ConfigError
 from gate.config import load_policy
 from gate.core.policy import Policy
+from gate.durable import replace
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +50,9 @@ def adopt_policy(state_dir: Path, text: str) -> Policy:
     path = state_dir / POLICY_NAME
     part = path.with_name(f"new-{POLICY_NAME}")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        part.write_text(text, "utf-8")
         policy = load_policy(str(part))
-        part.replace(path)
-        _flush_names(state_dir)
+        replace(path, text.encode())
     except ConfigError as error:
         raise PolicyUnfitError("; ".join(error.problems)) from error
     except (OSError, UnicodeEncodeError) as error:
@@ -64,11 +60,3 @@ def adopt_policy(state_dir: Path, text: str) -> Policy:
     finally:
         part.unlink(missing_ok=True)
     return policy
-
-
-def _flush_names(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -30,6 +30,7 @@ from gate.core.documents import (
     open_document,
     sign_document,
 )
+from gate.durable import replace, write_new
 
 if TYPE_CHECKING:
     from segno import QRCode
@@ -67,14 +68,11 @@ def create_key(file: Path, issuer: str, issuer_name: str, purposes: Sequence[str
     document = trust_toml(key, issuer_name, purposes)
     pem = key.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(f"Issuer: {issuer}\n".encode() + pem)
-            _flush(out)
-    except FileExistsError as error:
-        raise CounterError(f"{file} exists and is not overwritten; name another file") from error
+        made = write_new(file, f"Issuer: {issuer}\n".encode() + pem)
     except OSError as error:
         raise CounterError(f"{file} cannot be written ({error.strerror})") from error
+    if not made:
+        raise CounterError(f"{file} exists and is not overwritten; name another file")
     return document
 
 
@@ -183,7 +181,7 @@ def revoke(
             known, version = _read_list(key, site, file)
             content = Revocations(known | ids)
             document = Document(site, key.issuer, version + 1, now_s, now_s + days * _DAY_S, content)
-            replace_file(file, sign_document(key.private_key, document) + "\n")
+            replace(file, f"{sign_document(key.private_key, document)}\n".encode())
     except ValueError as error:
         raise CounterError(f"the list cannot be signed: {error}") from error
     except OSError as error:
@@ -247,20 +245,6 @@ def read_bytes(file: Path, size_max: int) -> bytes | None:
     if len(text) > size_max:
         raise CounterError(f"{file} is too large to be what it should be")
     return text
-
-
-def replace_file(file: Path, text: str) -> None:
-    """Write a file so that it is the old one or the new one at every instant, also after a power cut."""
-    new = file.with_name(f"{file.name}.new")
-    with new.open("w", encoding="ascii") as out:
-        out.write(text)
-        _flush(out)
-    new.replace(file)
-
-
-def _flush(out: IO[Any]) -> None:
-    out.flush()
-    os.fsync(out.fileno())
 
 
 @contextmanager

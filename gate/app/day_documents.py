@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from gate.app.counter import CounterError, CounterKey, alone_in, read_bytes, read_signed, replace_file
+from gate.app.counter import CounterError, CounterKey, alone_in, read_bytes, read_signed
 from gate.core.codes.model import CodeError
 from gate.core.codes.trust import DOCUMENTS, Trust, TrustedKey
 from gate.core.documents import (
@@ -30,6 +30,7 @@ from gate.core.documents import (
     read_document,
     sign_document,
 )
+from gate.durable import replace
 
 CONTENT_BYTES_MAX: Final = 4 * 1024 * 1024
 """Of a content file: several times what fits into a document, so that comments and spaces have room."""
@@ -215,7 +216,7 @@ def sign(
             number = _next_version(file, held, content.kind, version)
             document = Document(site, key.issuer, number, now_s, not_after, content)
             # Without a line end: these very bytes may be published too, and a document has one spelling.
-            replace_file(file, sign_document(key.private_key, document))
+            replace(file, sign_document(key.private_key, document).encode())
     except ValueError as error:
         raise CounterError(f"the document cannot be signed: {error}") from error
     except OSError as error:

@@ -1,10 +1,11 @@
 """The documents of the day on disk: what has come once is there again at the next start."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
+
+from gate.durable import replace
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +44,9 @@ class DocumentFolder:
         `name` is a plain file name without an ending (`gate.core.day` makes it of a kind and an issuer).
         """
         file = self._path / f"{name}{SUFFIX}"
-        part = file.with_suffix(".part")
         try:
             self._path.mkdir(exist_ok=True)
-            with part.open("wb") as opened:
-                opened.write(text)
-                opened.flush()
-                os.fsync(opened.fileno())
-            part.replace(file)
+            replace(file, text)
         except OSError as error:
             self._say(f"document {file} is used but not kept for the next start: {error}")
 

@@ -7,9 +7,6 @@ records, but the centre signs for none of them; a new key must be registered wit
 """
 
 import json
-import os
-import secrets
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from gate.durable import write_new
+
 KEY_NAME: Final = "device.key"
-PRIVATE: Final = 0o600
 _BYTES_MAX: Final = 4096
 
 
@@ -70,37 +68,11 @@ def _damaged(path: Path) -> str:
 def _make(path: Path) -> None:
     """Make a key under its name, whole or not at all; the one that was there first stays."""
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(part, pem)
-        with suppress(FileExistsError):  # two starts at once
-            os.link(part, path)
-        _flush_names(path.parent)
+        write_new(path, pem)
     except OSError as error:
         raise IdentityError(
             f"the device key {path} cannot be made ({error.strerror}); "
             "the state folder must be one that the gate's user can write to"
         ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
-
-
-def _write(path: Path, pem: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-        file.flush()
-        owner = path.parent.stat()
-        if os.geteuid() == 0:  # run by hand as root: the service must be able to read it
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        os.fsync(descriptor)
-
-
-def _flush_names(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

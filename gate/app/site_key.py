@@ -7,18 +7,17 @@
 """
 
 import errno
-import os
 import secrets
 from pathlib import Path
 from typing import Final
 
 from gate.config import Config
 from gate.core import pseudonyms
+from gate.durable import write_new
 
 KEY_NAME: Final = "site.key"
 KEY_BYTES: Final = pseudonyms.SITE_KEY_BYTES
 KEY_BYTES_MIN: Final = pseudonyms.SITE_KEY_BYTES_MIN
-PRIVATE: Final = 0o600
 
 
 def site_key(config: Config) -> bytes:
@@ -53,29 +52,5 @@ def read_key(path: Path) -> bytes:
 def own_key(path: Path) -> bytes:
     """Return the secret in this file, made on first use where there is none. Raises OSError."""
     if not path.exists():
-        _make_key(path)
+        write_new(path, secrets.token_bytes(KEY_BYTES))
     return read_key(path)
-
-
-def _make_key(path: Path) -> None:
-    """Make the file whole and durable, or not at all; of several who do so at once, one is the first."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "wb") as opened:
-        opened.write(secrets.token_bytes(KEY_BYTES))
-        opened.flush()
-        os.fsync(opened.fileno())
-    try:
-        path.hardlink_to(part)
-    except FileExistsError:
-        pass
-    finally:
-        part.unlink()
-    _flush_names(path.parent)
-
-
-def _flush_names(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

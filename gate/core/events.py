@@ -78,11 +78,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One fact to record; `abnormal` marks what the plans want reported at once (TR-2, CO-4)."""
+    """One fact to record; `abnormal` marks what the plans want reported at once (TR-2, CO-4).
+
+    `utc_offset_min`: local time, in minutes east of UTC, by which its pseudonyms have their day.
+    """
 
     kind: Kind
     data: dict[str, Any]
     abnormal: bool = False
+    utc_offset_min: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,14 @@ class Origin:
 def encode(event: Event, origin: Origin, seq: int, now: Moment, site_key: bytes | None = None) -> bytes:
     """Return the bytes that are stored, chained and sent; the same arguments give the same bytes.
 
-    With the key of the site, what refers to a person or a pass becomes the pseudonym of the day that the
-    event states, however long it has waited to be written. Without one it stands as it is: for a ledger of
-    people who are not there.
+    With the key of the site, what refers to a person or a pass becomes the pseudonym of the local day that
+    the event states, however long it has waited to be written (`gate.core.pseudonyms`). Without one it
+    stands as it is: for a ledger of people who are not there.
     """
     time = (_UNIX_EPOCH + timedelta(milliseconds=now.wall_ms)).isoformat(timespec="milliseconds")
-    data = event.data if site_key is None else pseudonymised(event.data, site_key, time)
+    data: Mapping[str, Any] = event.data
+    if site_key is not None:
+        data = pseudonymised(data, site_key, now.wall_ms, event.utc_offset_min)
     envelope = {
         "specversion": "1.0",
         "id": f"{origin.gate}/{origin.epoch}/{seq}",
@@ -155,7 +161,8 @@ def visit_decided(
     # Who walks away from a raised temperature is reported like one who is turned away (BU-3).
     against = decision.verdict is Verdict.REFUSE or decision.retest_wanted
     fever = any(finding.reason in {"temperature_fever", "fever_seen_out"} for finding in decision.findings)
-    return Event(Kind.VISIT_DECIDED, data, fever or (against and stage in {Stage.REFUSED, Stage.UNDECIDED}))
+    abnormal = fever or (against and stage in {Stage.REFUSED, Stage.UNDECIDED})
+    return Event(Kind.VISIT_DECIDED, data, abnormal, decision.utc_offset_min)
 
 
 def visit_closed(visit: str, result: Result, duration_ms: int | None) -> Event:

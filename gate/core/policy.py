@@ -336,7 +336,8 @@ class Band(StrEnum):
 class Decision:
     """The strictest of all findings, with every finding kept as a reason.
 
-    `tasks` are the rules of the plan's tasks that these findings call for; `band` is that of the temperature.
+    `tasks` are the rules of the plan's tasks that these findings call for; `band` is that of the temperature;
+    `utc_offset_min` is the plan's local time.
     """
 
     verdict: Verdict
@@ -346,6 +347,7 @@ class Decision:
     policy_hash: str
     tasks: tuple[str, ...] = ()
     band: Band = Band.UNMEASURED
+    utc_offset_min: int = 0
 
     @property
     def deciding(self) -> tuple[Finding, ...]:

@@ -341,7 +341,9 @@ def decide(policy: Policy, policy_sha256: str, evidence: Evidence) -> Decision:
     against = {found.reason for found in findings if _calls_for_tasks(found)}
     tasks = tuple(task.rule for task in policy.tasks if not against.isdisjoint(task.after)) if against else ()
     band = temperature_band(policy, evidence)
-    return Decision(verdict, disposition, findings, policy.name, policy_sha256, tasks, band)
+    return Decision(
+        verdict, disposition, findings, policy.name, policy_sha256, tasks, band, policy.utc_offset_min
+    )
 
 
 def temperature_band(policy: Policy, evidence: Evidence) -> Band:

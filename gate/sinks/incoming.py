@@ -15,7 +15,8 @@ from typing import Final
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gate.sinks.complaints import Complaints
-from gate.sinks.link import Link, refusal
+from gate.sinks.connection import Connection, Packet
+from gate.sinks.faults import refusal
 from gate.sinks.window import INTAKE_WITHIN_S, Intake
 
 _PATIENCE: Final = 2
@@ -71,20 +72,20 @@ class Incoming:
         self._subscriptions = tuple(subscriptions)
         self._monotonic = monotonic
         self._complaints = complaints
-        self._link: Link | None = None
+        self._link: Connection | None = None
         self._asked: dict[int, Subscription] = {}
 
-    def begin(self, link: Link) -> None:
+    def begin(self, link: Connection) -> None:
         """Take a new connection, and subscribe to what comes before the records."""
         self._link = link
         self._asked.clear()
         self._ask(link, [one for one in self._subscriptions if one.first])
 
-    def ask(self, link: Link) -> None:
+    def ask(self, link: Connection) -> None:
         """Subscribe to all that is due."""
         self._ask(link, self._subscriptions)
 
-    def _ask(self, link: Link, subscriptions: Iterable[Subscription]) -> None:
+    def _ask(self, link: Connection, subscriptions: Iterable[Subscription]) -> None:
         now = self._monotonic()
         for one in subscriptions:
             if one.intake.due(now):
@@ -98,11 +99,11 @@ class Incoming:
             words = refusal(f"the broker refused the subscription to {one.many}", reason).words
             self._pause(one, words, one.pause_s)
 
-    def arrived(self, topic: str, payload: bytes, retained: bool) -> None:
+    def arrived(self, packet: Packet) -> None:
         """Hand a message on to whom it is for. Never raises: the records need the connection."""
         for one in self._subscriptions:
-            if one.intake.open and payload and one.covers(topic):
-                self._hand_on(one, topic, payload, retained=retained)
+            if one.intake.open and packet.payload and one.covers(packet.topic):
+                self._hand_on(one, packet)
                 return
 
     def holds_up(self) -> None:
@@ -121,15 +122,15 @@ class Incoming:
             if one.intake.ended(now):
                 self._pause(one, f"connections break when {one.many} are asked for", one.pause_s)
 
-    def _hand_on(self, one: Subscription, topic: str, payload: bytes, *, retained: bool) -> None:
+    def _hand_on(self, one: Subscription, packet: Packet) -> None:
         if not one.intake.takes(self._monotonic()):
             self._stem(one)
-        elif len(payload) > one.bytes_max:
-            words = f"{one.called(topic)} is larger than {one.bytes_max} bytes and was dropped"
+        elif len(packet.payload) > one.bytes_max:
+            words = f"{one.called(packet.topic)} is larger than {one.bytes_max} bytes and was dropped"
             self._complaints.complain(words)
         else:
             try:
-                one.take(payload, retained)
+                one.take(packet.payload, packet.retained)
             except Exception as error:  # noqa: BLE001 - the records need the connection; it may come again
                 words = f"a {one.one} could not be handed on ({type(error).__name__}: {error})"
                 self._complaints.say(logging.ERROR, words, error)

@@ -47,22 +47,18 @@ from gate.core.signed import MESSAGE_BYTES_MAX, SignedError
 from gate.ports import Outbox
 from gate.sinks.by_receipt import ByReceipt, Centre
 from gate.sinks.complaints import Complaints
-from gate.sinks.delivery import ByAcknowledgement, Delivery, Message
-from gate.sinks.incoming import Incoming, Subscription
-from gate.sinks.link import (
-    NO_MATCHING_SUBSCRIBERS,
+from gate.sinks.connection import (
     PACKET_BYTES_MAX,
+    Connection,
     Dialect,
-    Link,
-    LinkDown,
-    MqttSettings,
     ProtocolVersion,
-    TlsSettings,
+    Session,
     empty,
-    refusal,
-    state_body,
-    topic_prefix,
 )
+from gate.sinks.delivery import ByAcknowledgement, Delivery, Message
+from gate.sinks.faults import NO_MATCHING_SUBSCRIBERS, LinkDown, TlsSettings, refusal
+from gate.sinks.incoming import Incoming, Subscription
+from gate.sinks.settings import INCOMING_MAX, MqttSettings, state_body, topic_prefix
 from gate.sinks.window import Window, retry_delay_s
 
 __all__ = ["Centre", "MqttSettings", "MqttSink", "SinkStatus", "TlsSettings", "topic_prefix"]
@@ -152,7 +148,7 @@ class MqttSink:
         self._window: Window[Message] = Window(1)
         self._waiting_since: float | None = None
         self._ask_again_at = 0.0
-        self._link: Link | None = None
+        self._link: Connection | None = None
         self._accepted_at = 0.0
         self._began_behind = 0
         self._connections = 0
@@ -279,16 +275,17 @@ class MqttSink:
         try:
             self._look_at_outbox()
             self._version = self._dialect.choose(self._monotonic())
-            link = Link(
+            link = Connection(
                 self._settings,
                 self._version,
-                self._taken,
                 self._monotonic,
-                on_message=self._incoming.arrived,
+                session=Session(INCOMING_MAX),
+                will=(f"{self._settings.topic_prefix}/state", state_body("lost", {})),
+                on_packet=self._incoming.arrived,
+                on_taken=self._taken,
                 on_subscribed=self._incoming.answered,
             )
-            link.open()
-            self._await_acceptance(link, wake)
+            link.open(wake, lambda: self._stop_at is not None)
             self._deliver(link, wake)
         except LinkDown as fault:
             return fault
@@ -304,17 +301,7 @@ class MqttSink:
                 link.close()
         return None
 
-    def _await_acceptance(self, link: Link, wake: socket.socket) -> None:
-        deadline = self._monotonic() + self._settings.answer_timeout_s
-        while not link.accepted:
-            left_s = deadline - self._monotonic()
-            if left_s <= 0:
-                raise LinkDown("the broker does not answer; is it an MQTT port?", wrong_version=True)
-            if self._stop_at is not None:
-                raise LinkDown("stopped while connecting")
-            link.pump(wake, left_s)
-
-    def _deliver(self, link: Link, wake: socket.socket) -> None:
+    def _deliver(self, link: Connection, wake: socket.socket) -> None:
         """Send until the connection fails (LinkDown) or the sink is stopped."""
         self._resume(link)
         while not self._may_leave():
@@ -326,7 +313,7 @@ class MqttSink:
             self._watch(link)
         self._farewell(link, wake)
 
-    def _resume(self, link: Link) -> None:
+    def _resume(self, link: Connection) -> None:
         """Begin a connection behind the mark: subscriptions first, then the birth message."""
         self._incoming.begin(link)
         self._news.set()
@@ -342,7 +329,7 @@ class MqttSink:
         words = f"delivering to {self._settings.host} with MQTT {link.version}"
         self._complaints.say(logging.INFO, words)
 
-    def _fill(self, link: Link) -> None:
+    def _fill(self, link: Connection) -> None:
         """Hand over messages while the window has room, a state that is due before all others."""
         while self._wishes:
             self._wishes.popleft()()
@@ -362,8 +349,9 @@ class MqttSink:
             self._outbox_failed(error)
             return None
 
-    def _send(self, link: Link, message: Message) -> None:
-        mid = link.publish(message.leaf, message.body, retain=message.retain)
+    def _send(self, link: Connection, message: Message) -> None:
+        topic = f"{self._settings.topic_prefix}/{message.leaf}"
+        mid = link.publish(topic, message.body, retain=message.retain)
         self._window.sent(mid, message, self._monotonic())
 
     def _taken(self, mid: int, reason: ReasonCode) -> None:
@@ -430,7 +418,7 @@ class MqttSink:
         words = f"cannot save how far delivery is ({type(error).__name__}: {error}); check the disk"
         self._complaints.complain(words)
 
-    def _watch(self, link: Link) -> None:
+    def _watch(self, link: Connection) -> None:
         """Give up a connection that is only apparently alive, and trust one that has lasted."""
         now = self._monotonic()
         oldest = self._window.oldest_at()
@@ -438,8 +426,7 @@ class MqttSink:
             if link.silent_s() < _BUSY_S:
                 self._incoming.holds_up()
             raise LinkDown(f"no acknowledgement for {now - oldest:.0f} s; the connection is given up")
-        if link.silent_s() > link.silence_allowed_s():
-            raise LinkDown(f"the broker is silent for {link.silent_s():.0f} s; the connection is given up")
+        link.check_alive()
         if now - max(self._accepted_at, self._complaints.at) > _STABLE_AFTER_S:
             self._failures = 0
             self._complaints.last = None
@@ -458,7 +445,7 @@ class MqttSink:
         drained = self._window.empty() and self._delivery.at_end() and not self._news.is_set()
         return drained or self._monotonic() >= self._stop_at
 
-    def _farewell(self, link: Link, wake: socket.socket) -> None:
+    def _farewell(self, link: Connection, wake: socket.socket) -> None:
         """Announce the end and leave in order; without room for the message the last will has to say it."""
         deadline = self._monotonic() + _FAREWELL_S
         for message in (self._delivery.last(self._monotonic()), self._describe("disconnected")):
@@ -472,7 +459,7 @@ class MqttSink:
         link.leave()
 
     def _wait_until(
-        self, condition: Callable[[], bool], link: Link, wake: socket.socket, deadline: float
+        self, condition: Callable[[], bool], link: Connection, wake: socket.socket, deadline: float
     ) -> None:
         while not condition() and (left_s := deadline - self._monotonic()) > 0:
             link.pump(wake, left_s)

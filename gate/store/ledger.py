@@ -9,7 +9,6 @@ copied), `renew` puts the file aside under the epoch's name and goes on in a new
 """
 
 import json
-import os
 import sqlite3
 from contextlib import ExitStack, closing, suppress
 from dataclasses import astuple
@@ -25,6 +24,7 @@ from gate.core.events import Event, Kind, Origin, encode
 from gate.core.evidence import Direction
 from gate.core.moment import Moment
 from gate.core.uses import Use
+from gate.durable import flush_names
 from gate.ports import Entry, RecordFailure
 from gate.store.database import (
     ABNORMAL,
@@ -250,7 +250,7 @@ def archive(path: Path, epoch: str) -> Path:
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))
     target = next(place for name in names if not (place := path.with_name(name + path.suffix)).exists())
     path.rename(target)
-    _flush_names(path.parent)
+    flush_names(path.parent)
     return target
 
 
@@ -273,16 +273,7 @@ def _finish_renewal(path: Path) -> None:
         _next(path).unlink()
     else:
         _next(path).rename(path)
-        _flush_names(path.parent)
-
-
-def _flush_names(folder: Path) -> None:
-    """Make the new names of a folder's files durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush_names(path.parent)
 
 
 def _check_owner(path: Path | str, owner: list[str], expected: list[str]) -> None:

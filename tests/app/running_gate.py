@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from drivers.camera import Health
 from gate.app.application import Application, World
+from gate.app.hardware import CameraPart, CodeSource
 from gate.app.records import LEDGER_NAME
 from gate.app.simulated import SimulatedGate, without_hardware
 from gate.config import CameraSection, Config, GateSection, MqttSection, load_policy
@@ -30,6 +32,7 @@ extends = "county-hall"
 name = "quick-hall"
 [timing]
 collect_s = 3
+retest_wait_s = 1
 cure_s = 3
 pass_s = 2
 farewell_s = 1
@@ -82,8 +85,23 @@ class RunningGate:
         self.meddle: Callable[[Input, Effect | None], None] = lambda _happened, _effect: None
         world = world_of(self.place.world(self._observe, clock))
         self.app = Application(config, load_policy(config.gate.policy), self.issuer.trust(), world)
+        self._camera_is_up = threading.Event()
+        self._listen_to(self.app._camera)
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="brain", daemon=True)
+
+    def _listen_to(self, camera: CodeSource) -> None:
+        """Note the first word of the camera child, which is slow to start where much else is going on."""
+        if not isinstance(camera, CameraPart):
+            self._camera_is_up.set()
+            return
+        hand_on = camera._camera._on_health
+
+        def on_health(health: Health) -> None:
+            self._camera_is_up.set()
+            hand_on(health)
+
+        camera._camera._on_health = on_health
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -136,7 +154,7 @@ class RunningGate:
     def shown(self) -> list[Key]:
         return [show.key for show in self.effects(Show)]
 
-    def wait_shown(self, *keys: Key, within_s: float = 8, times: int = 1) -> None:
+    def wait_shown(self, *keys: Key, within_s: float = 12, times: int = 1) -> None:
         wait_for(
             lambda: sum(key in keys for key in self.shown()) >= times,
             within_s,
@@ -147,7 +165,7 @@ class RunningGate:
         return [effect.event.data for effect in self.effects(Record) if effect.event.kind is kind]
 
     def wait_recorded(
-        self, kind: Kind, within_s: float = 8, times: int = 1, **facts: object
+        self, kind: Kind, within_s: float = 12, times: int = 1, **facts: object
     ) -> dict[str, Any]:
         def found() -> list[dict[str, Any]]:
             wanted = facts.items()
@@ -169,6 +187,8 @@ class RunningGate:
     # --- what a visitor does
 
     def come(self, *codes: str, body_cc: int = NORMAL_CC, mask: bool = True) -> None:
+        if codes:
+            wait_for(self._camera_is_up.is_set, 20, "the camera to be there")
         readings = len(self.effects(TakeReading))
         self.place.body_cc(body_cc)
         self.place.step_up()

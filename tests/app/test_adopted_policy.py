@@ -45,7 +45,7 @@ def test_a_plan_that_cannot_be_kept_is_not_followed(tmp_path: Path, monkeypatch:
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gate.app.adopted.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with raises(PolicyUnfitError, match=r"cannot be kept: .*No space left"):
         adopt_policy(tmp_path, SENT)
     assert adopted_policy(tmp_path, CONFIGURED) is CONFIGURED

@@ -49,6 +49,8 @@ from tests.app.running_gate import GATE, SITE, RunningGate, a_config
 from tests.brokers import HOST, Mosquitto, Subscriber, free_port, password_file, wait_for
 from tests.integration.test_mosquitto import Authority, a_tls_broker
 
+pytestmark = pytest.mark.apart
+
 
 def relay(place: Any) -> bool:
     return bool(place.relay_on)

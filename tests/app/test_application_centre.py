@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest import fixture, mark
+from pytest import MonkeyPatch, fixture, mark
 
 from gate.app.centre import CentreKeys
 from gate.app.identity import KEY_NAME, device_key
@@ -24,7 +24,15 @@ from tests.brokers import Mosquitto, wait_for
 from tests.centre import CENTRE_KEY, SmallCentre, public
 from tests.integration.test_centre_delivery import CentreClient
 
+pytestmark = mark.apart
+
 KEYS = CentreKeys((public(CENTRE_KEY),), b"s" * 32)
+
+
+@fixture(autouse=True)
+def _quick_checkpoints(monkeypatch: MonkeyPatch) -> None:
+    """Let checkpoints follow each other sooner; their pace of one a second is for `test_checkpoints`."""
+    monkeypatch.setattr("gate.sinks.checkpoints.APART_S", 0.1)
 
 
 @fixture

@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from gate.app.identity import device_key
 from gate.config import CentreSection, Config
 from gate.core.codes.home import read_pass
 from gate.core.events import Kind
-from gate.core.pseudonyms import day_key, day_of, pseudonym
+from gate.core.pseudonyms import day_key, pseudonym
 from gate.core.texts import Key
 from gate.shell.desk import SOCKET_NAME
 from gate.store.ledger import verify
@@ -133,12 +134,18 @@ def a_visit_on_record(folder: Path, site_key: bytes | None) -> tuple[dict[str, A
     return event, subject, site_key or (config.gate.state_dir / "site.key").read_bytes()
 
 
+def in_china(time: str) -> str:
+    """Return the day on which it is then, where the plan is followed."""
+    return f"{datetime.fromisoformat(time).astimezone(timezone(timedelta(hours=8))).date()}"
+
+
 def test_who_passes_has_a_name_of_the_day_and_of_the_site(tmp_path: Path) -> None:
     names = []
     for number, key in enumerate((bytes(range(32)), bytes(range(32)), None)):
         event, subject, used = a_visit_on_record(tmp_path / str(number), key)
         code = event["data"]["evidence"]["code"]
-        assert code["subject"] == pseudonym(day_key(used, day_of(event["time"])), "subject", subject)
-        names.append((day_of(event["time"]), code["subject"]))
+        day = in_china(event["time"])
+        assert code["subject"] == pseudonym(day_key(used, day), "subject", subject)
+        names.append((day, code["subject"]))
     assert names[0][0] != names[1][0] or names[0] == names[1], "one name at two gates with one key"
     assert names[2][1] not in {names[0][1], names[1][1]}, "a gate without it has a key of its own"

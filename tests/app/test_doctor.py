@@ -44,7 +44,7 @@ from gate.config import (
 from gate.core import events
 from gate.core.documents import Document, Occupancy, sign_document
 from gate.core.moment import Moment
-from gate.sinks.link import Link
+from gate.sinks.connection import Connection
 from gate.store.ledger import Ledger, Outbox
 from tests.brokers import HOST, Mosquitto, StrictBroker, Subscriber, free_port, password_file, wait_for
 from tests.integration.test_mosquitto import Authority, a_tls_broker
@@ -600,7 +600,7 @@ def test_a_port_that_says_nothing(tmp_path: Path, monkeypatch: MonkeyPatch) -> N
 
 def test_the_gate_is_never_said_to_be_lost(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     """Cut off without a farewell, the doctor's connection leaves no last will behind."""
-    monkeypatch.setattr(Link, "leave", lambda _: None)
+    monkeypatch.setattr(Connection, "leave", lambda _: None)
     with Mosquitto(tmp_path / "broker") as mosquitto, Subscriber(mosquitto.port) as subscriber:
         assert asked(a_config(tmp_path, port=mosquitto.port))["broker"].status is Status.OK
         publish.single("hg/1/end", b"", hostname=HOST, port=mosquitto.port)  # a will would come before it

@@ -6,11 +6,13 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from click.testing import CliRunner
 from pytest import mark
 
 from gate.app.doctor import Check, Status, machine
 from gate.app.doctor.centre import centre
 from gate.app.identity import KEY_NAME, device_key
+from gate.cli import main as gate
 from gate.config import Config, load_config
 from gate.core.events import gate_stopped
 from gate.core.moment import Moment
@@ -48,7 +50,7 @@ def checks(config: Config, later_ms: int = 0) -> dict[str, Check]:
 def test_without_a_centre_nothing_is_expected(tmp_path: Path) -> None:
     found = by_name(centre(load_config(write_config(tmp_path)), NOW))
     assert {check.status for check in found.values()} == {Status.OK}
-    assert list(found) == ["identity", "centre"]
+    assert list(found) == ["identity", "centre", "old ledgers"]
 
 
 def test_all_is_well(tmp_path: Path) -> None:
@@ -116,6 +118,54 @@ def test_a_ledger_that_is_damaged_is_for_another_check(tmp_path: Path) -> None:
     config = a_config(tmp_path)
     (config.gate.state_dir / "ledger.db").write_bytes(b"noise" * 5000)
     assert checks(config)["centre"].status is Status.SKIPPED
+
+
+def renewed(config: Config) -> Path:
+    """Put the ledger of three records aside and begin another; return where the old one lies."""
+    path = config.gate.state_dir / "ledger.db"
+    with closing(
+        Ledger(path, site="north-hall", gate="gate-1", new_epoch="unused", boot_id="boot")
+    ) as ledger:
+        ledger.renew("cd" * 8, "the centre knows another record 3")
+        ledger.append(gate_stopped(), NOW)
+    return path.with_name(f"ledger-{'ab' * 8}.db")
+
+
+@mark.parametrize(("upto", "left"), [(None, "3 records"), (1, "2 records"), (2, "1 record")])
+def test_records_of_an_old_ledger_that_the_centre_has_not_signed_for(
+    tmp_path: Path, upto: int | None, left: str
+) -> None:
+    config = a_config(tmp_path)
+    if upto is not None:
+        receipted(config, upto)
+    aside = renewed(config)
+    there = {path.name: path.read_bytes() for path in config.gate.state_dir.iterdir()}
+    found = checks(config)["old ledgers"]
+    assert (found.status, found.value) == (Status.WARNING, f"{aside.name}: {left} not signed for")
+    assert f"gate ledger export --jsonl {aside}" in found.advice
+    assert {path.name: path.read_bytes() for path in config.gate.state_dir.iterdir()} == there
+    exported = CliRunner().invoke(gate, ["ledger", "export", "--jsonl", str(aside)])
+    assert len(exported.stdout.splitlines()) == 3
+    aside.rename(tmp_path / aside.name)
+    assert checks(config)["old ledgers"].status is Status.OK
+
+
+def test_an_old_ledger_that_the_centre_has_signed_for(tmp_path: Path) -> None:
+    config = a_config(tmp_path)
+    assert checks(config)["old ledgers"].value == "none put aside"
+    receipted(config, 3)
+    renewed(config)
+    found = checks(config)["old ledgers"]
+    assert (found.status, found.value) == (Status.OK, "1 put aside, all signed for by the centre")
+
+
+def test_an_old_ledger_that_cannot_be_read(tmp_path: Path) -> None:
+    config = a_config(tmp_path)
+    aside = renewed(config)
+    aside.write_bytes(b"noise" * 5000)
+    found = checks(config)["old ledgers"]
+    assert (found.status, found.value) == (Status.WARNING, f"{aside.name} cannot be read")
+    assert f"examine {aside}" in found.advice
 
 
 def test_a_plan_that_the_centre_has_sent_is_named(tmp_path: Path) -> None:

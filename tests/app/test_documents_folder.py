@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gate.app import documents
 from gate.app.documents import BYTES_MAX, FILES_MAX, DocumentFolder
 from gate.core.codes.model import CodeError, Reason
 from gate.core.codes.trust import Trust
@@ -79,7 +78,7 @@ def test_of_all_that_cannot_be_read_or_kept_somebody_is_told(path: Path, tmp_pat
     assert list(folder.texts()) == [b"text"]
     assert [line.split(": ")[0] for line in told] == [f"document {path / 'b.hgd'} cannot be read"]
     told.clear()
-    (path / "c.part").mkdir()
+    (path / "c.hgd").mkdir()
     folder.keep("c", b"text")
     assert [line.split(": ")[0] for line in told] == [
         f"document {path / 'c.hgd'} is used but not kept for the next start"
@@ -154,45 +153,6 @@ class PowerCutError(Exception):
     """The process is gone."""
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_power_cut_leaves_the_old_document_or_the_new_one(
-    path: Path, folder: DocumentFolder, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    folder.keep(NAME, b"old")
-
-    def cut(*_: object) -> None:
-        raise PowerCutError
-
-    with monkeypatch.context() as broken:
-        broken.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), cut)
-        with pytest.raises(PowerCutError):
-            folder.keep(NAME, b"new")
-    assert list(folder.texts()) == [b"old"]
-    folder.keep(NAME, b"new")  # what was left lying about is in nobody's way
-    assert list(folder.texts()) == [b"new"]
-    assert names(path) == ["occupancy-centre.hgd"]
-
-
-def test_the_bytes_are_on_the_disk_before_the_name_is(
-    folder: DocumentFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps: list[str] = []
-    fsync, replace = os.fsync, Path.replace
-
-    def noted_fsync(descriptor: int) -> None:
-        steps.append(f"fsync {os.fstat(descriptor).st_size}")
-        fsync(descriptor)
-
-    def noted_replace(part: Path, file: Path) -> Path:
-        steps.append(f"{part.name} -> {file.name}")
-        return replace(part, file)
-
-    monkeypatch.setattr(documents.os, "fsync", noted_fsync)
-    monkeypatch.setattr(Path, "replace", noted_replace)
-    folder.keep(NAME, b"12345")
-    assert steps == ["fsync 5", "occupancy-centre.part -> occupancy-centre.hgd"]
-
-
 def test_a_full_disk_leaves_the_old_document(
     folder: DocumentFolder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +161,7 @@ def test_a_full_disk_leaves_the_old_document(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(documents.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     folder.keep(NAME, b"new")
     assert list(folder.texts()) == [b"old"]
     assert "No space left on device" in caplog.text

@@ -19,10 +19,12 @@ from jsonschema import Draft202012Validator
 from gate.checked import EX_CONFIG
 from gate.demo.passes import ISSUER, Issuer
 from gate.shell.clock import SystemClock
-from gate.sinks.link import state_body
+from gate.sinks.settings import state_body
 from gate.store.ledger import entries, verify
 from tests.app.running_gate import GATE, SITE, a_policy
 from tests.brokers import Mosquitto, Subscriber, free_port, wait_for
+
+pytestmark = pytest.mark.apart
 
 GATE_COMMAND = Path(sys.executable).with_name("gate")
 STATE_SCHEMA = Draft202012Validator(

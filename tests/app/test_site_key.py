@@ -136,13 +136,13 @@ def test_several_at_once_have_one_key(tmp_path: Path) -> None:
 def test_who_comes_second_takes_the_first_ones_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between looking and making, another one has made it."""
     path = tmp_path / "site.key"
-    make = module._make_key
+    make = module.write_new
 
-    def late(path: Path) -> None:
+    def late(path: Path, content: bytes) -> bool:
         path.write_bytes(b"first" * 8)
-        make(path)
+        return make(path, content)
 
-    monkeypatch.setattr(module, "_make_key", late)
+    monkeypatch.setattr(module, "write_new", late)
     assert own_key(path) == b"first" * 8
     assert [file.name for file in tmp_path.iterdir()] == ["site.key"]
 

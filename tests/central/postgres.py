@@ -53,13 +53,17 @@ class Postgres:
                 ticks += sum(map(int, fields[11:15]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def new_database(self, template: str = "template1") -> str:
-        """Make a database, empty or a copy of the one with this URL, and return its URL."""
+    def new_database(self, template: str = "template1", *, lasting: bool = False) -> str:
+        """Make a database, empty or a copy of the one with this URL, and return its URL.
+
+        `lasting`: what is committed through this URL outlives `stop`, as it does by PostgreSQL's default.
+        """
         name = f"central_{os.getpid()}_{next(self._numbers)}"
         original = make_url(template).database if "://" in template else template
         with psycopg.connect(f"host={self.folder} user=postgres dbname=postgres", autocommit=True) as server:
             server.execute(f"CREATE DATABASE {name} TEMPLATE {original}")
-        return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
+        url = f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
+        return f"{url}&options=-csynchronous_commit%3Don" if lasting else url
 
     def __enter__(self) -> Self:
         self.start()

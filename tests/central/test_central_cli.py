@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from central.cli import main
 from central.clock import SystemClock
 from central.keys import load_keys
+from central.orders.book import Wanted, make
 from central.receipts import Signer
 from central.status import span
 from central.store import AlarmKind, Arrived, Store, Suspicion, open_store
 from gate.checked import EX_CONFIG
 from gate.core.chain import genesis, link
+from gate.core.commands import Name
 from gate.core.delivery import Ask, Checkpoint, Why
 from gate.core.events import Event, Kind, Origin, encode
 from gate.core.moment import Moment
@@ -95,6 +99,27 @@ def test_init_makes_everything_once(tmp_path: Path) -> None:
     assert central("init", tmp_path / "file" / "centre").exit_code == 1
 
 
+def test_addresses_of_alerts_are_checked_without_being_shown(config: Path, folder: Path) -> None:
+    good_ones = ["json://127.0.0.1/secretword", "mailtos://user:secretword@example.org?to=duty@example.org"]
+    bad_ones = ["dingtalk://secretword!", "secretword", "tgram://secretword", "nosuch://secretword@host"]
+    role = "\n[[alerts.role]]\nname = {}\nurls = {}\n"
+    config.write_text(config.read_text() + role.format('"day"', json.dumps(good_ones)))
+    assert "good" in good("check-config", "--config", config)
+    config.write_text(config.read_text() + role.format('"night"', json.dumps(bad_ones)))
+    (folder / "seal.key").unlink()
+    done = central("check-config", "--config", config)
+    assert (done.exit_code, done.stdout) == (EX_CONFIG, "")
+    lines = done.stderr.splitlines()
+    said = [line.removeprefix(f"{config}: alerts.role 'night': ") for line in lines[:4]]
+    for index, words in enumerate(
+        ("this dingtalk:// address is not", "this begins", "this tgram:// address is not", "this begins")
+    ):
+        assert said[index].startswith(f"urls.{index}: {words}"), said[index]
+        assert "appriseit.com/services" in said[index]
+    assert "seal.key" in lines[4], "and what else is wrong is said as well"
+    assert "secretword" not in done.output
+
+
 def test_gates_come_and_go(config: Path, tmp_path: Path) -> None:
     path = tmp_path / "identity"
     path.write_text(json.dumps(IDENTITY))
@@ -168,6 +193,7 @@ def test_verify_says_whole_or_what_is_wrong(filled: Path, folder: Path) -> None:
     assert "whole" in good("verify", "--config", filled)
     counts = json.loads(good("verify", "--json", "--config", filled))
     assert (counts["records"], counts["receipts"], counts["problems"]) == (3, 1, 0)
+    assert (counts["commands"], counts["access_entries"]) == (0, 0)
     with opened(folder) as store, store.engine.begin() as connection:
         connection.exec_driver_sql(
             "UPDATE records SET body = replace(body, 'stopped', 'st0pped') WHERE seq = 2"
@@ -177,6 +203,17 @@ def test_verify_says_whole_or_what_is_wrong(filled: Path, folder: Path) -> None:
     assert "north/g-1 e1" in done.stderr
     lines = [json.loads(line) for line in central("verify", "--json", "--config", filled).stdout.splitlines()]
     assert lines[-1]["problems"] == len(lines) - 1 > 0
+
+
+def test_verify_checks_the_commands_as_well(filled: Path, folder: Path) -> None:
+    with opened(folder) as store:
+        wanted = Wanted("north", "g-1", Name.CHECKPOINT, {}, "", "Li", 120)
+        make(store.engine, load_keys(folder).sign, wanted, NOW_MS)
+    assert "1 commands" in good("verify", "--config", filled)
+    with opened(folder) as store, store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE commands SET name = 'resume'")
+    done = central("verify", "--config", filled)
+    assert (done.exit_code, "command_altered: north/g-1 e1" in done.stderr) == (1, True)
 
 
 def test_export_as_lines(filled: Path) -> None:
@@ -202,6 +239,21 @@ def test_export_of_a_part(filled: Path) -> None:
     assert seqs("--from", "2020-01-01T00:00Z") == [1, 2, 3]
     for text in ("yesterday", "2020-01-01T00:00"):
         assert central("export", "--config", filled, "--from", text).exit_code == 2
+
+
+def test_the_manual_names_every_command_with_an_example_that_can_be_given(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manual = Path("docs/centre.md").read_text()
+    rows = re.findall(r"^\| `central ([^`]+)` \|[^|]+\| `central ([^`]+)` \|$", manual, re.MULTILINE)
+    assert {name.split()[0] for name, _ in rows} | {"init", "run"} == main.commands.keys()
+    monkeypatch.setenv("CENTRAL_CONFIG", str(filled))
+    monkeypatch.chdir(tmp_path)  # one of them writes a file
+    for name, example in rows:
+        assert example.startswith(name)
+        done = central(*("ab" * 8 if word == "S" else word for word in shlex.split(example)))
+        assert "Usage:" not in done.output, example
+        assert isinstance(done.exception, SystemExit | None), example
 
 
 def test_without_a_configuration_or_a_store_it_says_what_to_do(tmp_path: Path, folder: Path) -> None:

@@ -199,7 +199,7 @@ def test_a_database_that_stops_and_comes_back(
     tmp_path: Path, folder: Path, keys: CentreKeys, broker: Mosquitto
 ) -> None:
     with Postgres() as cluster, FakeGate(broker.port, keys.public) as gate:
-        config = write_config(folder, broker.port, store=cluster.new_database())
+        config = write_config(folder, broker.port, store=cluster.new_database(lasting=True))
         enrol(config, gate)
         with CentreProcess(config) as centre:
             gate.record(10)

@@ -11,18 +11,22 @@ from evidences import evidences
 from gatebox import ORIGIN
 from hypothesis import given
 from hypothesis import strategies as st
-from test_events import CODE, FULL, PLAN, SHA, WELL, decided
+from test_events import CODE, FULL, PLAN, SHA, VISIT, WELL, decided
 
-from gate.core.events import Stage, encode
-from gate.core.evidence import Evidence
+from gate.config import load_policy
+from gate.core.events import Event, Stage, encode, visit_decided
+from gate.core.evidence import Direction, Evidence, Person
 from gate.core.moment import Moment
+from gate.core.policy import Policy
 from gate.core.pseudonyms import day_key, day_of, pseudonym, pseudonymised, site_key
 from gate.core.recorded import recorded_evidence
 from gate.core.rules import decide
 
 KEY, OTHER = bytes(range(32)), bytes(32)
-MIDNIGHT_MS = 1_709_164_800_000  # 2024-02-29T00:00:00Z
+CHINA_MIN = 480
+MIDNIGHT_MS = 1_709_164_800_000 - CHINA_MIN * 60_000  # 2024-02-29T00:00:00+08:00
 DAY_MS = 86_400_000
+STAFF_PLAN = load_policy("service-bureau")  # measures staff every two hours
 
 
 def code_at(
@@ -32,6 +36,12 @@ def code_at(
     body = encode(event, replace(ORIGIN, gate=gate), 1, Moment(1, wall_ms, clock_trusted=True), key)
     code: dict[str, Any] = json.loads(body)["data"]["evidence"]["code"]
     return code
+
+
+def written(event: Event, wall_ms: int, key: bytes | None = KEY) -> dict[str, Any]:
+    body = encode(event, ORIGIN, 1, Moment(1, wall_ms, clock_trusted=True), key)
+    evidence: dict[str, Any] = json.loads(body)["data"]["evidence"]
+    return evidence
 
 
 def test_by_the_book() -> None:
@@ -53,15 +63,35 @@ def test_these_never_change() -> None:
 
 
 def test_one_person_has_one_name_all_day_at_every_gate_with_the_key() -> None:
-    morning, evening = MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS - 1  # to 23:59:59.999 UTC
+    morning, evening = MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS - 1  # to 23:59:59.999 in China
     assert code_at(morning) == code_at(evening) == code_at(evening, gate="g2")
 
 
-@pytest.mark.parametrize("wall_ms", [MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS, 0, 253_370_764_800_000])
+@pytest.mark.parametrize("wall_ms", [MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS, MIDNIGHT_MS - 20_000 * DAY_MS])
 def test_the_next_day_nobody_knows_them(wall_ms: int) -> None:
-    before, after = code_at(wall_ms - 1) if wall_ms else code_at(DAY_MS), code_at(wall_ms)
+    before, after = code_at(wall_ms - 1), code_at(wall_ms)
     for what in ("subject", "pass_id"):
         assert before[what] != after[what]
+
+
+@pytest.mark.parametrize("offset_min", [480, -300, 0, 345, -720, 840])
+def test_a_day_is_that_of_the_plan(offset_min: int) -> None:
+    midnight_ms = 1_709_164_800_000 - offset_min * 60_000
+    days = [day_of(midnight_ms + ms, offset_min) for ms in (-1000, -1, 0, DAY_MS - 1, DAY_MS)]
+    assert days == ["2024-02-28", "2024-02-28", "2024-02-29", "2024-02-29", "2024-03-01"]
+    elsewhere = replace(PLAN, utc_offset_min=offset_min)
+    event = visit_decided(VISIT, Stage.REFERRED, decide(elsewhere, SHA, FULL), FULL, (), 1)
+    for wall_ms, day in ((midnight_ms - 1, "2024-02-28"), (midnight_ms, "2024-02-29")):
+        named = pseudonym(day_key(KEY, day), "pass_id", "cafe0001")
+        assert written(event, wall_ms)["code"]["pass_id"] == named
+
+
+@pytest.mark.parametrize(
+    ("wall_ms", "offset_min", "day"),
+    [(253_402_300_799_999, 840, "9999-12-31"), (-62_135_596_800_000, -720, "0001-01-01")],
+)
+def test_the_calendar_has_ends(wall_ms: int, offset_min: int, day: str) -> None:
+    assert day_of(wall_ms, offset_min) == day
 
 
 def test_another_key_gives_other_names_and_what_is_named_counts() -> None:
@@ -80,7 +110,7 @@ def test_nothing_else_is_changed() -> None:
     nobody = replace(WELL, code=replace(CODE, subject_ref=None))
     assert code_at(MIDNIGHT_MS, evidence=nobody)["subject"] is None
     data = decided(Stage.REFERRED, replace(WELL, code=None)).data
-    assert pseudonymised(data, KEY, "2024-02-28") == data
+    assert pseudonymised(data, KEY, MIDNIGHT_MS, CHINA_MIN) is data
 
 
 def test_what_is_handed_in_stays_as_it_is() -> None:
@@ -94,20 +124,75 @@ def test_a_record_that_waits_over_midnight_has_the_name_of_the_day_that_it_state
     event = decided(Stage.REFERRED, FULL)
     late = replace(event, data={**event.data, "late": True})
     body = json.loads(encode(late, ORIGIN, 1, Moment(1, MIDNIGHT_MS, clock_trusted=True), KEY))
-    of_day = day_key(KEY, day_of(body["time"]))
-    assert body["time"].startswith("2024-02-29")
+    of_day = day_key(KEY, "2024-02-29")
+    assert body["time"] == "2024-02-28T16:00:00.000+00:00"
     assert body["data"]["evidence"]["code"]["subject"] == pseudonym(of_day, "subject", "0000000000000001")
 
 
-@given(evidences())
-def test_a_record_with_pseudonyms_is_judged_again_like_one_without(evidence: Evidence) -> None:
-    event = decided(Stage.REFERRED, evidence)
-    now = Moment(1, MIDNIGHT_MS, clock_trusted=True)
+@pytest.mark.parametrize("plan", [PLAN, STAFF_PLAN])
+@given(evidence=evidences())
+def test_a_record_with_pseudonyms_is_judged_again_like_one_without(plan: Policy, evidence: Evidence) -> None:
+    event = visit_decided(VISIT, Stage.REFERRED, decide(plan, SHA, evidence), evidence, (), 1)
+    now = Moment(1, MIDNIGHT_MS, clock_trusted=evidence.at_s is not None)
     plain, named = (
-        decide(PLAN, SHA, recorded_evidence(json.loads(encode(event, ORIGIN, 1, now, key))))
+        decide(plan, SHA, recorded_evidence(json.loads(encode(event, ORIGIN, 1, now, key))))
         for key in (None, KEY)
     )
-    assert plain == named
+    assert plain == named == decide(plan, SHA, evidence)
+
+
+HOUR_MS = 3_600_000
+
+
+def a_round(
+    at_ms: int, last_ms: int, direction: Direction = Direction.OUT, plan: Policy = STAFF_PLAN
+) -> Event:
+    evidence = replace(
+        WELL, person=Person.STAFF, direction=direction, at_s=at_ms / 1000, last_measured_s=last_ms / 1000
+    )
+    return visit_decided(VISIT, Stage.REFERRED, decide(plan, SHA, evidence), evidence, (), 1)
+
+
+OVERDUE_MS = -2 * DAY_MS
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "last_ms", "told_ms"),
+    [
+        (HOUR_MS, 0, 0),  # one name, one day: as it was
+        (DAY_MS - 1, 0, 0),
+        (HOUR_MS, -1, HOUR_MS),  # the round was kept, and no more is said
+        (HOUR_MS, -HOUR_MS, HOUR_MS),
+        (HOUR_MS, -HOUR_MS - 1, HOUR_MS + OVERDUE_MS),
+        (9 * HOUR_MS, -1, 9 * HOUR_MS + OVERDUE_MS),
+        (0, DAY_MS, OVERDUE_MS),  # a clock that was set back
+    ],
+)
+@pytest.mark.parametrize("direction", list(Direction))
+def test_when_somebody_was_measured_on_another_day_is_not_told(
+    at_ms: int, last_ms: int, told_ms: int, direction: Direction
+) -> None:
+    """It is the time of a record in which they have another name, to the millisecond."""
+    event = a_round(MIDNIGHT_MS + at_ms, MIDNIGHT_MS + last_ms, direction)
+    found = written(event, MIDNIGHT_MS + at_ms)
+    assert found["last_measured_s"] == (MIDNIGHT_MS + told_ms) / 1000
+    body = encode(event, ORIGIN, 1, Moment(1, MIDNIGHT_MS + at_ms, clock_trusted=True), KEY)
+    again = decide(STAFF_PLAN, SHA, recorded_evidence(json.loads(body)))
+    assert [str(finding.reason) for finding in again.findings] == [
+        finding["reason"] for finding in event.data["findings"]
+    ]
+    assert "round_kept" in str(event.data["findings"]) or "round_overdue" in str(event.data["findings"])
+
+
+def test_a_record_that_waits_over_midnight_does_not_tell_of_the_day_before() -> None:
+    event = a_round(MIDNIGHT_MS - 1, MIDNIGHT_MS - HOUR_MS)
+    assert written(event, MIDNIGHT_MS - 1)["last_measured_s"] == (MIDNIGHT_MS - HOUR_MS) / 1000
+    assert written(event, MIDNIGHT_MS)["last_measured_s"] == (MIDNIGHT_MS - 1) / 1000  # when it was judged
+
+
+def test_without_a_key_it_stands_as_it_is() -> None:
+    event = a_round(MIDNIGHT_MS, MIDNIGHT_MS - 1)
+    assert written(event, MIDNIGHT_MS, key=None)["last_measured_s"] == (MIDNIGHT_MS - 1) / 1000
 
 
 @given(st.binary(min_size=16, max_size=80))

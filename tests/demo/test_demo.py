@@ -64,7 +64,7 @@ def demo(folder: Path, visitors: int, *more: object) -> tuple[dict[str, Any], li
     return finish(start_demo(folder, visitors, *more), folder, visitors)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def morning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """Start the morning as it is by default; it takes 40 s of waiting, and the other tests run meanwhile."""
     folder = tmp_path_factory.mktemp("morning")
@@ -75,6 +75,7 @@ def morning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subproce
             running.kill()
 
 
+@pytest.mark.usefixtures("morning")  # so that it begins
 def test_with_a_broker_of_ones_own_and_a_second_time_in_the_same_folder(tmp_path: Path) -> None:
     passwords = password_file(tmp_path / "broker", "user", PASSWORD)
     with Mosquitto(tmp_path / "broker", f"password_file {passwords}") as broker:
@@ -223,6 +224,7 @@ def play_here(
     return events.read_bytes().splitlines()
 
 
+@pytest.mark.apart
 def test_the_rest_of_the_script_in_english(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,6 +243,7 @@ def test_the_rest_of_the_script_in_english(
     assert "demo-hall/gate-1" not in told, "nobody has asked to see the centre's table"
 
 
+@pytest.mark.apart
 def test_green_and_red_in_chinese(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

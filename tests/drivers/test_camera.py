@@ -25,6 +25,8 @@ from drivers.camera_worker import FrozenWatch, Slot, brightness, sharpness
 from drivers.child import PACKAGE_ROOT, Child, GarbledLineError
 from drivers.errors import DeviceFailed, DeviceNotAvailable
 
+pytestmark = pytest.mark.apart
+
 Image = pytest.importorskip("PIL.Image")
 segno = pytest.importorskip("segno")
 

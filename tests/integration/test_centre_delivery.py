@@ -8,15 +8,24 @@ from typing import Any, Self
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from pytest import mark
+from pytest import MonkeyPatch, fixture, mark
 
 from gate.core.delivery import Ask
 from gate.sinks.mqtt import MqttSettings, MqttSink, topic_prefix
 from tests.brokers import HOST, FreezingProxy, MemoryOutbox, Mosquitto, running, wait_for
 from tests.centre import GATE, SITE, Heard, SmallCentre
 
+pytestmark = mark.apart
+
 PREFIX = topic_prefix(SITE, GATE)
 PROTOCOLS = ["5", "3.1.1"]
+
+
+@fixture(autouse=True)
+def _quick_checkpoints(monkeypatch: MonkeyPatch) -> None:
+    """Let it all follow sooner; the real pace is for `test_checkpoints` and `test_by_receipt`."""
+    monkeypatch.setattr("gate.sinks.checkpoints.APART_S", 0.1)
+    monkeypatch.setattr("gate.sinks.by_receipt.ASKS_APART_S", 1.0)
 
 
 class CentreClient:

@@ -11,7 +11,7 @@ from tests.integration.fault_town import Town, as_identity, until
 
 pytestmark = pytest.mark.soak
 
-RENEW = "renew this gate's own certificate"
+RENEW = "renew this client's own certificate"
 
 
 def lines(authority: Authority, files: tuple[Path, Path]) -> dict[str, str]:

@@ -27,6 +27,8 @@ from tests.brokers import (
 )
 from tests.certificates import Authority
 
+pytestmark = mark.apart
+
 PREFIX = topic_prefix("county", "north-1")
 
 
@@ -236,7 +238,7 @@ def test_a_bad_certificate_of_the_gate_is_named(tmp_path: Path, days: tuple[int,
     own = authority.issue("north-1", days=days) if days else (None, None)
     with a_tls_broker(tmp_path, authority, authority.issue("broker"), "require_certificate true") as broker:
         error = the_error(a_sink(broker.port, MemoryOutbox(1), tls=TlsSettings(authority.ca_file, *own)))
-    assert "this gate's own certificate" in error
+    assert "this client's own certificate" in error
 
 
 def test_a_plain_port_asked_for_tls_is_named(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ from gate.sim.timeline import SAME_INSTANT_MAX, StandstillError, Timeline
 
 SEEDS = (1, 2, 3, 4)
 MUTANT_SEED = 7
+# A plan is tried in the plain suite for as long as everything happens once; `make soak` has the patience.
+HOURS = pytest.mark.parametrize("hours", [2, pytest.param(4, marks=pytest.mark.soak)])
 NONE = frozenset()
 POWER = frozenset({"power"})
 POLICIES = files("gate.policies")
@@ -88,16 +90,20 @@ def test_nothing_is_violated_when_nothing_goes_wrong(seed):
     assert "interrupted" not in report.results
 
 
+@pytest.mark.apart
 @pytest.mark.parametrize("policy", [path.stem for path in sorted(POLICIES.glob("*.toml"))])
-def test_nothing_is_violated_under_any_plan(policy):
-    report = run(5, 4, FAULT_KINDS, policy)
+@HOURS
+def test_nothing_is_violated_under_any_plan(policy, hours):
+    report = run(5, hours, FAULT_KINDS, policy)
     assert not report.violations, report.as_text()
     assert report.results["passed"] > 50
 
 
+@pytest.mark.apart
 @pytest.mark.parametrize("policy", ["sealed-area", "checkpoint", "service-bureau"])
-def test_nothing_is_violated_on_the_way_out(policy):
-    report = run(5, 4, FAULT_KINDS, policy, Direction.OUT)
+@HOURS
+def test_nothing_is_violated_on_the_way_out(policy, hours):
+    report = run(5, hours, FAULT_KINDS, policy, Direction.OUT)
     assert not report.violations, report.as_text()
     assert report.results["passed"] > 50
     assert report.replay.endswith(" --direction out")
@@ -117,6 +123,7 @@ def test_people_documents_and_answers_of_all_kinds_come():
         assert report.documents.keys() == {"accepted", "older", "refused", "stale"}
 
 
+@pytest.mark.apart
 def test_no_document_is_lost_with_the_power():
     inputs, taken = [], set()
 
@@ -134,6 +141,7 @@ def test_no_document_is_lost_with_the_power():
     assert kept.count(False) <= 1  # where the power failed over the start itself
 
 
+@pytest.mark.apart
 def test_a_frozen_thermometer_lends_nobody_the_temperature_of_the_one_before():
     # With these seeds the part freezes on somebody, or on a warm wall, and the next person steps up.
     for seed in (5, 17, 19, 34):
@@ -158,6 +166,7 @@ def test_the_centre_is_obeyed_refused_and_answered():
     assert run(11).epochs == 1
 
 
+@pytest.mark.apart
 def test_receipts_go_back_with_the_backup_of_the_centre_and_a_suspension_outlives_the_power():
     told, words = set(), []
 
@@ -174,6 +183,7 @@ def test_receipts_go_back_with_the_backup_of_the_centre_and_a_suspension_outlive
     assert max(word.counter for word in words) > 1
 
 
+@pytest.mark.apart
 def test_a_failing_disk_delays_records_and_a_returning_power_closes_visits():
     kinds = set()
 
@@ -209,6 +219,7 @@ def digest(parts: str, hash_seed: str) -> str:
     return done.stdout
 
 
+@pytest.mark.apart
 def test_oracle_9_the_hash_seed_changes_nothing_and_would_be_seen():
     assert digest("Parts()", "1") == digest("Parts()", "2")
     assert digest("Parts(actor=Unstable)", "1") != digest("Parts(actor=Unstable)", "2")

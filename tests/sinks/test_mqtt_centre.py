@@ -7,17 +7,25 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pytest import LogCaptureFixture, mark
+from pytest import LogCaptureFixture, MonkeyPatch, fixture, mark
 
 from gate.core.delivery import Ask, Why
 from gate.core.signed import MESSAGE_BYTES_MAX
 from gate.sinks.mqtt import MqttSettings, MqttSink, topic_prefix
 from tests.brokers import HOST, MemoryOutbox, _HangUpError, running, wait_for
 from tests.centre import GATE, SITE, Heard, SmallCentre
-from tests.sinks.test_mqtt_documents import DocumentBroker, DocumentSession, LeapingClock, published
+from tests.sinks.test_mqtt_documents import DocumentBroker, DocumentSession, LeapingClock, leap, published
+
+pytestmark = mark.apart
 
 PREFIX = topic_prefix(SITE, GATE)
 RECEIPT, CMD, DOC = f"{PREFIX}/receipt", f"{PREFIX}/cmd", f"hg/1/{SITE}/doc/#"
+
+
+@fixture(autouse=True)
+def _quick_checkpoints(monkeypatch: MonkeyPatch) -> None:
+    """Let checkpoints follow each other sooner; their pace of one a second is for `test_checkpoints`."""
+    monkeypatch.setattr("gate.sinks.checkpoints.APART_S", 0.1)
 
 
 class CentreBroker(DocumentBroker):
@@ -146,7 +154,8 @@ def test_a_connection_that_got_a_backlog_further_is_no_failed_attempt() -> None:
     assert pauses == [2.0, 2.0, 2.0, 4.0, 8.0, 16.0, 2.0]
 
 
-def test_live_records_are_receipted_one_by_one() -> None:
+def test_live_records_are_receipted_one_by_one(monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr("gate.sinks.checkpoints.APART_S", 1.0)  # as in service
     outbox = MemoryOutbox()
     with CentreBroker() as broker, running(a_sink(broker.port, outbox)) as sink:
         for n in range(1, 4):
@@ -168,7 +177,7 @@ def test_the_brokers_word_is_nothing() -> None:
             wait_for(sink._window.empty, 5, "50 acknowledgements")
             assert sink.status().acknowledged == outbox.acknowledged() == 0
             broker.deaf = False
-            clock.ahead_s = 31.0
+            leap(clock, sink, 31.0)
             wait_receipted(sink, outbox)
         assert len(broker.bodies()) == 100
 
@@ -177,11 +186,12 @@ def test_without_a_centre_there_is_no_hurry() -> None:
     outbox, clock = MemoryOutbox(50), LeapingClock()
     with CentreBroker() as broker:
         broker.silent = True
-        with running(a_sink(broker.port, outbox, clock=clock, keepalive_s=6000)):
+        with running(a_sink(broker.port, outbox, clock=clock, keepalive_s=6000)) as sink:
             for minute in range(30):
-                clock.ahead_s = 60.0 * minute
                 beats = len(broker.bodies("checkpoint"))
+                leap(clock, sink, 60.0 * minute)
                 wait_for(lambda beats=beats: len(broker.bodies("checkpoint")) > beats, 3, "a heartbeat")
+                wait_for(lambda: sink._delivery._all_sent() and sink._window.empty(), 3, "a minute to end")
         # After 30 s, and 1, 2, 4, 8, 10 ... minutes; the clock leaps, and so it may be later.
         assert 3 <= len(broker.bodies()) / 50 <= 7
 
@@ -234,7 +244,7 @@ def test_a_flood_of_forged_receipts_stops_no_record_and_receipts_come_again(
             broker.ahead = b""
             wait_for(sink._window.empty, 5, "the acknowledgements behind the flood")
             assert sink.status().refused_receipts <= 1000
-            clock.ahead_s = 75.0
+            leap(clock, sink, 75.0)
             wait_receipted(sink, outbox)
             assert sink.status().reconnects == 0
     assert len([r for r in caplog.records if "more than 1000 receipts within 10 s" in r.message]) == 1
@@ -346,9 +356,9 @@ def test_a_refused_subscription_to_receipts_is_said_and_records_go_on() -> None:
             wait_for(lambda: words in str(sink.status().last_error), 3, "the refusal")
             wait_sent(broker, 30)
             broker.suback, broker.silent = 1, False
-            clock.ahead_s = 11.0
+            leap(clock, sink, 11.0)
             wait_for(lambda: len(broker.asked) == 4, 3, "the second question")
-            clock.ahead_s = 72.0
+            leap(clock, sink, 72.0)
             wait_receipted(sink, outbox)
 
 
@@ -380,7 +390,7 @@ def test_an_outbox_that_cannot_keep_a_receipt_says_so_and_takes_the_next() -> No
         wait_for(lambda: "No space left" in str(sink.status().last_error), 3, "the complaint")
         assert sink.status().acknowledged == 0
         failing.clear()
-        clock.ahead_s = 61.0
+        leap(clock, sink, 61.0)
         wait_receipted(sink, outbox)
         assert sink.status().reconnects == 0
 

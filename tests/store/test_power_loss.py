@@ -184,7 +184,7 @@ def following_names(log: Recording) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "rename", rename)
         patch.setattr(Path, "unlink", unlink)
-        patch.setattr(ledger_module, "_flush_names", lambda _folder: log.steps.append(FlushNames()))
+        patch.setattr(ledger_module, "flush_names", lambda _folder: log.steps.append(FlushNames()))
         patch.setattr(outbox_module, "RECORDS_KEPT", 20)
         yield
 

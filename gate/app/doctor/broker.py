@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Final, get_args
 
 from cryptography import x509
-from paho.mqtt.client import Client
 
 from gate.app.application import mqtt_settings
 from gate.app.doctor.check import Check, Status, skipped
 from gate.config import Config
 from gate.core.moment import Moment
-from gate.sinks.link import Link, LinkDown, MqttSettings, ProtocolVersion
+from gate.sinks.connection import Connection, ProtocolVersion, Session
+from gate.sinks.faults import LinkDown
+from gate.sinks.settings import INCOMING_MAX, MqttSettings
 
 BROKER: Final = ("broker", "certificates")
 
@@ -73,28 +74,12 @@ def _call(settings: MqttSettings) -> ProtocolVersion:
 
 
 def _shake_hands(settings: MqttSettings, version: ProtocolVersion) -> None:
+    # Without a last will: the end of this connection must not tell the world that the gate is lost.
+    link = Connection(settings, version, time.monotonic, session=Session(INCOMING_MAX))
     wake, other_end = socket.socketpair()
-    with (
-        wake,
-        other_end,
-        closing(_Caller(settings, version, lambda _mid, _reason: None, time.monotonic)) as link,
-    ):
-        link.open()
-        until = time.monotonic() + settings.answer_timeout_s
-        while not link.accepted:
-            if (left_s := until - time.monotonic()) <= 0:
-                raise LinkDown("the broker does not answer; is it an MQTT port?", wrong_version=True)
-            link.pump(wake, left_s)
+    with wake, other_end, closing(link):
+        link.open(wake)
         link.leave()
-
-
-class _Caller(Link):
-    """A connection without a last will: its end must not tell the world that the gate is lost."""
-
-    def _build(self, version: ProtocolVersion) -> Client:
-        client = super()._build(version)
-        client.will_clear()
-        return client
 
 
 def _without_tls(settings: MqttSettings) -> Check:

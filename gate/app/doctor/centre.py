@@ -1,4 +1,7 @@
-"""Checks of the way to the centre: this device's key, the centre's keys, and what is not receipted yet."""
+"""Checks of the way to the centre: this device's key, the centre's keys, and what is not receipted yet.
+
+Also of ledgers that were put aside for a new one: what the centre has not signed for is nowhere else.
+"""
 
 import json
 import sqlite3
@@ -10,33 +13,39 @@ from typing import Final
 
 from gate.app.centre import load_centre_keys
 from gate.app.doctor.check import Check, Status, duration, skipped
-from gate.app.identity import KEY_NAME, PRIVATE, IdentityError, read_key
+from gate.app.identity import KEY_NAME, IdentityError, read_key
 from gate.app.records import LEDGER_NAME
 from gate.checked import ConfigError
 from gate.config import Config
 from gate.core.codes.trust import key_id
 from gate.core.moment import Moment
+from gate.durable import PRIVATE
+from gate.store.database import DAMAGE, read_receipt
 from gate.store.ledger import LedgerError, Outbox
 
-CENTRE: Final = ("identity", "centre")
+CENTRE: Final = ("identity", "centre", "old ledgers")
 WAITING_S_MAX: Final = 3600
 
 
 def centre(config: Config, now: Moment) -> Iterator[Check]:
     """Check what receipts depend on; nothing is made, sent or changed."""
+    state_dir = config.gate.state_dir
     if config.centre is None:
         yield Check("identity", Status.OK, "not needed without a centre")
         yield Check("centre", Status.OK, "none configured: the broker's word counts")
-        return
-    yield _identity(config.gate.state_dir / KEY_NAME)
+    else:
+        yield _identity(state_dir / KEY_NAME)
+        yield _centre(config.centre.keys_file, state_dir / LEDGER_NAME, now)
+    yield _old_ledgers(state_dir)
+
+
+def _centre(keys_file: Path, ledger: Path, now: Moment) -> Check:
     try:
-        keys = load_centre_keys(config.centre.keys_file)
+        keys = load_centre_keys(keys_file)
     except ConfigError as error:
         advice = "\n".join(str(error).splitlines())
-        yield Check("centre", Status.FAILED, f"{len(error.problems)} problems with its keys", advice=advice)
-        return
-    signers = ", ".join(key_id(key).hex() for key in keys.sign)
-    yield _receipts(config.gate.state_dir / LEDGER_NAME, signers, now)
+        return Check("centre", Status.FAILED, f"{len(error.problems)} problems with its keys", advice=advice)
+    return _receipts(ledger, ", ".join(key_id(key).hex() for key in keys.sign), now)
 
 
 def _identity(path: Path) -> Check:
@@ -81,3 +90,43 @@ def _receipts(ledger: Path, signers: str, now: Moment) -> Check:
 def _age_s(body: bytes, now: Moment) -> float:
     written = datetime.fromisoformat(json.loads(body)["time"])
     return max(0.0, now.wall_ms / 1000 - written.timestamp())
+
+
+def _old_ledgers(state_dir: Path) -> Check:
+    """Count what the centre has not signed for in ledgers that were put aside (`gate.store.ledger.archive`).
+
+    Such a file is not sent from any more; the warning ends when somebody has taken it out of the folder.
+    """
+    stem, suffix = Path(LEDGER_NAME).stem, Path(LEDGER_NAME).suffix
+    found = sorted(state_dir.glob(f"{stem}-*{suffix}"))
+    left = {path: _unsigned(path) for path in found}
+    doubtful = {path: one for path, one in left.items() if one != 0}
+    if not doubtful:
+        value = f"{len(found)} put aside, all signed for by the centre" if found else "none put aside"
+        return Check("old ledgers", Status.OK, value)
+    said = [
+        f"{path.name} cannot be read" if one is None else f"{path.name}: {_records(one)} not signed for"
+        for path, one in doubtful.items()
+    ]
+    advice = [
+        f"examine {path}" if one is None else f"print them: gate ledger export --jsonl {path}"
+        for path, one in doubtful.items()
+    ]
+    advice.append("compare with what the centre has (central export); then keep the file outside this folder")
+    return Check("old ledgers", Status.WARNING, ", ".join(said), "all signed for", "\n".join(advice))
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count:,} records"
+
+
+def _unsigned(path: Path) -> int | None:
+    """Return how many records of a ledger that nobody writes to have no receipt; None if it is unreadable."""
+    try:
+        # As it lies there: to read in another way would leave files beside it.
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as db:
+            epoch, seq = db.execute("SELECT epoch, seq FROM ledger, head").fetchone()
+            held = read_receipt(db)
+    except DAMAGE:
+        return None
+    return int(seq) - (held.upto if held is not None and held.epoch == epoch else 0)

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from central import store, watch
 from central.alerts import rules
+from central.alerts.codes import CODES
+from central.alerts.messages import BYTES_MAX
 from central.alerts.rules import AlertKind, Severity, Source, classify, of_alarm, of_record
+from central.orders import courier
 from central.reports import schedule
 from central.store import Alarm, AlarmKind, StoredRecord, Suspicion
 from gate.core.rules import CODE_REFUSALS
@@ -212,10 +215,29 @@ def test_what_the_store_holds_to_be_abnormal_is_told_though_nobody_can_read_it(b
 def test_each_alarm_of_the_store_is_an_alert_of_the_same_name(kind: AlarmKind) -> None:
     alert = of_alarm(Alarm(7, Suspicion(kind, "s", "g", "e", "went_back", 3, 9, {"name": PERSONAL}), NOON_MS))
     assert (alert.source, alert.seq, str(alert.kind), alert.rules) == (Source.ALARM, 7, str(kind), ("BU-3",))
-    assert alert.en.endswith(": fewer records than before, records 3-9")
+    assert ": fewer records than before, records 3-9. Next: " in alert.en
 
 
 def test_every_code_of_the_store_and_of_the_watch_has_words() -> None:
-    assert {*store.Code, *watch.Code, schedule.LATE_CODE} <= rules._CODES.keys()
+    known = {*store.Code, *watch.Code, schedule.LATE_CODE, courier.UNANSWERED}
+    assert known == CODES.keys()
+    assert all(all(words) for words in CODES.values())
     alert = of_alarm(Alarm(1, Suspicion(AlarmKind.MISSED, "s", "g", "", "of_later"), NOON_MS))
     assert alert.zh == "漏报：of_later"
+
+
+def test_of_a_broken_link_it_is_said_that_nothing_is_lost_and_what_to_do() -> None:
+    alert = of_alarm(Alarm(1, Suspicion(AlarmKind.MISSED, "s", "g", "", watch.Code.LOST), NOON_MS))
+    assert alert.zh == (
+        "漏报：闸机断线。处置：检查网络和电源；断网的闸机照常工作并保存记录，恢复后自动补传，警报自行解除"
+    )
+    assert alert.en == (
+        "missed report: the gate's connection is broken. Next: see to its network and power; a gate that "
+        "only lacks its link serves on and sends all later, and the alarm ends by itself"
+    )
+
+
+def test_what_to_do_about_an_alarm_fits_into_a_message() -> None:
+    for code in CODES:
+        alert = of_alarm(Alarm(1, Suspicion(AlarmKind.MISSED, "s", "g", "", code, 10**6, 10**7), NOON_MS))
+        assert 3 * max(len(alert.zh.encode()), len(alert.en.encode())) <= BYTES_MAX, code

@@ -188,6 +188,27 @@ def test_an_answer_in_the_ledger_that_followed_is_found(store: Store) -> None:
     assert (found_.epoch, found_.seq, found_.reason) == ("epoch2", 2, "misaddressed")
 
 
+def test_an_answer_in_a_ledger_that_came_before_the_one_that_it_follows_is_found(store: Store) -> None:
+    """The abnormal records of a new ledger have come, then the rest of the old one, of which nobody knew."""
+    old, new = Ledger("epoch1"), Ledger("epoch2")
+    old.write(5)
+    new.follow(old)
+    centre = Centre(store)
+    centre.register(old)
+    centre.take(new.arrived())
+    centre.prove(old)
+    order = made(store)
+    assert order.epoch == "epoch1"
+    reply(new, order, "refused", "misaddressed")
+    deliver(store, new)
+    later = made(store, NOW_MS + S)
+    reply(new, later)
+    deliver(store, new, new.size)
+    first, second = book.newest(store.engine, 10)
+    assert first.answer == Answer(Outcome.REFUSED, "misaddressed", "epoch2", 2, proved=True)
+    assert second.answer == Answer(Outcome.DONE, "", "epoch2", 3, proved=True)
+
+
 def test_an_answer_to_another_gate_is_none(store: Store) -> None:
     a_gate(store)
     other = a_gate(store, "g-2", "other")

@@ -41,14 +41,16 @@ def subject(reference: str = ALICE) -> Subject:
 
 
 class HallGate(TownGate):
-    """A gate that writes pseudonyms, with what people do at it."""
+    """A gate that writes pseudonyms of the days of its plan, with what people do at it."""
 
     site_key: bytes | None = SITE_KEY
+    utc_offset_min = 480
 
     def write(self, event: Event, at_ms: int, *, trusted: bool = True) -> int:
         seq = len(self.bodies) + 1
         origin = Origin(self.site, self.gate, self.epoch, "boot")
-        body = encode(event, origin, seq, Moment(seq, at_ms, trusted), self.site_key)
+        local = replace(event, utc_offset_min=self.utc_offset_min)
+        body = encode(local, origin, seq, Moment(seq, at_ms, trusted), self.site_key)
         self.bodies.append(body)
         self.hashes.append(link(self.hashes[-1], body))
         return seq
@@ -84,7 +86,7 @@ class HallGate(TownGate):
         self.sent = len(self.bodies)
 
 
-_EVIDENCE = ("person", "measured", "travel", "last_measured_s", "subject")
+_EVIDENCE = ("person", "measured", "travel", "subject")
 
 
 def _evidence(how: dict[str, Any]) -> dict[str, Any]:
@@ -98,14 +100,13 @@ def seen(
     person: Person = Person.VISITOR,
     measured: bool = True,
     travel: Travel = Travel.UNKNOWN,
-    last_measured_s: float | None = None,
 ) -> Evidence:
     """What a gate has in evidence of somebody; nobody shows no code."""
     return replace(
         NORMAL,
         code=None if who is None else code(subject=who),
         measurements=NORMAL.measurements if measured else (Unmeasured("timeout"),),
-        person=person, direction=direction, travel=travel, last_measured_s=last_measured_s,
+        person=person, direction=direction, travel=travel,
     )  # fmt: skip
 
 

@@ -8,17 +8,22 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
+from central.orders.book import EXPIRES_S_MAX
+from central.orders.courier import GRACE_MS, LOOK_BACK_MS, Courier
 from central.people.access_log import What, entries, newest_ms
 from central.people.retention import Removed, Retention, due, run
-from central.people.settings import DAY_MS, RetentionSettings
+from central.people.settings import DAY_MS, RECORDS_DAYS_MIN, RetentionSettings
 from central.people.sheet import sheet
 from central.store import Arrived, Ingested, Store, open_store
 from central.store.contents import export_line
 from central.store.retired import retired_upto
 from central.store.tables import rejects
 from gate.core import events
+from gate.core.commands import LIFE_S_MAX
 from gate.core.delivery import PreviousEpoch
+from tests.central.orders.ordering import a_gate, deliver, made, reply, wanted
 from tests.central.people.hall import ALICE, HallGate, at, problems, sealed, subject
+from tests.central.store.ledgers import NOW_MS
 
 SETTINGS = RetentionSettings(sealed_days=30, records_days=90)
 LATER = at("12:00") + 92 * DAY_MS  # the first two of the days are over
@@ -209,6 +214,33 @@ def test_no_byte_of_it_is_left_in_the_file_of_sqlite(sqlite_template: Path, tmp_
         assert run(store, SETTINGS, LATER).records == 200
         content = path.read_bytes() + path.with_name("central.db-wal").read_bytes()
     assert b'"findings"' not in content
+
+
+def alarms_after(store: Store, days: int) -> list[str]:
+    """A command that is valid for a day is answered at once; the centre starts again a week after that."""
+    ledger = a_gate(store)
+    order = made(store, NOW_MS, wanted(expires_s=EXPIRES_S_MAX))
+    reply(ledger, order)
+    deliver(store, ledger, 6)
+    later_ms = order.expires_ms + LOOK_BACK_MS + GRACE_MS - 1
+    settings = RetentionSettings(sealed_days=1)
+    object.__setattr__(settings, "records_days", days)
+    run(store, settings, later_ms)
+    Courier(store, Clock(later_ms), publish=lambda *_: None, connected=lambda: False).step()
+    return [alarm.about.code for alarm in store.alarms()]
+
+
+@pytest.mark.parametrize("days", [RECORDS_DAYS_MIN, 365])
+def test_the_answer_to_a_command_is_kept_for_as_long_as_it_is_looked_for(store: Store, days: int) -> None:
+    assert alarms_after(store, days) == []
+
+
+def test_a_shorter_time_would_be_a_false_alarm_and_is_refused(store: Store) -> None:
+    assert alarms_after(store, 1) == ["command_unanswered"]
+    with pytest.raises(ValueError, match="records_days must be 9 or more: so long the centre looks for"):
+        RetentionSettings(sealed_days=1, records_days=RECORDS_DAYS_MIN - 1)
+    life_ms = LIFE_S_MAX * 1000 + LOOK_BACK_MS + GRACE_MS
+    assert (RECORDS_DAYS_MIN - 1) * DAY_MS <= life_ms <= RECORDS_DAYS_MIN * DAY_MS
 
 
 def test_nobody_keeps_values_longer_than_the_record_that_says_whose_they_are() -> None:

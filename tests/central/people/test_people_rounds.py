@@ -122,17 +122,18 @@ def test_yesterday_is_none_of_today(hall: HallGate, ask: Ask) -> None:
     assert ask().members == []
 
 
-def test_two_names_of_one_person_are_put_together_by_what_the_gate_remembers(
+def test_a_person_has_one_name_all_day_and_it_does_not_lead_to_that_of_yesterday(
     hall: HallGate, ask: Ask
 ) -> None:
-    """08:00 is midnight UTC: the pseudonym changes while she is at work."""
+    """08:00 is midnight UTC, in the middle of the work; local midnight is when the name changes."""
+    hall.comes(ALICE, "23:30", "2022-04-10", **STAFF)
+    hall.goes(ALICE, "00:30", **STAFF)
     hall.comes(ALICE, "07:45", **STAFF)
-    measured_s = (at("07:45") + 1000) / 1000
-    hall.comes(ALICE, "09:40", last_measured_s=measured_s, **STAFF)
+    hall.comes(ALICE, "09:40", **STAFF)
     hall.comes(BOB, "09:41", **STAFF)
     found = ask("11:00")
-    assert [(clock(member.arrived_ms), len(member.names)) for member in found.members] == [
-        ("07:45", 2), ("09:41", 1),
+    assert [(clock(member.measured_ms[0]), len(member.measured_ms)) for member in found.members] == [
+        ("00:30", 3), ("09:41", 1),
     ]  # fmt: skip
     assert found.overdue == []
 

@@ -1,13 +1,18 @@
 """The sheet of a person, and the abnormal visits by risk."""
 
+import shutil
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from central.people.risk import Risk, by_risk
 from central.people.sheet import Sheet, sheet
-from central.store import Arrived, Store
+from central.people.sightings import KINDS, Ledger, Lost, strays
+from central.people.visits import visits
+from central.store import Arrived, Store, open_store
 from gate.core import events
 from gate.core.codes.model import Travel
 from gate.core.events import Result, Stage
@@ -131,3 +136,52 @@ def test_a_day_without_anything_abnormal_is_empty(store: Store, hall: HallGate) 
     hall.comes(ALICE, "08:00")
     hall.send(at("12:00"))
     assert by_risk(store, at("00:00"), at("23:59")).groups == []
+
+
+def test_a_visit_by_risk_is_told_whole(store: Store, hall: HallGate) -> None:
+    """Also what is nothing remarkable in it, before and after what is, and in the next ledger."""
+    evidence = seen(ALICE, Direction.IN)
+    doubt = (Stage.REFERRED, decision(Verdict.REFER, "TR-1", "status_yellow"))
+    hall.comes(BOB, "08:50")
+    visit = hall.visit(
+        at("09:00"), (Stage.REFERRED, REFER), doubt, (Stage.AUTHORISED, ADMIT), evidence=evidence
+    )
+    cut_off = hall.visit(at("09:30"), doubt, evidence=evidence, result=None)
+    hall.send(at("09:40"))
+    hall.begin("epoch2")
+    hall.write(events.visit_closed(cut_off, Result.INTERRUPTED, None), at("09:50"))
+    hall.comes(BOB, "10:00")
+    hall.send(at("12:00"))
+    with store.engine.connect() as connection:
+        every = visits(connection, None, None, at("00:00"), at("23:59"), Lost())
+    assert len(every) == 4
+    (group,) = by_risk(store, at("00:00"), at("23:59")).groups
+    assert (group.name, [one.name for one in group.visits]) == ("yellow_code", [visit, cut_off])
+    assert list(group.visits) == [one for one in every if one.name in {visit, cut_off}]
+    assert [(len(one.decided), one.result) for one in group.visits] == [(3, "passed"), (1, "interrupted")]
+
+
+def test_what_cannot_be_read_is_counted_by_risk_as_well(store: Store, hall: HallGate) -> None:
+    hall.comes(ALICE, "09:00")
+    hall.send(at("09:30"))
+    strange = hall.bodies[0].replace(b'"seq":1,', b'"seq":3,').replace(b'"findings":[', b'"findings":[7,')
+    hall.raw(strange, at("09:31"))
+    assert by_risk(store, at("00:00"), at("23:59")).lost == Lost(unreadable=1)
+
+
+def test_what_is_out_of_its_time_is_found_by_its_own_index(sqlite_template: Path, tmp_path: Path) -> None:
+    """SQLite would rather read a whole ledger for each day that is asked for."""
+    path = shutil.copy(sqlite_template, tmp_path / "central.db")
+    asked: list[str] = []
+    with open_store(f"sqlite:///{path}") as store, store.engine.connect() as connection:
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.set_trace_callback(asked.append)
+        assert (
+            list(strays(connection, Ledger(1, "north", "g-1", "epoch1"), at("00:00"), at("23:59"), KINDS))
+            == []
+        )
+        raw.set_trace_callback(None)
+        (query,) = [said for said in asked if "FROM records" in said]
+        (plan,) = raw.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+    assert "USING INDEX records_out_of_time" in plan[-1]

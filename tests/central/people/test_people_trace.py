@@ -50,7 +50,7 @@ def follow(store: Store) -> Follow:
 
 
 def name(reference: str, day: str = DAY) -> str:
-    """What somebody is called in records of this day (UTC)."""
+    """What somebody is called in records of this local day."""
     return pseudonym(day_key(SITE_KEY, day), "subject", reference)
 
 
@@ -195,19 +195,31 @@ def test_another_site_is_none_of_it(store: Store, hall: HallGate, follow: Follow
     assert met(shared) == []
 
 
-def test_a_person_is_followed_over_midnight_utc_with_the_key_of_the_site(
-    store: Store, hall: HallGate, follow: Follow
-) -> None:
-    """08:00 in this zone: the pseudonym of the morning is another than that of the day."""
-    hall.comes(ALICE, "07:50")
-    hall.comes(BOB, "07:55")
-    hall.goes(BOB, "08:30")
-    hall.goes(ALICE, "09:00")
+def test_a_person_is_followed_over_midnight_with_the_key_of_the_site(hall: HallGate, follow: Follow) -> None:
+    before = "2022-04-10"
+    hall.comes(ALICE, "23:50", before)
+    hall.comes(BOB, "23:55", before)
+    hall.goes(BOB, "00:30")
+    hall.goes(ALICE, "01:00")
     hall.send(at("12:00"))
     (shared,) = follow().shared
-    assert (clock(shared.presence.from_ms), clock(shared.presence.until_ms)) == ("07:50", "09:00")
+    assert (shared.presence.from_ms, clock(shared.presence.until_ms)) == (at("23:50", before) + 1000, "01:00")
     # Nobody asked for Bob, so that he is two persons: nobody is missed.
-    assert {who for who, *_ in met(shared)} == {name(BOB, "2022-04-10"), name(BOB)}
+    assert {who for who, *_ in met(shared)} == {name(BOB, before), name(BOB)}
+
+
+@pytest.mark.parametrize("offset_min", [480, -300, 0])
+def test_a_person_is_found_whatever_the_local_time_of_the_gate(
+    hall: HallGate, follow: Follow, offset_min: int
+) -> None:
+    """08:00 here is midnight UTC; the centre does not know by which local time a gate goes."""
+    hall.utc_offset_min = offset_min
+    for time in ("00:00", "07:59", "08:00", "12:59", "13:00", "23:59"):
+        hall.comes(ALICE, time)
+    hall.send(at("23:59"))
+    found = follow(end="23:59:59").visits
+    assert len(found) == 6
+    assert len({visit.subject for visit in found}) == (1 if offset_min == 480 else 2)
 
 
 def test_a_pseudonym_of_a_record_is_followed_on_its_day(hall: HallGate, follow: Follow) -> None:
@@ -237,7 +249,7 @@ def test_what_a_gate_with_a_wrong_clock_says_may_have_been_any_time_until_it_cam
     back_door.goes(BOB, "03:30", trusted=False)
     back_door.send(at("10:15"))
     (shared,) = follow().shared
-    assert [contact.presence.who for contact in shared.contacts] == [name(BOB, "2022-04-10")]
+    assert [contact.presence.who for contact in shared.contacts] == [name(BOB)]
     assert not shared.contacts[0].presence.sure
     assert shared.presence.sure
 

@@ -447,6 +447,23 @@ def test_two_ledgers_of_one_day_are_proved_each(store: Store, gate: TownGate) ->
     assert of(found, "visits") == {"all": 2} and of(found, "service") == {"new_epoch": 1}
 
 
+def test_on_a_quiet_day_the_newest_ledger_was_in_use_although_it_came_first(
+    store: Store, gate: TownGate
+) -> None:
+    before_ms = ms("2022-04-09T12:00")
+    gate.visit(before_ms)
+    old = gate.bodies
+    before = PreviousEpoch(epoch="epoch1", size=len(old), hash=gate.hashes[-1].hex(), reason="rolled back")
+    gate.begin("epoch2")
+    gate.write(events.epoch_started(before), before_ms + MINUTE)
+    gate.deliver(before_ms + MINUTE)
+    store.ingest([Arrived("north", "g-1", body) for body in old], before_ms + 2 * MINUTE)
+    gate.checkpoint(ms("2022-04-11T16:59:30"))
+    found = report(store, DAY, CLOSING)
+    assert [proof["epoch"] for proof in found["proofs"]] == ["epoch2"]
+    assert found["gates"]["vouched"] == 1, found["gates"]
+
+
 def test_a_ledger_whose_end_nobody_has_accounted_for_is_named(store: Store, gate: TownGate) -> None:
     gate.visit(NOON)
     gate.deliver(NOON + MINUTE)

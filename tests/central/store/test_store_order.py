@@ -4,11 +4,14 @@ Each order is played by a gate of its own, all of them in one store.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import permutations
 
 import pytest
 
+from central.status import overview
 from central.store import Store
+from central.store.succession import in_succession
 from tests.central.store.ledgers import Centre, Ledger
 
 Step = Callable[[Centre], object]
@@ -219,3 +222,60 @@ def test_of_two_that_say_to_follow_the_same_ledger_the_second_is_without_a_word(
         centre.prove(new)
     assert centre.standing() == [("epoch3", "unannounced_epoch", 1, 1)]
     assert [one.successor for one in centre.store.streams()] == ["epoch2", "epoch3", ""]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A ledger as `in_succession` sees it."""
+
+    id: int
+    epoch: str
+    successor: str = ""
+    site: str = "north"
+    gate: str = "g-1"
+
+
+def order(*rows: Row) -> str:
+    return " ".join(row.epoch for row in in_succession(rows))
+
+
+def test_ledgers_stand_before_those_that_follow_them_and_else_by_first_arrival() -> None:
+    assert order(Row(1, "c"), Row(2, "b", "c"), Row(3, "a", "b")) == "a b c"
+    assert order(Row(3, "c"), Row(2, "x"), Row(1, "a", "c")) == "a x c"
+    assert order(Row(1, "c"), Row(2, "x"), Row(3, "a", "c")) == "x a c"
+    assert order(Row(2, "c"), Row(3, "a", "c"), Row(4, "b", "c")) == "a b c"
+    assert order(Row(1, "b", "elsewhere"), Row(2, "a")) == "b a"
+
+
+def test_each_gate_has_an_order_of_its_own() -> None:
+    of_another = Row(1, "other", "c", gate="g-2")
+    assert order(Row(4, "c"), of_another, Row(5, "a", "c")) == "a c other"
+
+
+def test_a_circle_in_a_damaged_store_leaves_none_out() -> None:
+    circle = Row(3, "b", "c"), Row(4, "c", "b")
+    assert order(Row(1, "a"), *circle, Row(2, "self", "self")) == "a self b c"
+
+
+def came_backwards(centre: Centre, ledger: Ledger) -> None:
+    """Three ledgers of one gate, the newest of which has come first."""
+    found = [ledger]
+    for epoch in ("epoch2", "epoch3"):
+        new = Ledger(epoch)
+        new.follow(found[-1])
+        new.write(2)
+        found.append(new)
+    for one in reversed(found):
+        centre.take(one.arrived())
+        centre.hear(one)
+
+
+def test_the_newest_ledger_is_the_last_although_it_came_first(centre: Centre, ledger: Ledger) -> None:
+    came_backwards(centre, ledger)
+    states = centre.store.streams("north", "g-1")
+    assert [one.epoch for one in states] == ["epoch1", "epoch2", "epoch3"]
+    assert states[0].id > states[-1].id
+    seqs = [(record.epoch, record.seq) for record in centre.store.records()]
+    assert (seqs[0], seqs[-1]) == (("epoch1", 1), ("epoch3", 3))
+    (status,) = overview(centre.store, centre.now_ms)
+    assert (status.epoch, status.stated) == ("epoch3", 3)

@@ -77,7 +77,7 @@ def test_sqlite_flushes_what_it_commits(sqlite_template: Path) -> None:
 def test_a_postgres_that_goes_and_comes_back_loses_nothing(postgres: Postgres) -> None:
     ledger = Ledger()
     ledger.write(20)
-    with open_store(postgres.new_database()) as store:
+    with open_store(postgres.new_database(lasting=True)) as store:
         centre = Centre(store)
         centre.register(ledger)
         centre.take(ledger.arrived(1, 10))
@@ -88,5 +88,6 @@ def test_a_postgres_that_goes_and_comes_back_loses_nothing(postgres: Postgres) -
                     centre.take(ledger.arrived(11))
         finally:
             postgres.start()
-        centre.prove(ledger, first=1)
+        assert [record.body for record in store.records()] == ledger.bodies[:10]
+        centre.prove(ledger, first=11)
         assert centre.problems() == []

@@ -1,0 +1,129 @@
+"""Somebody has the database in his hands: what he does to the book of commands is found and named."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from central.orders import book
+from central.orders.book import Order
+from central.orders.verify import verify
+from central.store import Problem, Store
+from gate.core.commands import Name
+from tests.central.orders.ordering import S, a_gate, deliver, found, made, reply, wanted
+from tests.central.store.ledgers import CENTRE, NOW_MS, Centre, Ledger
+
+KEYS = [CENTRE.public_key().public_bytes_raw()]
+
+
+def problems(store: Store, keys: list[bytes] = KEYS) -> list[tuple[str, str, int | None]]:
+    """What is found: the word, the gate, the record."""
+    said: list[Problem] = []
+    verify(store, keys, said.append)
+    return [(problem.what, problem.gate, problem.seq) for problem in said]
+
+
+def tamper(store: Store, *statements: str, **values: Any) -> None:
+    with store.engine.begin() as connection:
+        for statement in statements:
+            names = {name: value for name, value in values.items() if f":{name}" in statement}
+            connection.execute(text(statement), names)
+
+
+@pytest.fixture
+def ledger(store: Store) -> Ledger:
+    return a_gate(store)
+
+
+@pytest.fixture
+def orders(store: Store, ledger: Ledger) -> list[Order]:
+    """Two commands, sent; the first is answered in record 6, the second in record 7, both proved."""
+    a_gate(store, "g-2", "other")
+    given = [made(store, NOW_MS + 700), made(store, NOW_MS + S, wanted(Name.SUSPEND, reason="cleaning"))]
+    for order in given:
+        book.claim(store.engine, order, NOW_MS + 2 * S)
+        reply(ledger, order)
+    deliver(store, ledger, 6)
+    found_ = [found(store, order.id) for order in given]
+    book.claim(store.engine, found_[0], NOW_MS + 3 * S)
+    assert problems(store) == []
+    return found_
+
+
+def test_what_was_looked_at_is_counted(store: Store, orders: list[Order]) -> None:
+    assert verify(store, KEYS, pytest.fail) == len(orders)
+
+
+def test_every_byte_of_a_command_counts(store: Store, orders: list[Order]) -> None:
+    message = orders[0].message
+    for place in range(0, len(message), 7):
+        other = message[:place] + bytes([message[place] ^ 1]) + message[place + 1 :]
+        tamper(store, "UPDATE commands SET message = :other WHERE id = :id", other=other, id=orders[0].id)
+        assert problems(store) == [("command_altered", "g-1", None)], place
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "counter = counter - 1", "made_ms = made_ms - 5000", "expires_ms = expires_ms + 1000",
+        "expires_ms = expires_ms - 1000", "name = 'resume'", "epoch = 'other'", "site = 'south'",
+        "message = (SELECT message FROM commands WHERE name = 'checkpoint')",
+    ],
+)  # fmt: skip
+def test_a_column_that_says_other_than_what_was_signed_is_found(
+    store: Store, orders: list[Order], change: str
+) -> None:
+    tamper(store, f"UPDATE commands SET {change} WHERE id = :id", id=orders[1].id)
+    assert [what for what, _, _ in problems(store)] == ["command_altered"]
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("change", ["message = 'text'", "counter = 'text'", "made_ms = 'text'"])
+def test_a_text_in_another_column_is_found(store: Store, orders: list[Order], change: str) -> None:
+    """Only on SQLite: PostgreSQL keeps to the types of its columns."""
+    tamper(store, f"UPDATE commands SET {change} WHERE id = :id", id=orders[1].id)
+    assert problems(store) == [("command_altered", "g-1", None)]
+
+
+def test_a_command_that_was_put_in_is_found(store: Store, orders: list[Order]) -> None:
+    tamper(
+        store, "INSERT INTO commands SELECT 'abc', site, 'g-2', epoch, counter, after, name, summary,"
+        " made_by, made_ms, expires_ms, message FROM commands WHERE id = :id", id=orders[0].id,
+    )  # fmt: skip
+    assert problems(store) == [("command_altered", "g-2", None)]
+
+
+def test_a_command_that_a_gate_has_answered_cannot_be_taken_away(store: Store, orders: list[Order]) -> None:
+    gone = ("DELETE FROM command_sendings WHERE command = :id", "DELETE FROM commands WHERE id = :id")
+    tamper(store, *gone, id=orders[0].id)
+    assert problems(store) == [("command_missing", "g-1", 6)]
+
+
+def test_what_was_sent_cannot_be_taken_away(store: Store, orders: list[Order]) -> None:
+    tamper(store, "DELETE FROM command_sendings WHERE command = :id AND n = 1", id=orders[0].id)
+    assert problems(store) == [("command_altered", "", None)]
+
+
+def test_commands_count_only_with_a_key_of_the_centre(store: Store, orders: list[Order]) -> None:
+    assert problems(store, [bytes(32)]) == [("command_altered", "g-1", None)] * 2
+
+
+def test_what_anybody_can_write_misses_nothing(store: Store, ledger: Ledger) -> None:
+    order = made(store)
+    ledger.write(1, "command", id="abc", command="resume", counter=1, outcome="done")
+    Centre(store).take(ledger.arrived(6))  # and the gate has not signed for it
+    assert problems(store) == []
+    ledger.write(1, "command", abnormal=True, id=None, command=None, outcome="refused", reason="unknown_key")
+    reply(ledger, order)
+    Centre(store).take(ledger.arrived(7))
+    Centre(store).hear(ledger)
+    assert problems(store) == [("command_missing", "g-1", 6)]
+
+
+def test_what_was_commanded_after_the_backup_that_was_put_back_is_not_missed(
+    store: Store, ledger: Ledger, orders: list[Order]
+) -> None:
+    tamper(store, "DELETE FROM command_sendings", "DELETE FROM commands")
+    ledger.write(1, "anomaly", abnormal=True, what="receipt_went_back", detail="from record 7 to record 6")
+    deliver(store, ledger, 8)
+    assert problems(store) == [("command_missing", "g-1", 6)], "that one the backup must have had"
