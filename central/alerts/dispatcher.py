@@ -25,6 +25,7 @@ from central.alerts.send import ATTEMPT_S_MAX, Addresses, Sent, open_addresses
 from central.alerts.settings import AlertSettings
 from central.clock import Clock
 from central.store.model import Alarm, Ingested, StoredRecord, StoreError
+from central.worker import Worker
 from gate.core.events import Kind
 
 LOG: Final = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def _in_thread(work: Callable[[], None]) -> None:
     threading.Thread(target=work, name="alert-sender", daemon=True).start()
 
 
-class Dispatcher:
+class Dispatcher(Worker):
     """Tells people what has happened, by the rules of the settings; without any, alerts are noted only."""
 
     def __init__(
@@ -67,12 +68,14 @@ class Dispatcher:
         clock: Clock,
         *,
         addresses: Addresses | None = None,
-        start: Start = _in_thread,
+        send_in: Start = _in_thread,
     ) -> None:
+        super().__init__(
+            "alerts", clock, round_s=ROUND_S, trouble_s=TROUBLE_S, farewell_s=FAREWELL_S + ROUND_S
+        )
         self._engine = engine
         self._settings = settings
-        self._clock = clock
-        self._start = start
+        self._send_in = send_in
         self._addresses = addresses or _usable(settings)
         routing = Routing(settings, self._addresses.shown)
         self._book = Book(engine, routing)
@@ -82,19 +85,6 @@ class Dispatcher:
         self._sending: dict[str, _Sending] = {}
         self._alarm_seen: int | None = None
         self._looked_ms: int | None = None
-        self._wake = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
-
-    def start(self) -> None:
-        """Begin; what is due from before is sent first."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; messages on their way get a few seconds, the others are for the next start."""
-        self._stopping = True
-        self._wake.set()
-        self._thread.join(FAREWELL_S + ROUND_S)
 
     def stored(self, ingested: Ingested) -> None:
         """Take note of what has just been stored. Never blocks, never raises; any thread may call it."""
@@ -102,7 +92,7 @@ class Dispatcher:
 
     def alarmed(self, _alarms: Sequence[Alarm]) -> None:
         """Look at the log of alarms now; it is read from the store, so that none is missed. Likewise."""
-        self._wake.set()
+        self.wake()
 
     def take(self, new: Iterable[StoredRecord]) -> None:
         """Look at records that have just been stored; likewise."""
@@ -113,7 +103,7 @@ class Dispatcher:
             self._queue.extend(calling)
         else:
             self._overflowed = True  # they are in the store, and `backlog` finds them
-        self._wake.set()
+        self.wake()
 
     def step(self) -> None:
         """Do what is due now, and wait for nothing. Raises StoreError; what is left is done next time."""
@@ -130,29 +120,13 @@ class Dispatcher:
             if address not in self._sending:
                 self._send_next(address)
 
-    def _run(self) -> None:
-        while not self._stopping:
-            wait_s = ROUND_S
-            try:
-                self.step()
-            except StoreError as error:
-                LOG.warning("alerts: %s; they wait", error)
-                wait_s = TROUBLE_S
-            except Exception:
-                # Alerts must not end silently, whatever a record or an address has brought about.
-                LOG.exception("alerts: an error in the program; they go on in %s s", TROUBLE_S)
-                wait_s = TROUBLE_S
-            self._clock.wait(self._wake, wait_s)
-            self._wake.clear()
-        self._take_leave()
-
-    def _take_leave(self) -> None:
+    def leave(self) -> None:
+        """Give messages on their way a few seconds; the others are for the next start."""
         until = self._clock.monotonic() + FAREWELL_S
         try:
             self._collect()
             while self._sending and (left := until - self._clock.monotonic()) > 0:
-                self._clock.wait(self._wake, left)
-                self._wake.clear()
+                self.rest(left)
                 self._collect()
         except StoreError as error:
             LOG.warning("alerts: %s; what was on its way will be sent again", error)
@@ -196,9 +170,9 @@ class Dispatcher:
             sent = channel.send(message)
             sending.ended_ms = self._clock.now_ms()
             sending.sent = sent
-            self._wake.set()
+            self.wake()
 
-        self._start(send)
+        self._send_in(send)
 
     def _collect(self) -> None:
         """Settle what has ended, and what should have."""

@@ -12,7 +12,6 @@ command.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import groupby
 from typing import Final
@@ -22,9 +21,10 @@ from sqlalchemy import select
 from central.clock import Clock
 from central.orders import book
 from central.orders.book import Order
-from central.store import AlarmKind, Store, StoreError, Suspicion
+from central.store import AlarmKind, Store, Suspicion
 from central.store.engine import reading
 from central.store.tables import alarms
+from central.worker import Worker
 
 LOG: Final = logging.getLogger(__name__)
 UNANSWERED: Final = "command_unanswered"
@@ -81,7 +81,7 @@ def unanswered(void: Iterable[Order]) -> tuple[list[Order], set[str]]:
     return silent, answered
 
 
-class Courier:
+class Courier(Worker):
     """Sends with `publish(topic, message)` while the centre is `connected`."""
 
     def __init__(
@@ -92,32 +92,19 @@ class Courier:
         publish: Callable[[str, bytes], None],
         connected: Callable[[], bool],
     ) -> None:
+        super().__init__("commands", clock, round_s=ROUND_S, trouble_s=TROUBLE_S, farewell_s=FAREWELL_S)
         self._store = store
-        self._clock = clock
         self._publish = publish
         self._connected = connected
         self._came_back: dict[tuple[str, str], int] = {}
         self._alarms_at_ms = 0
-        self._settled_ms: int | None = None
+        self._settled_ms = 0
         self._told: set[str] = set()
-        self._wake = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="orders", daemon=True)
-
-    def start(self) -> None:
-        """Begin; what waits from before is sent first."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; what is not answered is sent again after the next start."""
-        self._stopping = True
-        self._wake.set()
-        self._thread.join(FAREWELL_S)
 
     def came_back(self, site: str, gate: str) -> None:
         """Take note that this gate listens, perhaps anew. Never blocks; any thread may call it."""
         self._came_back[site, gate] = self._clock.now_ms()
-        self._wake.set()
+        self.wake()
 
     def step(self) -> None:
         """Do what is due now. Raises StoreError; what is left is done next time."""
@@ -137,7 +124,7 @@ class Courier:
 
     def _mind_alarms(self, now_ms: int) -> None:
         until_ms = now_ms - GRACE_MS
-        since_ms = until_ms - LOOK_BACK_MS if self._settled_ms is None else self._settled_ms
+        since_ms = max(self._settled_ms, until_ms - LOOK_BACK_MS)
         void = book.void_since(self._store.engine, since_ms, until_ms)
         silent, answered = unanswered(void)
         for order in silent:
@@ -169,21 +156,6 @@ class Courier:
             if alarm.about.code == UNANSWERED and alarm.about.evidence.get("command") in answered:
                 reason = "it was answered after all, or a later one was"
                 self._store.clear_alarm(alarm.id, now_ms, by="centre", reason=reason)
-
-    def _run(self) -> None:
-        while not self._stopping:
-            wait_s = ROUND_S
-            try:
-                self.step()
-            except StoreError as error:
-                LOG.warning("commands: %s; they wait", error)
-                wait_s = TROUBLE_S
-            except Exception:
-                # Commands must not end silently, and what is wrong with one must not end the centre.
-                LOG.exception("commands: an error in the program; they go on in %s s", TROUBLE_S)
-                wait_s = TROUBLE_S
-            self._clock.wait(self._wake, wait_s)
-            self._wake.clear()
 
 
 def _gate(order: Order) -> tuple[str, str]:

@@ -5,7 +5,6 @@ waits for none of them long, and each piece with its entry in the access log in 
 """
 
 import logging
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -16,12 +15,13 @@ from central.clock import Clock
 from central.people.access_log import Caller, What, append, newest_ms, note
 from central.people.privacy import overwrite, scrub
 from central.people.settings import DAY_MS, RetentionSettings
-from central.store import Store, StoreError, StreamState
+from central.store import Store, StreamState
 from central.store.engine import reading, writing
 from central.store.reading import Name
 from central.store.retired import NOTHING, due_upto, retire, retired_upto, summary
 from central.store.streams import locked
 from central.store.tables import attachments, rejects
+from central.worker import Worker
 
 LOG: Final = logging.getLogger(__name__)
 ROUND_S: Final = 600.0
@@ -143,44 +143,20 @@ def _forget_rejects(store: Store, before_ms: int) -> int:
         return connection.execute(old.values(start=NOTHING)).rowcount
 
 
-class Retention:
-    """The thread that does it once a day, beside a centre at work."""
+class Retention(Worker):
+    """Does it once a day, beside a centre at work."""
 
     def __init__(self, store: Store, settings: RetentionSettings, clock: Clock) -> None:
+        super().__init__("retention", clock, round_s=ROUND_S, trouble_s=ROUND_S, farewell_s=FAREWELL_S)
         self._store = store
         self._settings = settings
-        self._clock = clock
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
-
-    def start(self) -> None:
-        """Begin; a day that was missed is made up for at once."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; what is not done is done the next time."""
-        self._stopped.set()
-        self._thread.join(FAREWELL_S)
 
     def step(self) -> Removed | None:
-        """Remove what is due when a day is over since the last time; None when it is not, or failed."""
+        """Remove what is due when a day is over since the last time, else None. Raises StoreError."""
         now_ms = self._clock.now_ms()
-        try:
-            last_ms = newest_ms(self._store, What.RETENTION)
-            if last_ms is not None and 0 <= now_ms - last_ms < DAY_MS:
-                return None
-            removed = run(self._store, self._settings, now_ms)
-        except StoreError as error:
-            LOG.warning("retention: %s; it is tried again in %s s", error, ROUND_S)
+        last_ms = newest_ms(self._store, What.RETENTION)
+        if last_ms is not None and 0 <= now_ms - last_ms < DAY_MS:
             return None
-        except Exception:
-            # It must not end silently: what is to be forgotten would be kept.
-            LOG.exception("retention: an error in the program; it is tried again in %s s", ROUND_S)
-            return None
+        removed = run(self._store, self._settings, now_ms)
         LOG.info("retention: %d registrations erased, %d records retired", removed.sealed, removed.records)
         return removed
-
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            self.step()
-            self._clock.wait(self._stopped, ROUND_S)

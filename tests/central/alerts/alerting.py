@@ -117,7 +117,7 @@ class Office:
             self.channels.setdefault(url, SpyChannel())
         self.dispatcher = Dispatcher(
             self.engine, self.settings, self.clock,
-            addresses=Addresses(self.channels, {url: url for url in urls}), start=at_once,
+            addresses=Addresses(self.channels, {url: url for url in urls}), send_in=at_once,
         )  # fmt: skip
 
     def after(self, ms: int = 0) -> None:

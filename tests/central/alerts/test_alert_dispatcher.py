@@ -184,7 +184,7 @@ def test_an_attempt_without_end_is_counted_as_a_failure_and_not_repeated_beside_
 ) -> None:
     started: list[Callable[[], None]] = []
     at = Office(engine, ONE)
-    at.dispatcher._start = started.append
+    at.dispatcher._send_in = started.append
     at.dispatcher.take([record(fever())])
     at.dispatcher.step()
     assert len(started) == 1
@@ -215,7 +215,7 @@ def test_an_error_in_the_program_does_not_end_the_alerts(
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Book, "note", fails_once)
-    with caplog.at_level(logging.CRITICAL + 1, module.LOG.name), Threads(engine, ONE, {"desk": spy}) as at:
+    with caplog.at_level(logging.CRITICAL + 1, "central.worker"), Threads(engine, ONE, {"desk": spy}) as at:
         at.take(fever())
         wait_for(lambda: spy.sent, 5, "the alert that came after the error")
     assert failed.is_set()

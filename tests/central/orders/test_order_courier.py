@@ -326,7 +326,7 @@ def test_whatever_goes_wrong_it_goes_on(store: Store, caplog: pytest.LogCaptureF
     )
     courier._run()
     assert taken == ["hg/1/north/g-1/cmd"]
-    assert "they wait" in caplog.text
+    assert "commands: the store cannot be used; tried again in 5.0 s" in caplog.text
     assert "an error in the program" in caplog.text
     assert post.sent == []
 

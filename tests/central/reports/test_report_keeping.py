@@ -11,7 +11,7 @@ import pytest
 from central.reports.keeping import ReportDesk, kept_report, put
 from central.reports.sealing import check
 from central.reports.settings import ReportSettings
-from central.reports.worker import TROUBLE_S, Reporter
+from central.reports.worker import Reporter
 from central.store import Store, open_store
 from tests.brokers import wait_for
 from tests.central.reports.town import CENTRE_KEY, CENTRE_PUBLIC, TownGate, ms
@@ -139,8 +139,11 @@ def test_a_store_that_cannot_be_used_does_not_end_the_thread(
 ) -> None:
     with store.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE reports")
-    assert Reporter(store, settings, CENTRE_KEY, FiveOClock()).step() == TROUBLE_S
-    assert "tried again" in caplog.text
+    reporter = Reporter(store, settings, CENTRE_KEY, FiveOClock())
+    reporter.start()
+    wait_for(lambda: "tried again" in caplog.text, 20, "the trouble to be said")
+    assert reporter._thread.is_alive()
+    reporter.stop()
 
 
 def test_while_the_folder_cannot_be_written_the_alarm_stands(
