@@ -4,6 +4,8 @@ ARGS ?=
 BIN := .venv/bin
 # A plain user's PATH on Debian ends before the folder that mosquitto is in.
 export PATH := $(PATH):/usr/sbin
+# Where it is set, each of the hundreds of processes that the tests start would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak check sim chaos bench clean setup-demo setup-test

@@ -85,20 +85,21 @@ class RunningGate:
         self.meddle: Callable[[Input, Effect | None], None] = lambda _happened, _effect: None
         world = world_of(self.place.world(self._observe, clock))
         self.app = Application(config, load_policy(config.gate.policy), self.issuer.trust(), world)
-        self._camera_is_up = threading.Event()
+        self._camera_sees = threading.Event()
         self._listen_to(self.app._camera)
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="brain", daemon=True)
 
     def _listen_to(self, camera: CodeSource) -> None:
-        """Note the first word of the camera child, which is slow to start where much else is going on."""
+        """Note when the camera child sees: where much else is going on it is slow to start."""
         if not isinstance(camera, CameraPart):
-            self._camera_is_up.set()
+            self._camera_sees.set()
             return
         hand_on = camera._camera._on_health
 
         def on_health(health: Health) -> None:
-            self._camera_is_up.set()
+            if health.frames:
+                self._camera_sees.set()
             hand_on(health)
 
         camera._camera._on_health = on_health
@@ -188,7 +189,7 @@ class RunningGate:
 
     def come(self, *codes: str, body_cc: int = NORMAL_CC, mask: bool = True) -> None:
         if codes:
-            wait_for(self._camera_is_up.is_set, 20, "the camera to be there")
+            wait_for(self._camera_sees.is_set, 20, "the camera to see")
         readings = len(self.effects(TakeReading))
         self.place.body_cc(body_cc)
         self.place.step_up()

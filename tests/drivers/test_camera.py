@@ -63,7 +63,7 @@ class Log:
             self.fault_at.append(time.monotonic())
             self._changed.notify_all()
 
-    def until(self, holds: Callable[[], object], seconds: float = 10.0) -> None:
+    def until(self, holds: Callable[[], object], seconds: float = 20.0) -> None:
         with self._changed:
             assert self._changed.wait_for(holds, seconds), (self.health[-1:], self.reads[-1:], self.faults)
 

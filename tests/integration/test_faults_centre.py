@@ -84,7 +84,7 @@ def test_a_centre_restored_from_an_old_backup(
 
 
 def test_parts_killed_while_a_backlog_is_on_its_way(town_on_postgresql: Town) -> None:
-    town, backlog = town_on_postgresql, 3000
+    town, backlog = town_on_postgresql, 5000
     with SlowProxy(town.broker.port, 150_000) as link:
         gate, centre = town.gate(port=link.port), town.centre()
         gate.write_beforehand(backlog)
