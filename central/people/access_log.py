@@ -9,54 +9,18 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from central.people.caller import Caller, What
 from central.people.tables import access_head, access_log
 from central.store import Problem, Store
 from central.store.engine import reading, writing
 from central.store.retired import summary
 
-BY_MAX: Final = 64
-REASON_MAX: Final = 200
 _START: Final = bytes(32)
 _TAG: Final = b"health-gate access log 1\0"
-
-
-class What(StrEnum):
-    """What was done."""
-
-    PERSON = "person"
-    ROUNDS = "rounds"
-    RISK = "risk"
-    TRACE = "trace"
-    REVEAL = "reveal"
-    ERASE = "erase"
-    RETENTION = "retention"
-    """One run of the retention job, with what it was to do."""
-    SEALED_ERASED = "sealed_erased"
-    RETIRED = "retired"
-    """`about.digest`: how far records are retired since then (`central.store.retired.summary`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, and why. Raises ValueError for what says neither.
-
-    `by`: 1 to 64, `reason`: 3 to 200 printable characters.
-    """
-
-    by: str
-    reason: str
-
-    def __post_init__(self) -> None:
-        """Refuse what nobody could be held to."""
-        if not 1 <= len(self.by) <= BY_MAX or not self.by.isprintable() or self.by.strip() != self.by:
-            raise ValueError(f"by: a name of 1 to {BY_MAX} printable characters")
-        if not 3 <= len(self.reason.strip()) <= REASON_MAX or not self.reason.isprintable():
-            raise ValueError(f"reason: 3 to {REASON_MAX} printable characters")
 
 
 @dataclass(frozen=True, slots=True)

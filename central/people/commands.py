@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from central.options import AS_JSON, CONFIG, LANG, opened, refuse
-from central.people.access_log import Caller, What
+from central.people.caller import Caller, What
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,8 @@ from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
 from sqlalchemy import Connection, select
 
-from central.people.access_log import Caller, What, append, note
+from central.people.access_log import append, note
+from central.people.caller import Caller, What
 from central.people.sightings import Ledger, Lost, Told, ledgers, read, told
 from central.people.subjects import Subject
 from central.people.visits import VISIT_MS_MAX, visits_of

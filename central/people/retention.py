@@ -12,7 +12,8 @@ from typing import Final
 from sqlalchemy import func, select, tuple_, update
 
 from central.clock import Clock
-from central.people.access_log import Caller, What, append, newest_ms, note
+from central.people.access_log import append, newest_ms, note
+from central.people.caller import Caller, What
 from central.people.privacy import overwrite, scrub
 from central.people.settings import DAY_MS, RetentionSettings
 from central.store import Store, StreamState

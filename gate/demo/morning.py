@@ -181,8 +181,15 @@ def _centre(config: Config, address: BrokerAddress) -> DemoCentre:
 
 def _wait_for_proof(centre: DemoCentre, records: int) -> int:
     """Wait until the centre has proved so many records, and return how many it has."""
-    _until(lambda: centre.proved() >= records, DELIVERY_S)
-    return centre.proved()
+    proved = 0
+
+    def enough() -> bool:
+        nonlocal proved
+        proved = centre.proved()
+        return proved >= records
+
+    _until(enough, DELIVERY_S)
+    return proved
 
 
 def _tell_receipts(app: Application, narrator: Narrator) -> bool:

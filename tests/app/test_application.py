@@ -44,6 +44,8 @@ from gate.core.uses import Use
 from gate.demo.witness import event_validator
 from gate.shell.desk import SOCKET_NAME
 from gate.shell.inbox import INBOX_MAX
+from gate.sinks.connection import Connection
+from gate.sinks.faults import LinkDown
 from gate.store.ledger import Ledger, verify
 from tests.app.running_gate import GATE, SITE, RunningGate, a_config
 from tests.brokers import HOST, Mosquitto, Subscriber, free_port, password_file, wait_for
@@ -631,6 +633,14 @@ def test_visits_go_on_without_the_broker_and_everything_arrives_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: Callable[[Path], Trouble]
 ) -> None:
     monkeypatch.setattr("gate.sinks.mqtt.retry_delay_s", lambda *_, **__: 0.5)
+    held, really_open = threading.Event(), Connection.open
+
+    def open_unless_held(link: Connection, *args: Any) -> None:
+        if held.is_set():
+            raise LinkDown("held back until somebody listens")
+        really_open(link, *args)
+
+    monkeypatch.setattr(Connection, "open", open_unless_held)
     the = trouble(tmp_path / "broker")
     with RunningGate(a_config(tmp_path, the.section)) as gate:
         status = gate.app.sink.status
@@ -641,10 +651,12 @@ def test_visits_go_on_without_the_broker_and_everything_arrives_later(
         assert (status().oldest_unacknowledged_age_s or 0) > 0.5
         assert gate.app.actor.mode is Mode.SERVING
         with contextlib.ExitStack() as stack:
+            held.set()
             the.broker.__exit__()
             the.mend()
             stack.enter_context(the.broker)
             subscriber = stack.enter_context(the.listen())
+            held.clear()
             wait_for(lambda: status().acknowledged == 4, 8, "the acknowledgements")
             wait_for(lambda: len(subscriber.bodies()) >= 4, 3, "the events")
             assert subscriber.bodies() == gate.bodies()

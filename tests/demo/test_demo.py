@@ -224,7 +224,7 @@ def play_here(
     return events.read_bytes().splitlines()
 
 
-@pytest.mark.apart
+@pytest.mark.soak
 def test_the_rest_of_the_script_in_english(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

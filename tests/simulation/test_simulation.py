@@ -75,7 +75,9 @@ def spoken(report: Report) -> set[int]:
 # --- the gate as it is
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "seed", [*SEEDS[:2], *(pytest.param(seed, marks=pytest.mark.soak) for seed in SEEDS[2:])]
+)
 def test_nothing_is_violated_whatever_goes_wrong(seed):
     report = run(seed, 6, FAULT_KINDS)
     assert not report.violations, report.as_text()
@@ -114,6 +116,7 @@ def test_a_hall_that_is_closed_at_the_end_is_as_it_should_be():
     assert not report.violations, report.as_text()
 
 
+@pytest.mark.soak
 def test_people_documents_and_answers_of_all_kinds_come():
     reports = [run(seed, 6, FAULT_KINDS) for seed in SEEDS]
     reports += [run(5, 4, FAULT_KINDS, policy) for policy in ("sealed-area", "appointment-hall")]
@@ -141,7 +144,7 @@ def test_no_document_is_lost_with_the_power():
     assert kept.count(False) <= 1  # where the power failed over the start itself
 
 
-@pytest.mark.apart
+@pytest.mark.soak
 def test_a_frozen_thermometer_lends_nobody_the_temperature_of_the_one_before():
     # With these seeds the part freezes on somebody, or on a warm wall, and the next person steps up.
     for seed in (5, 17, 19, 34):
@@ -149,6 +152,7 @@ def test_a_frozen_thermometer_lends_nobody_the_temperature_of_the_one_before():
         assert not report.violations, report.as_text()
 
 
+@pytest.mark.soak
 def test_everything_that_can_happen_does():
     reports = [run(seed, 6, FAULT_KINDS) for seed in SEEDS]
     planned = {fault.name for seed in range(20) for fault in schedule(seed, FAULT_KINDS, 10**14)}
@@ -596,6 +600,7 @@ def test_a_mutant_makes_its_oracle_speak(name):
     assert spoken(report) == oracles, report.as_text()
 
 
+@pytest.mark.soak
 def test_stale_evidence_makes_oracle_3_speak(tmp_path: Path):
     policy = tmp_path / "quick.toml"
     timing = "evidence_age_max_s = 5\ncollect_s = 4\ncure_s = 4\n"

@@ -8,8 +8,8 @@ from typing import Any
 
 from nacl.public import PrivateKey
 
-from central.people.access_log import Caller
 from central.people.access_log import verify as verify_access
+from central.people.caller import Caller
 from central.people.presence import Stay
 from central.people.subjects import Subject
 from central.store import Arrived, ArrivedSealed, Problem, Store, verify

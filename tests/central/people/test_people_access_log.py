@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from central.people.access_log import Caller, What, entries, newest_ms, note
+from central.people.access_log import entries, newest_ms, note
+from central.people.caller import Caller, What
 from central.store import Store
 from tests.central.people.hall import LI, problems
 from tests.central.reports.town import TownGate

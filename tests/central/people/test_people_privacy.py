@@ -8,7 +8,8 @@ import pytest
 from nacl.public import PrivateKey, SealedBox
 from sqlalchemy import make_url, text
 
-from central.people.access_log import Caller, entries
+from central.people.access_log import entries
+from central.people.caller import Caller
 from central.people.privacy import Place, SealedError, erase, find, opened, reveal, scrub, sealed_of
 from central.store import Store, open_store
 from gate.core import events

@@ -10,7 +10,8 @@ from sqlalchemy import select, text
 
 from central.orders.book import EXPIRES_S_MAX
 from central.orders.courier import GRACE_MS, LOOK_BACK_MS, Courier
-from central.people.access_log import What, entries, newest_ms
+from central.people.access_log import entries, newest_ms
+from central.people.caller import What
 from central.people.retention import Removed, Retention, due, run
 from central.people.settings import DAY_MS, RECORDS_DAYS_MIN, RetentionSettings
 from central.people.sheet import sheet
