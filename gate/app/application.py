@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from drivers.i2c import I2cBus
 from gate.app.adopted import PolicyUnfitError, adopt_policy, adopted_policy
@@ -19,9 +19,9 @@ from gate.app.code_services import open_services
 from gate.app.documents import DOCUMENTS_NAME, DocumentFolder
 from gate.app.hardware import CameraPart, CodeSource, Opened, Post, ThermometerPart, open_pins
 from gate.app.identity import IdentityError, device_key
-from gate.app.metrics import GateMetrics, serve_metrics
+from gate.app.metrics import GateMetrics
 from gate.app.records import LEDGER_NAME, OwnLedger, OwnOutbox
-from gate.config import Config, MqttSection
+from gate.config import Config, MetricsSection, MqttSection
 from gate.core.actor import GateActor
 from gate.core.codes import Trust
 from gate.core.codes.service import ServiceAnswer
@@ -56,6 +56,9 @@ from gate.shell.reading import ReadingThread
 from gate.shell.registration import Seal, Sealer, no_seal
 from gate.sinks.mqtt import Centre, MqttSettings, MqttSink, TlsSettings, topic_prefix
 from gate.store.ledger import Ledger, LedgerError
+
+if TYPE_CHECKING:
+    from gate.app.exposition import MetricsServer
 
 log = logging.getLogger(__name__)
 
@@ -347,6 +350,25 @@ class _LogDisplay:
     def show(self, key: Key, facts: tuple[tuple[str, str], ...]) -> None:
         shown = screen(self._lang, key, **dict(facts))
         log.info("display: %s | %s", shown.title, shown.next)
+
+
+def serve_metrics(section: MetricsSection, metrics: GateMetrics) -> "MetricsServer | None":
+    """Answer Prometheus from now on, until the result is closed.
+
+    None where nobody is to ask, or nobody can, which is logged: visitors are served all the same.
+    """
+    if section.port is None:
+        return None
+    try:
+        from gate.app.exposition import MetricsServer  # noqa: PLC0415 - a gate that nobody asks does not load it
+
+        return MetricsServer(metrics, section.port, section.address)
+    except ImportError:
+        log.error("no metrics: the package prometheus-client is missing; install python3-prometheus-client")
+    except OSError as error:
+        where = f"{section.address}:{section.port}"
+        log.error("no metrics: cannot listen at %s (%s); see [metrics]", where, error.strerror or error)
+    return None
 
 
 def mqtt_settings(config: Config) -> MqttSettings:

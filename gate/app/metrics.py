@@ -5,14 +5,13 @@ a thread of its own (`gate.app.exposition`). Everything counts from the start of
 about a person.
 """
 
-import logging
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from gate.config import GateSection, MetricsSection
+from gate.config import GateSection
 from gate.core.actor import GateActor
 from gate.core.effects import Effect, Record, Unlock
 from gate.core.events import Event, Kind, Outcome, Result
@@ -36,11 +35,6 @@ from gate.core.policy import Verdict
 from gate.core.session import State
 from gate.ports import Clock
 from gate.sinks.mqtt import SinkStatus
-
-if TYPE_CHECKING:
-    from gate.app.exposition import MetricsServer
-
-log = logging.getLogger(__name__)
 
 Labels = tuple[str, ...]
 
@@ -273,22 +267,3 @@ class GateMetrics:
 
 def _outcome(measurement: Measurement) -> str:
     return measurement.reason if isinstance(measurement, Unmeasured) else "ok"
-
-
-def serve_metrics(section: MetricsSection, metrics: GateMetrics) -> "MetricsServer | None":
-    """Answer Prometheus from now on, until the result is closed.
-
-    None where nobody is to ask, or nobody can, which is logged: visitors are served all the same.
-    """
-    if section.port is None:
-        return None
-    try:
-        from gate.app.exposition import MetricsServer  # noqa: PLC0415 - a gate that nobody asks does not load it
-
-        return MetricsServer(metrics, section.port, section.address)
-    except ImportError:
-        log.error("no metrics: the package prometheus-client is missing; install python3-prometheus-client")
-    except OSError as error:
-        where = f"{section.address}:{section.port}"
-        log.error("no metrics: cannot listen at %s (%s); see [metrics]", where, error.strerror or error)
-    return None

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gate.app.metrics import METRICS, RELAY, RELAY_BUCKETS_S, GateMetrics, Spread, Type, serve_metrics
+from gate.app.application import serve_metrics
+from gate.app.metrics import METRICS, RELAY, RELAY_BUCKETS_S, GateMetrics, Spread, Type
 from gate.checked import ConfigError
 from gate.config import GateSection, MetricsSection, load_policy, parse_config
 from gate.core import events
