@@ -11,7 +11,7 @@ from central.alerts.settings import AlertSettings
 from central.people.settings import PeopleSettings, RetentionSettings, SiteSettings
 from central.reports.settings import ReportSettings
 from central.subscriber import BrokerSettings
-from gate.checked import ConfigError, Place, build, read_toml
+from gate.checked import ConfigError, Contradiction, examine, read_toml
 from gate.sinks.faults import TlsSettings
 
 DEFAULT: Final = Path("/etc/central/central.toml")
@@ -112,16 +112,7 @@ def load_config(path: Path) -> Config:
 
 def parse_config(name: str, data: Mapping[str, Any]) -> Config:
     """Check configuration data already parsed; `name` stands for the file in messages."""
-    config, found = build(Config, data)
-    problems = list(found.values())
-    # What is left when the faulty keys are gone is examined as well, so that all is said at once.
-    sound = config or build(Config, _without(data, found))[0]
-    if sound is not None:
-        faulty = {place[:2] for place in found}
-        problems += [text for places, text in _contradictions(sound) if faulty.isdisjoint(places)]
-    if config is None or problems:
-        raise ConfigError(name, problems)
-    return config
+    return examine(Config, name, data, _STAND_INS, _contradictions)
 
 
 def broker_settings(mqtt: MqttSection) -> BrokerSettings:
@@ -144,22 +135,10 @@ def broker_settings(mqtt: MqttSection) -> BrokerSettings:
     )
 
 
-# Stand-ins for what every configuration has to say; used only to examine the rest of one that does not.
-_REQUIRED: Final = {"centre": {"keys_dir": "-", "store": _STORES[0] + "-"}, "mqtt": {"host": "-"}}
+_STAND_INS: Final = {"centre": {"keys_dir": "-", "store": _STORES[0] + "-"}, "mqtt": {"host": "-"}}
 
 
-def _without(data: Mapping[str, Any], found: Mapping[Place, str]) -> dict[str, Any]:
-    """Return the configuration data without the keys at which something is wrong."""
-    faulty = {place[:2] for place in found}
-    sound: dict[str, Any] = {
-        section: {key: value for key, value in table.items() if (section, key) not in faulty}
-        for section, table in data.items()
-        if (section,) not in faulty and isinstance(table, dict)
-    }
-    return sound | {section: stand_in | sound.get(section, {}) for section, stand_in in _REQUIRED.items()}
-
-
-def _contradictions(config: Config) -> Iterator[tuple[list[Place], str]]:
+def _contradictions(config: Config) -> Iterator[Contradiction]:
     """Yield what the types cannot say, with the places where it stands."""
     mqtt = config.mqtt
     if not config.centre.store.startswith(_STORES):

@@ -6,7 +6,7 @@ What a file says is read by pydantic in its strict mode; annotations of plain da
 import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -61,6 +61,54 @@ def build(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, dict[Place,
     except ValidationError as error:
         found = error.errors(include_url=False)
         return None, {tuple(problem["loc"]): _sentence(kind, problem) for problem in found}
+
+
+Contradiction = tuple[list[Place], str]
+"""Values that exclude each other: the places where they stand, and what is wrong, in a sentence."""
+
+
+def examine(
+    kind: type[T],
+    name: str,
+    data: Mapping[str, Any],
+    stand_ins: Mapping[str, Mapping[str, Any]],
+    contradictions: Callable[[T], Iterable[Contradiction]],
+) -> T:
+    """Return a checked configuration of named sections. Raises ConfigError with every problem found.
+
+    `name` stands for the file in messages. `contradictions` yields what the types cannot say. `stand_ins`:
+    what every configuration has to say, by section; used only to examine the rest of one that does not.
+    """
+    config, found = build(kind, data)
+    problems = list(found.values())
+    # What is left when the faulty keys are gone is examined as well, so that all is said at once.
+    sound = config or build(kind, _without(data, found, stand_ins))[0]
+    if sound is not None:
+        told = [(places, text) for places, text in contradictions(sound) if not _touched(places, found)]
+        problems += [text for _, text in told]
+        found |= {place: text for places, text in told for place in places}
+    if config is None or problems:
+        raise ConfigError(name, problems, build(kind, _without(data, found, stand_ins))[0])
+    return config
+
+
+def _without(
+    data: Mapping[str, Any], found: Mapping[Place, str], stand_ins: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the configuration data without the keys at which something is wrong."""
+    faulty = {place[:2] for place in found}
+    sound: dict[str, Any] = {
+        section: {key: value for key, value in table.items() if (section, key) not in faulty}
+        for section, table in data.items()
+        if (section,) not in faulty and isinstance(table, dict)
+    }
+    return sound | {section: {**given, **sound.get(section, {})} for section, given in stand_ins.items()}
+
+
+def _touched(places: Iterable[Place], found: Mapping[Place, str]) -> bool:
+    """True when one of the places is among those at which something else is wrong."""
+    faulty = {place[:2] for place in found}
+    return any(place in faulty or place[:1] in faulty for place in places)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ A file that cannot be used raises ConfigError with one line per problem; nothing
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from itertools import combinations
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
-from gate.checked import ConfigError, Place, build, did_you_mean, read_toml
+from gate.checked import ConfigError, Contradiction, build, did_you_mean, examine, read_toml
 from gate.core.codes.token_families import TokenFamily
 from gate.core.evidence import Direction
 from gate.core.policy import Policy
@@ -200,17 +200,7 @@ def load_config(path: Path) -> Config:
 
 def parse_config(name: str, data: Mapping[str, Any]) -> Config:
     """Check configuration data already parsed; `name` stands for the file in messages."""
-    config, found = build(Config, data)
-    problems = list(found.values())
-    # What is left when the faulty keys are gone is examined as well, so that all is said at once.
-    sound = config or build(Config, _without(data, found))[0]
-    if sound is not None:
-        told = [(places, text) for places, text in _contradictions(sound) if not _touched(places, found)]
-        problems += [text for _, text in told]
-        found |= {place: text for places, text in told for place in places}
-    if config is None or problems:
-        raise ConfigError(name, problems, build(Config, _without(data, found))[0])
-    return config
+    return examine(Config, name, data, _STAND_INS, _contradictions)
 
 
 def policy_names() -> tuple[str, ...]:
@@ -269,28 +259,10 @@ def _both_tasks(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {"tasks": [*(task for task in others if str(task.get("rule")) not in known), *tasks]}
 
 
-# Stand-ins for what every configuration has to say; used only to examine the rest of one that does not.
-_REQUIRED: Final = {"gate": {"site": "-", "id": "-"}, "mqtt": {"host": "-"}}
+_STAND_INS: Final = {"gate": {"site": "-", "id": "-"}, "mqtt": {"host": "-"}}
 
 
-def _without(data: Mapping[str, Any], found: Mapping[Place, str]) -> dict[str, Any]:
-    """Return the configuration data without the keys at which something is wrong."""
-    faulty = {place[:2] for place in found}
-    sound: dict[str, Any] = {
-        section: {key: value for key, value in table.items() if (section, key) not in faulty}
-        for section, table in data.items()
-        if (section,) not in faulty
-    }
-    return sound | {section: stand_in | sound.get(section, {}) for section, stand_in in _REQUIRED.items()}
-
-
-def _touched(places: Iterable[Place], found: Mapping[Place, str]) -> bool:
-    """True when one of the places is among those at which something else is wrong."""
-    faulty = {place[:2] for place in found}
-    return any(place in faulty or place[:1] in faulty for place in places)
-
-
-def _contradictions(config: Config) -> Iterator[tuple[list[Place], str]]:
+def _contradictions(config: Config) -> Iterator[Contradiction]:
     """Yield what the types cannot say: values that exclude each other, with the places where they stand."""
     pins, mqtt = config.pins, config.mqtt
     for name, value in (("site", config.gate.site), ("id", config.gate.id)):
@@ -319,13 +291,13 @@ def _contradictions(config: Config) -> Iterator[tuple[list[Place], str]]:
         yield [("mqtt", "cert_file"), ("mqtt", "key_file")], problem
 
 
-def _service_contradictions(services: tuple[ServiceSettings, ...]) -> Iterator[tuple[list[Place], str]]:
+def _service_contradictions(services: tuple[ServiceSettings, ...]) -> Iterator[Contradiction]:
     for region, count in Counter(service.region for service in services).items():
         if count > 1:
             yield [("codes", "services")], f"codes.services: there are {count} for {region}; keep one"
 
 
-def _camera_contradictions(camera: CameraSection) -> Iterator[tuple[list[Place], str]]:
+def _camera_contradictions(camera: CameraSection) -> Iterator[Contradiction]:
     if camera.source == "v4l2" and not camera.device:
         problem = "camera.device: is required for v4l2; list them with: ls /dev/v4l/by-id"
         yield [("camera", "source"), ("camera", "device")], problem
@@ -334,7 +306,7 @@ def _camera_contradictions(camera: CameraSection) -> Iterator[tuple[list[Place],
         yield [("camera", "source"), ("camera", "path")], problem
 
 
-def _real_parts(config: Config) -> Iterator[tuple[list[Place], str]]:
+def _real_parts(config: Config) -> Iterator[Contradiction]:
     """Yield what names real hardware beside a simulation, which would stand in for it unasked."""
     camera = config.camera
     real = (
