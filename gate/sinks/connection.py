@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, Protocol
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.properties import Properties, VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -114,16 +114,26 @@ class LastWords(logging.Handler):
 
 
 class FrugalClient(Client):
-    """A client that reads no packet of more than 1 MiB, where paho would take 256 MiB into memory.
+    """A client that no message can bring down: whoever may publish would have a kept session do it for ever.
 
-    MQTT 3.1.1 has no way to tell the broker of a limit, and with MQTT 5 it may ignore ours.
+    Of a packet of more than 1 MiB, where paho would take 256 MiB into memory, the rest is read and cut off,
+    so that whoever takes the message finds it too long. MQTT 3.1.1 has no way to tell the broker of a limit,
+    and with MQTT 5 it may ignore ours. The properties of a message are passed over unread: paho raises for
+    some that brokers let through.
     """
 
     def _sock_recv(self, bufsize: int) -> bytes:
         # paho (2.1 and 2.2 alike) asks here for all that is missing of a packet.
-        if bufsize > PACKET_BYTES_MAX:
-            raise LinkDown(f"the broker sends a packet of {bufsize} bytes; {PACKET_BYTES_MAX} are the limit")
-        return super()._sock_recv(bufsize)
+        del self._in_packet["packet"][PACKET_BYTES_MAX + 1 :]
+        return super()._sock_recv(min(bufsize, PACKET_BYTES_MAX))
+
+    def _handle_publish(self) -> Any:
+        if self._protocol == MQTTProtocolVersion.MQTTv5:  # MQTT 5.0, 3.3.2
+            packet, qos = self._in_packet["packet"], self._in_packet["command"] >> 1 & 3
+            start = 2 + int.from_bytes(packet[:2], "big") + (2 if qos else 0)
+            size, digits = VariableByteIntegers.decode(packet[start : start + 4])  # type: ignore[no-untyped-call]
+            packet[start : start + digits + size] = b"\0"
+        return super()._handle_publish()
 
 
 class Connection:
@@ -199,7 +209,7 @@ class Connection:
             more = {"clean_start": self._session.kept_s is None, "properties": _wishes(self._session)}
         try:
             self._client.connect(settings.host, settings.broker_port, settings.keepalive_s, **more)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a host may be what no name can be
             raise connect_fault(error, settings) from error
         deadline = self._monotonic() + settings.answer_timeout_s
         while not self.accepted:

@@ -92,7 +92,7 @@ def _certificate_words(error: ssl.SSLCertVerificationError, ca_file: Path | None
     return f"the broker's certificate is not accepted: {error.verify_message}"
 
 
-def connect_fault(error: OSError, settings: Destination) -> LinkDown:
+def connect_fault(error: OSError | UnicodeError, settings: Destination) -> LinkDown:
     """Put into words why no connection came about, with what to do."""
     where = f"{settings.host}:{settings.broker_port}"
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -103,7 +103,7 @@ def connect_fault(error: OSError, settings: Destination) -> LinkDown:
         return LinkDown(f"{where} broke off the TLS handshake; is this its TLS port?")
     if isinstance(error, ssl.SSLError):
         return LinkDown(f"TLS with {where} fails ({error.reason}); is this its TLS port?", lasting=True)
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror | UnicodeError):
         return LinkDown(f"no address found for {settings.host!r}; check the host name and the name server")
     if isinstance(error, ConnectionRefusedError):
         return LinkDown(f"nothing listens at {where}; start the broker or check the port")

@@ -17,7 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from gate.sinks.complaints import Complaints
 from gate.sinks.connection import Connection, Packet
 from gate.sinks.faults import refusal
-from gate.sinks.window import INTAKE_WITHIN_S, Intake
+from gate.sinks.window import INTAKE_WITHIN_S, RETRY_CAP_S, Intake
 
 _PATIENCE: Final = 2
 _LONG_PATIENCE: Final = 6
@@ -120,7 +120,9 @@ class Incoming:
         self._link = None
         for one in self._subscriptions:
             if one.intake.ended(now):
-                self._pause(one, f"connections break when {one.many} are asked for", one.pause_s)
+                # Long enough for a connection without it to come about.
+                pause_s = max(one.pause_s, 2 * RETRY_CAP_S) if one.first else one.pause_s
+                self._pause(one, f"connections break when {one.many} are asked for", pause_s)
 
     def _hand_on(self, one: Subscription, packet: Packet) -> None:
         if not one.intake.takes(self._monotonic()):

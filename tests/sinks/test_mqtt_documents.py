@@ -301,13 +301,10 @@ def test_a_broker_that_hangs_up_on_the_subscription_still_gets_the_records() -> 
 
 
 GARBAGE = {
-    "a huge packet": bytes([PUBLISH << 4]) + _length(200 << 20) + b"\x00\x04hg/1",
-    "just too large a packet": published(RISK, b"x" * (1 << 20)),
     "QoS 2": published(RISK, b"risk", qos=2),
     "QoS 3": published(RISK, b"risk", qos=3),
     "a topic longer than its packet": _framed(PUBLISH << 4, b"\xff\xffhg"),
     "an empty publication": _framed(PUBLISH << 4, b""),
-    "an unknown property": _framed(PUBLISH << 4, b"\x00\x04hg/1\x02\x7f\x00risk"),
     "a length without end": bytes([PUBLISH << 4]) + b"\xff" * 6,
     "an unknown reason": _framed(SUBACK << 4, b"\x00\x01\x00\x7e"),
     "noise": b"\xff\x0a" + random.Random(1).randbytes(300),
@@ -327,6 +324,10 @@ def test_garbage_in_answer_to_the_subscription_costs_two_connections(garbage: by
 
 
 HARMLESS = {
+    "an unknown property": _framed(PUBLISH << 4, b"\x00\x04hg/1\x02\x7f\x00risk"),
+    "a property that paho does not take": _framed(
+        PUBLISH << 4, b"\x00\x04hg/1\x0b\x26\x00\x01a\x00\x05\xef\xbb\xbfbbrisk"
+    ),
     "a topic that is no text": _framed(PUBLISH << 4, b"\x00\x02\xff\xfe\x00risk"),
     "a SUBACK without a code": _framed(SUBACK << 4, b"\x00\x63\x00"),
     "a SUBACK nobody waits for": _framed(SUBACK << 4, b"\x00\x63\x00\x01"),
@@ -347,6 +348,18 @@ def test_what_nobody_asked_for_changes_nothing(unasked: bytes) -> None:
             wait_for(lambda: b"residents" in documents, 3, "the document that was asked for")
             assert sink.status().reconnects == 0
             assert sink.status().last_error is None
+
+
+def test_a_message_that_is_too_large_by_far_is_read_past_and_named() -> None:
+    outbox, documents = MemoryOutbox(30), []
+    with DocumentBroker() as broker:
+        broker.retained = {RISK: b"x" * (3 << 20), RESIDENTS: b"residents"}
+        with running(a_sink(broker.port, outbox, documents.append)) as sink:
+            wait_delivered(sink, outbox)
+            wait_for(lambda: b"residents" in documents, 3, "the document that was asked for")
+            assert sink.status().reconnects == 0
+            assert "is larger than" in (sink.status().last_error or "")
+    assert documents == [b"residents"]
 
 
 def test_the_broker_is_told_how_much_may_come_at_once() -> None:
