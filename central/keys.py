@@ -98,7 +98,7 @@ def write_new(path: Path, content: bytes, mode: int) -> bool:
     """Write a file whole and to the disk, or not at all; False when there is one already. KeysError."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return durable.write_new(path, content, mode)
+        return durable.write_new(path, content, mode, owned_as_folder=True)
     except OSError as error:
         raise KeysError(f"{path} cannot be written ({error.strerror})") from error
 

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ class PowerCutError(BaseException):
     """The power is gone: nothing is tidied up that the program would have to do."""
 
 
-def cut(*_: object) -> None:
+def cut(*_: object, **__: object) -> None:
     raise PowerCutError
 
 
@@ -59,24 +60,51 @@ def test_a_power_cut_leaves_the_old_file_or_the_new_one(
     assert path.read_bytes() == b"new"
 
 
-@pytest.mark.parametrize("step", ["fsync", "link"])
-def test_a_power_cut_leaves_no_half_of_a_new_file(
+@pytest.mark.parametrize("step", ["fsync", "rename", "the name"])
+def test_a_power_cut_leaves_no_half_of_a_new_file_and_no_secret_lying_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     path = tmp_path / "key"
+    rename = Path.rename
+
+    def cut_off(*words: Any) -> None:
+        if step == "the name":
+            rename(*words)
+        broken.setattr(Path, "unlink", cut)
+        cut()
+
     with monkeypatch.context() as broken:
-        broken.setattr(os, step, cut)
+        broken.setattr(*((os, "fsync") if step == "fsync" else (Path, "rename")), cut_off)
         with pytest.raises(PowerCutError):
-            durable.write_new(path, b"secret")
-    assert not path.exists()
-    assert durable.write_new(path, b"secret")
+            durable.write_new(path, b"first")
+    assert names(tmp_path) == ["key" if step == "the name" else ".key.new"]
+    assert durable.write_new(path, b"secret") is (step != "the name")
+    assert path.read_bytes() == (b"first" if step == "the name" else b"secret")
+    assert names(tmp_path) == ["key"]
+
+
+def test_a_disk_that_refuses_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            durable.write_new(tmp_path / "key", b"secret")
+    assert names(tmp_path) == []
+
+
+def test_a_name_that_leads_nowhere_is_one_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "key").symlink_to(tmp_path / "none")
+    assert not durable.write_new(tmp_path / "key", b"secret")
+    assert (tmp_path / "key").is_symlink()
 
 
 def test_the_bytes_are_on_the_disk_before_the_name_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    fsync, replace, link = os.fsync, Path.replace, os.link
+    fsync, replace, rename = os.fsync, Path.replace, Path.rename
 
     def noted_fsync(descriptor: int) -> None:
         folder = os.fstat(descriptor).st_ino == tmp_path.stat().st_ino
@@ -87,12 +115,12 @@ def test_the_bytes_are_on_the_disk_before_the_name_is(
         steps.append(f"-> {file.name}")
         return replace(part, file)
 
-    def noted_link(part: Path, file: Path) -> None:
+    def noted_rename(part: Path, file: Path) -> Path:
         steps.append(f"-> {file.name}")
-        link(part, file)
+        return rename(part, file)
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(os, "link", noted_link)
+    monkeypatch.setattr(Path, "rename", noted_rename)
     monkeypatch.setattr(Path, "replace", noted_replace)
     durable.write_new(tmp_path / "key", b"123")
     durable.replace(tmp_path / "list", b"12345")
@@ -100,8 +128,11 @@ def test_the_bytes_are_on_the_disk_before_the_name_is(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_what_root_makes_belongs_to_whose_folder_it_is(tmp_path: Path) -> None:
+def test_what_root_makes_belongs_to_whose_folder_it_is_where_that_is_wanted(tmp_path: Path) -> None:
     os.chown(tmp_path, 1234, 1235)
+    durable.write_new(tmp_path / "service", b"secret", owned_as_folder=True)
     durable.write_new(tmp_path / "key", b"secret")
-    made = (tmp_path / "key").stat()
-    assert (made.st_uid, made.st_gid) == (1234, 1235)
+    durable.replace(tmp_path / "list", b"list")
+    owners = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in tmp_path.iterdir()}
+    assert owners.pop("service") == (1234, 1235)
+    assert set(owners.values()) == {(os.geteuid(), os.getegid())}

@@ -7,6 +7,7 @@ records, but the centre signs for none of them; a new key must be registered wit
 """
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -32,8 +33,9 @@ class IdentityError(Exception):
 def device_key(state_dir: Path) -> Ed25519PrivateKey:
     """Return the key of this device, made and made durable if there is none yet. Raises IdentityError."""
     path = state_dir / KEY_NAME
-    if not path.exists():
-        _make(path)
+    with suppress(OSError):  # what cannot be looked for cannot be read either, and that is said
+        if not path.exists():
+            _make(path)
     return read_key(path)
 
 
@@ -44,7 +46,8 @@ def read_key(path: Path) -> Ed25519PrivateKey:
             key = load_pem_private_key(file.read(_BYTES_MAX), password=None)
     except OSError as error:
         raise IdentityError(
-            f"the device key {path} cannot be read ({error.strerror}); give it to the gate's user"
+            f"the device key {path} cannot be read ({error.strerror}); it belongs to the gate's user, "
+            "and only that user (or root) can work with it"
         ) from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise IdentityError(_damaged(path)) from error
@@ -70,7 +73,7 @@ def _make(path: Path) -> None:
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_new(path, pem)
+        write_new(path, pem, owned_as_folder=True)  # `gate identity` may be run as root
     except OSError as error:
         raise IdentityError(
             f"the device key {path} cannot be made ({error.strerror}); "

@@ -52,5 +52,5 @@ def read_key(path: Path) -> bytes:
 def own_key(path: Path) -> bytes:
     """Return the secret in this file, made on first use where there is none. Raises OSError."""
     if not path.exists():
-        write_new(path, secrets.token_bytes(KEY_BYTES))
+        write_new(path, secrets.token_bytes(KEY_BYTES), owned_as_folder=True)
     return read_key(path)

@@ -81,10 +81,10 @@ class Ledger:
         self._path = path
         self._site_key = site_key
         self._origin = Origin(site, gate, new_epoch, boot_id)
-        self._open()
+        self._open(new_epoch)
 
-    def _open(self, inherited: Inherited | None = None) -> None:
-        """Open the file, or make it with the epoch of the origin."""
+    def _open(self, new_epoch: str, inherited: Inherited | None = None) -> None:
+        """Open the file, or make it with this epoch; the origin is then that of the file."""
         path, given = self._path, self._origin
         try:
             with ExitStack() as on_failure:
@@ -92,7 +92,7 @@ class Ledger:
                     _finish_renewal(Path(path))
                 self._db = connect(path)
                 on_failure.callback(self._db.close)
-                prepare(self._db, given.site, given.gate, given.epoch, inherited)
+                prepare(self._db, given.site, given.gate, new_epoch, inherited)
                 epoch, *owner = self._db.execute("SELECT epoch, site, gate FROM ledger").fetchone()
                 _check_owner(path, owner, [given.site, given.gate])
                 self._seq, self._hash = self._db.execute("SELECT seq, hash FROM head").fetchone()
@@ -205,9 +205,10 @@ class Ledger:
         Uses of passes and the centre's word go on. The new file is whole before the old one gets its other
         name, and whatever breaks that off is made good at the next opening. Every other connection must have
         been closed, the outbox too; LedgerError while one is open, or where the disk refuses: then this
-        ledger is still what it was.
+        ledger is still what it was, or the new one has its name and could not be opened (`epoch` is the old
+        one in both cases).
         """
-        given, previous = self._origin, PreviousEpoch(self.epoch, self._seq, self._hash.hex(), reason)
+        previous = PreviousEpoch(self.epoch, self._seq, self._hash.hex(), reason)
         try:
             inherited = Inherited(previous, self.uses(), self._word)
         except DAMAGE as error:
@@ -216,8 +217,7 @@ class Ledger:
             self._db.close()
         else:
             self._put_aside(Path(self._path), new_epoch, inherited)
-        self._origin = Origin(given.site, given.gate, new_epoch, given.boot_id)
-        self._open(inherited)
+        self._open(new_epoch, inherited)
         return previous
 
     def _put_aside(self, path: Path, new_epoch: str, inherited: Inherited) -> None:
@@ -229,7 +229,7 @@ class Ledger:
             self._db.close()
             if not path.exists():
                 return  # it has its other name, though perhaps not durably: there is no way back
-            self._open()
+            self._open(self.epoch)
             raise LedgerError(f"ledger {path} cannot be put aside ({error}); it goes on as it is") from error
 
     def close(self) -> None:
@@ -260,20 +260,28 @@ def _next(path: Path) -> Path:
 
 def _make_next(path: Path, origin: Origin, new_epoch: str, inherited: Inherited) -> None:
     """Make the whole of the file that will follow on, under a name of its own."""
-    _next(path).unlink(missing_ok=True)
+    _discard_next(path)
     with closing(connect(_next(path))) as db:
         prepare(db, origin.site, origin.gate, new_epoch, inherited)
+    # Closing keeps silent about a write-ahead log for which there was no room in the file.
+    if Path(f"{_next(path)}-wal").exists():
+        raise LedgerError("there is no room for another file")
 
 
 def _finish_renewal(path: Path) -> None:
     """Give the file that follows on its name if the one before has been put aside; else take it away."""
-    if not _next(path).exists():
-        return
-    if path.exists():
-        _next(path).unlink()
-    else:
+    if _next(path).exists() and not path.exists():
         _next(path).rename(path)
         flush_names(path.parent)
+    _discard_next(path)
+
+
+def _discard_next(path: Path) -> None:
+    """Take away what an attempt has left, also what SQLite keeps beside a file that is not whole."""
+    for suffix in ("", "-wal", "-shm"):
+        left = Path(f"{_next(path)}{suffix}")
+        if left.exists():
+            left.unlink()
 
 
 def _check_owner(path: Path | str, owner: list[str], expected: list[str]) -> None:

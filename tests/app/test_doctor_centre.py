@@ -108,6 +108,16 @@ def test_a_key_that_is_not_as_it_should_be(
     assert advice in found.advice
 
 
+def test_a_state_folder_that_cannot_be_looked_into(tmp_path: Path) -> None:
+    """Such as that of the service's user; root may look everywhere, but not at a name of this length."""
+    config = a_config(tmp_path)
+    closed = replace(config, gate=replace(config.gate, state_dir=tmp_path / ("x" * 300)))
+    found = checks(closed)
+    assert found["identity"].status is Status.FAILED
+    assert "only that user (or root) can work with it" in found["identity"].advice
+    assert (found["centre"].status, found["old ledgers"].status) == (Status.SKIPPED, Status.SKIPPED)
+
+
 def test_keys_of_the_centre_that_cannot_be_used(tmp_path: Path) -> None:
     found = checks(a_config(tmp_path, keys={"sign": ["x"]}))["centre"]
     assert (found.status, found.value) == (Status.FAILED, "2 problems with its keys")

@@ -8,7 +8,7 @@ from pathlib import Path
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from pytest import mark, raises
+from pytest import MonkeyPatch, mark, raises
 
 from gate.app.identity import KEY_NAME, IdentityError, device_key
 from gate.cli import main
@@ -64,6 +64,30 @@ def test_a_key_that_cannot_be_read_or_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with raises(IdentityError, match="cannot be made"):
         device_key(tmp_path / "file")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_said(tmp_path: Path) -> None:
+    """Such as that of the service's user; root may look everywhere, but not at a name of this length."""
+    with raises(IdentityError, match="cannot be"):
+        device_key(tmp_path / ("x" * 300))
+    if os.geteuid() != 0:
+        closed = tmp_path / "closed"
+        public(closed)
+        closed.chmod(0)
+        try:
+            with raises(IdentityError, match="Permission denied"):
+                device_key(closed)
+        finally:
+            closed.chmod(0o700)
+
+
+def test_root_makes_it_for_the_service(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda _file, user, group: owners.append((user, group)))
+    device_key(tmp_path)
+    found = tmp_path.stat()
+    assert owners == [(found.st_uid, found.st_gid)]
 
 
 def run(*words: str) -> tuple[int, str]:

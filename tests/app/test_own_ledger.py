@@ -113,6 +113,27 @@ def test_a_new_ledger_that_cannot_be_opened_is_opened_late_and_says_what_came_be
     assert (previous.epoch, previous.size, previous.reason) == (old, 2, "rolled back")
 
 
+def test_a_new_ledger_that_opens_at_the_second_attempt_is_a_renewal(
+    own: Own, monkeypatch: MonkeyPatch
+) -> None:
+    old, real = own.ledger.epoch, store.connect
+    refusals = iter([True])
+
+    def connect(path: Path | str) -> sqlite3.Connection:
+        if path == own.path and next(refusals, False):
+            raise sqlite3.OperationalError("disk I/O error")
+        return real(path)
+
+    monkeypatch.setattr(store, "connect", connect)
+    previous = own.renew()
+    assert next(refusals, None) is None, "it was refused once"
+    assert (previous.epoch, previous.size, previous.reason) == (old, 2, "rolled back")
+    assert own.ledger.epoch not in {old, None}
+    assert own.ledger.new_epoch == previous
+    assert own.write() == 1
+    assert own.late == []
+
+
 def test_only_a_gate_with_a_centre_says_that_its_first_ledger_is_its_first(tmp_path: Path) -> None:
     for name in ("with", "without"):
         (tmp_path / name).mkdir()

@@ -133,14 +133,23 @@ def test_several_at_once_have_one_key(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 20
 
 
+def test_root_makes_it_for_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda _file, user, group: owners.append((user, group)))
+    own_key(tmp_path / "site.key")
+    found = tmp_path.stat()
+    assert owners == [(found.st_uid, found.st_gid)]
+
+
 def test_who_comes_second_takes_the_first_ones_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between looking and making, another one has made it."""
     path = tmp_path / "site.key"
     make = module.write_new
 
-    def late(path: Path, content: bytes) -> bool:
+    def late(path: Path, content: bytes, *, owned_as_folder: bool) -> bool:
         path.write_bytes(b"first" * 8)
-        return make(path, content)
+        return make(path, content, owned_as_folder=owned_as_folder)
 
     monkeypatch.setattr(module, "write_new", late)
     assert own_key(path) == b"first" * 8

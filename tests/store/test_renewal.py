@@ -174,6 +174,61 @@ def test_what_a_broken_off_attempt_has_left_is_not_taken_for_the_new_file(path: 
     assert names(path) == {"ledger.db", f"ledger-{OLD}.db"}
 
 
+def test_a_disk_without_room_for_the_whole_of_a_new_file_leaves_the_ledger_as_it_was(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite commits to the write-ahead log, and closes in silence when that does not go into the file."""
+    fill(ledger)
+    log = path.with_name("ledger.db.next-wal")
+    really_connect, readers = database.connect, contextlib.ExitStack()
+
+    def connect(opened: Path | str) -> sqlite3.Connection:
+        db = really_connect(opened)
+        if str(opened).endswith(".next"):
+            reader = readers.enter_context(contextlib.closing(sqlite3.connect(opened)))
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM sqlite_master").fetchall()
+        return db
+
+    with readers, monkeypatch.context() as patch:
+        patch.setattr(ledger_module, "connect", connect)
+        with pytest.raises(LedgerError, match="no room for another file"):
+            ledger.renew(NEW, REASON)
+        assert not log.exists()
+    assert {file.name for file in path.parent.iterdir()} <= {"ledger.db", "ledger.db-wal", "ledger.db-shm"}
+    assert (ledger.epoch, ledger.append(events.gate_stopped(), NOW).seq, ledger.word()) == (OLD, 6, WORD)
+    size, head = ledger.head
+    assert is_new(ledger, ledger.renew(NEW, REASON))
+    assert ledger.previous == PreviousEpoch(OLD, size, head.hex(), REASON)
+
+
+def test_what_lies_beside_a_file_that_is_gone_is_taken_away(path: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        path.with_name(f"ledger.db.next{suffix}").write_bytes(b"half a log")
+    opened(path, OLD).close()
+    assert [file.name for file in path.parent.iterdir()] == ["ledger.db"]
+
+
+def test_a_new_file_that_cannot_be_opened_does_not_give_its_epoch_to_the_old_ledger(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ledger)
+    really_connect = database.connect
+
+    def connect(opened: Path | str) -> sqlite3.Connection:
+        if opened == path:
+            raise sqlite3.OperationalError("disk I/O error")
+        return really_connect(opened)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_module, "connect", connect)
+        with pytest.raises(LedgerError):
+            ledger.renew(NEW, REASON)
+    assert ledger.epoch == OLD
+    with contextlib.closing(opened(path)) as again:
+        assert (again.epoch, again.previous and again.previous.epoch) == (NEW, OLD)
+
+
 def test_in_memory_for_simulation() -> None:
     with contextlib.closing(opened(":memory:", OLD)) as ledger:
         fill(ledger)

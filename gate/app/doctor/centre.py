@@ -6,7 +6,7 @@ Also of ledgers that were put aside for a new one: what the centre has not signe
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -49,9 +49,10 @@ def _centre(keys_file: Path, ledger: Path, now: Moment) -> Check:
 
 
 def _identity(path: Path) -> Check:
-    if not path.exists():
-        advice = "make it, and register it with the centre: gate identity"
-        return Check("identity", Status.WARNING, "no device key yet", "a key", advice)
+    with suppress(OSError):  # what cannot be looked for cannot be read either, and that is said
+        if not path.exists():
+            advice = "make it, and register it with the centre: gate identity"
+            return Check("identity", Status.WARNING, "no device key yet", "a key", advice)
     try:
         key = read_key(path)
         mode = path.stat().st_mode & 0o777
@@ -66,15 +67,15 @@ def _identity(path: Path) -> Check:
 
 def _receipts(ledger: Path, signers: str, now: Moment) -> Check:
     limit = f"receipts within {duration(WAITING_S_MAX)}"
-    if not ledger.exists():
-        return Check("centre", Status.OK, f"known by {signers}, no records yet", limit)
     try:
+        if not ledger.exists():
+            return Check("centre", Status.OK, f"known by {signers}, no records yet", limit)
         with closing(Outbox(ledger)) as outbox:
             held, head = outbox.receipt(), outbox.head()
             done = held.upto if held is not None and held.epoch == head.epoch else 0
             oldest = next(iter(outbox.pending(done, 1)), None)
             waiting_s = _age_s(oldest.body, now) if oldest is not None else 0.0
-    except (LedgerError, sqlite3.Error, ValueError, KeyError, TypeError):
+    except (LedgerError, sqlite3.Error, OSError, ValueError, KeyError, TypeError):
         return skipped("centre", "see ledger")
     last = "none yet" if held is None else f"{duration(max(0.0, (now.wall_ms - held.at_ms) / 1000))} ago"
     value = f"known by {signers}, last receipt {last}, {head.seq - done:,} without one"
@@ -98,7 +99,13 @@ def _old_ledgers(state_dir: Path) -> Check:
     Such a file is not sent from any more; the warning ends when somebody has taken it out of the folder.
     """
     stem, suffix = Path(LEDGER_NAME).stem, Path(LEDGER_NAME).suffix
-    found = sorted(state_dir.glob(f"{stem}-*{suffix}"))
+    try:
+        # `glob` would take a folder that it may not read for an empty one.
+        found = sorted(path for path in state_dir.iterdir() if path.match(f"{stem}-*{suffix}"))
+    except FileNotFoundError:
+        found = []
+    except OSError:
+        return skipped("old ledgers", "see state folder")
     left = {path: _unsigned(path) for path in found}
     doubtful = {path: one for path, one in left.items() if one != 0}
     if not doubtful:

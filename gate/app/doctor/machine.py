@@ -82,7 +82,7 @@ def _policy(config: Config) -> Check:
     except ConfigError as error:
         return _problems("policy", error.problems)
     sent = config.gate.state_dir / POLICY_NAME
-    if not sent.exists():
+    if not _can_be_seen(sent):
         return Check("policy", Status.OK, _version_of(policy))
     try:
         value = f"{_version_of(load_policy(str(sent)))}, sent by the centre in the place of {policy.name}"
@@ -223,19 +223,21 @@ LEDGER: Final = ("ledger", "outbox")
 def ledger(config: Config, now: Moment) -> Iterator[Check]:
     """Check every record of the ledger, and what has still to be delivered."""
     path = config.gate.state_dir / LEDGER_NAME
-    if not path.exists():
-        yield Check("ledger", Status.OK, "none yet")
-        yield Check("outbox", Status.OK, "empty")
-        return
     try:
+        if not path.exists():
+            yield Check("ledger", Status.OK, "none yet")
+            yield Check("outbox", Status.OK, "empty")
+            return
         found, owner = verify(path), _owner(path)
         outbox = _outbox(path, now) if found.ok else None
-    except (LedgerError, sqlite3.Error) as error:
+    except (LedgerError, sqlite3.Error, OSError) as error:
         yield Check("ledger", Status.FAILED, f"{path} cannot be read", advice=str(error))
         return
     if not found.ok:
         value = f"record {found.bad_seq} is bad: {found.problem}"
-        advice = f"stop the gate, copy {path.parent} away for examination, start with an empty state folder"
+        advice = (
+            f"stop the gate, move {path}* away for examination, leave the keys: it begins anew"
+        )
         yield Check("ledger", Status.FAILED, value, "every record good", advice)
         return
     own = f"hg/1/{config.gate.site}/{config.gate.id}"
@@ -275,6 +277,15 @@ def _outbox(path: Path, now: Moment) -> Check:
 
 
 CLOCK: Final = ("clock",)
+
+
+def _can_be_seen(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # what lies in the folder is for the gate's user, which another check says
+        return False
+
+
 UNTRUSTED: Final = (
     "until then no code's validity can be checked, and visitors with a code go to the person on duty"
 )
@@ -284,7 +295,7 @@ def clock(now: Moment, *, by_decree: bool, not_before: Iterable[Path]) -> Iterat
     """Check that wall time may be believed; it cannot be earlier than the files in `not_before` are."""
     time = datetime.fromtimestamp(now.wall_ms / 1000, UTC)
     value = f"{time:%Y-%m-%d %H:%M:%S} UTC"
-    written_s = max((path.stat().st_mtime for path in not_before if path.exists()), default=0.0)
+    written_s = max((path.stat().st_mtime for path in not_before if _can_be_seen(path)), default=0.0)
     if now.wall_ms / 1000 < written_s:
         written = datetime.fromtimestamp(written_s, UTC)
         yield Check(
