@@ -21,6 +21,8 @@ from gate.core.signed import SignedError, read_unproved
 
 Names = tuple[str, str]
 _GATE_LEVEL: Final = 3
+_CROSSED_MS: Final = 5_000
+"""Of several centres one may store the last records after another has stored the last checkpoint."""
 
 
 class Absences:
@@ -32,16 +34,23 @@ class Absences:
         self._known: dict[int, tuple[int, bool]] = {}
 
     def stopped(self, states: Iterable[StreamState], now_ms: int) -> dict[Names, int]:
-        """Return the gates whose last word it is that they stop, and when that was heard. StoreError."""
+        """Return the gates whose last word it is that they stop, and when that was heard. StoreError.
+
+        Whoever sends a record or begins a ledger behind that is at work, whoever signs for it.
+        """
         newest: dict[Names, StreamState] = {}
+        sent: dict[Names, int] = {}
         for state in states:
             names = state.site, state.gate
+            sent[names] = max(sent.get(names, 0), state.first_ms, state.record_ms or 0)
             if state.heard_ms is not None and state.heard_ms >= _heard_ms(newest.get(names)):
                 newest[names] = state
         return {
             names: _heard_ms(state)
             for names, state in newest.items()
-            if now_ms - _heard_ms(state) >= self._quiet_ms and self._has_stopped(state)
+            if now_ms - _heard_ms(state) >= self._quiet_ms
+            and sent[names] <= _heard_ms(state) + _CROSSED_MS
+            and self._has_stopped(state)
         }
 
     def _has_stopped(self, state: StreamState) -> bool:

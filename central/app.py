@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -26,11 +27,14 @@ from central.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from central.config import MqttSection
+    from central.config import MetricsSection, MqttSection
+    from central.metrics import MetricsServer
 
 SHARED_LEAVES: Final = ("ev/#", "sealed", "checkpoint")
 """Of centres that share a store each message of these goes to one. What is retained comes at a subscription
 to a centre by itself only; gates sign a checkpoint every minute, so that nothing waits for it for long."""
+
+_log = logging.getLogger(__name__)
 
 
 def serve(config: Config) -> None:
@@ -44,8 +48,7 @@ def serve(config: Config) -> None:
     metrics = Metrics()
     with contextlib.ExitStack() as open_things:
         store = open_things.enter_context(open_store(config.centre.store))
-        if config.metrics.port is not None:
-            server = metrics.serve(config.metrics.port, config.metrics.address)
+        if (server := serve_metrics(config.metrics, metrics)) is not None:
             open_things.callback(server.close)
         inbox = Inbox(clock.monotonic)
         subscriber = Subscriber(settings, topics(config.mqtt), inbox, monotonic=clock.monotonic)
@@ -76,6 +79,21 @@ def serve(config: Config) -> None:
             worker.start()
             open_things.callback(worker.stop)
         centre.run()
+
+
+def serve_metrics(section: MetricsSection, metrics: Metrics) -> MetricsServer | None:
+    """Answer Prometheus from now on, until the result is closed.
+
+    None where nobody is to ask, or nobody can, which is logged: records are taken in all the same.
+    """
+    if section.port is None:
+        return None
+    try:
+        return metrics.serve(section.port, section.address)
+    except OSError as error:
+        where = f"{section.address}:{section.port}"
+        _log.error("no metrics: cannot listen at %s (%s); see [metrics]", where, error.strerror or error)
+        return None
 
 
 def topics(mqtt: MqttSection) -> Sequence[str]:

@@ -10,19 +10,22 @@ import logging
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from typing import IO, TYPE_CHECKING
 
 import click
 
 from central.alerts.commands import alerts, tasks
 from central.clock import SystemClock
-from central.options import AS_JSON, CONFIG, PATH, configured, opened, refuse
+from central.options import AS_JSON, BY, CONFIG, NUMBER, PATH, Main, configured, opened, refuse
 from central.orders.command import command, commands
 from central.people.commands import COMMANDS as PEOPLE
 from central.reports.command import report
 from gate.checked import EX_CONFIG, ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import tzinfo
     from pathlib import Path
 
     from central.store import Alarm
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415 - a command imports what it needs when it is called, so that each starts quickly
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="health-gate")
 def main() -> None:
     """Run the centre of the gates: it takes their records in, proves them, and signs for them."""
@@ -85,20 +88,34 @@ def run(config_path: Path) -> None:
 @main.command("check-config")
 @CONFIG
 def check_config(config_path: Path) -> None:
-    """Say everything that is wrong with the configuration, the keys, and the addresses of alerts."""
+    """Say everything that is wrong with the configuration, its files and folders, the addresses of alerts."""
     from central.alerts.send import open_addresses
-    from central.config import broker_settings
+    from central.config import STAND_IN, broker_settings, load_config, misplaced
     from central.keys import KeysError, load_keys
+    from central.people.subjects import SubjectError, site_keys
 
-    config = configured(config_path)
-    problems = [f"{config_path}: {problem}" for problem in open_addresses(config.alerts)[1]]
-    for read in (lambda: load_keys(config.centre.keys_dir), lambda: broker_settings(config.mqtt)):
+    problems: list[str] = []
+    try:
+        config = load_config(config_path)
+    except ConfigError as error:
+        # What is sound of it is examined as well, so that all is said at once.
+        problems.append(str(error))
+        if error.sound is None:
+            refuse(str(error), EX_CONFIG)
+        config = error.sound
+    problems += [f"{config_path}: {problem}" for problem in open_addresses(config.alerts)[1]]
+    problems += [f"{config_path}: {problem}" for problem in misplaced(config)]
+    reads: list[Callable[[], object]] = [partial(broker_settings, config.mqtt)]
+    if config.centre.keys_dir != STAND_IN:
+        reads.insert(0, partial(load_keys, config.centre.keys_dir))
+    reads += [partial(site_keys, [site]) for site in config.site]
+    for read in reads:
         try:
             read()
-        except (KeysError, ConfigError) as error:
+        except (KeysError, ConfigError, SubjectError) as error:
             problems.append(str(error))
     if problems:
-        refuse("\n".join(problems), EX_CONFIG)
+        refuse("\n".join(dict.fromkeys(problems)), EX_CONFIG)
     click.echo(f"{config_path}: good")
 
 
@@ -132,15 +149,16 @@ def list_(config_path: Path, *, as_json: bool) -> None:
     """List all keys of all gates."""
     from central.status import moment
 
-    with opened(config_path) as (store, _):
-        keys = store.gates()
+    with opened(config_path) as (store, config):
+        keys, zone = store.gates(), config.reports.zone
     for key in keys:
         if as_json:
             click.echo(json.dumps(asdict(key) | {"public_key": key.public_key.hex()}))
         else:
-            end = "" if key.revoked_ms is None else f", revoked {moment(key.revoked_ms)}"
+            end = "" if key.revoked_ms is None else f", revoked {moment(key.revoked_ms, zone)}"
             note = f"  {key.note}" if key.note else ""
-            click.echo(f"{key.site}/{key.gate}  {key.kid}  since {moment(key.registered_ms)}{end}{note}")
+            since = moment(key.registered_ms, zone)
+            click.echo(f"{key.site}/{key.gate}  {key.kid}  since {since}{end}{note}")
 
 
 @gates.command()
@@ -167,14 +185,14 @@ def status(config_path: Path, *, as_json: bool) -> None:
     from central.status import drawn, overview, standing
 
     now_ms = SystemClock().now_ms()
-    with opened(config_path) as (store, _):
+    with opened(config_path) as (store, config):
         rows, stand = overview(store, now_ms), standing(store)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows]))
     elif rows:
         known = sys.stdout.isatty() or "COLUMNS" in os.environ
         console = Console(width=None if known else 160, highlight=False)
-        console.print(drawn(rows, stand, now_ms, console.width))
+        console.print(drawn(rows, stand, now_ms, console.width, config.reports.zone))
     else:
         click.echo("no gates yet; make one known with: gate identity | central gates add -")
 
@@ -185,18 +203,22 @@ def status(config_path: Path, *, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Those that are over, too.")
 @click.pass_context
 def alarms(context: click.Context, config_path: Path, *, as_json: bool, everything: bool) -> None:
-    """List the alarms that stand: what came late, was false, was concealed, or is missing."""
+    """List the alarms that stand: what came late, was false, was concealed, or is missing; and what to do.
+
+    With --all or --json also what each was raised for.
+    """
     context.obj = config_path
     if context.invoked_subcommand:
         return
-    with opened(config_path) as (store, _):
+    with opened(config_path) as (store, config):
         for alarm in store.alarms(standing=not everything):
-            click.echo(json.dumps(_plain(alarm)) if as_json else _in_words(alarm))
+            words = _in_words(alarm, config.reports.zone, evidence=everything)
+            click.echo(json.dumps(_plain(alarm)) if as_json else words)
 
 
 @alarms.command()
-@click.argument("number", type=int)
-@click.option("--by", required=True, help="Who has looked into it.")
+@click.argument("number", type=NUMBER)
+@BY
 @click.option("--reason", required=True, help="What was found.")
 @click.pass_obj
 def clear(config_path: Path, number: int, by: str, reason: str) -> None:
@@ -218,6 +240,7 @@ def verify(config_path: Path, *, as_json: bool) -> None:
     from central.keys import KeysError, public_keys
     from central.orders.verify import verify as verify_commands
     from central.people.access_log import verify as verify_access
+    from central.reports.verify import verify as verify_reports
     from central.store import Problem
     from central.store import verify as prove
 
@@ -240,12 +263,13 @@ def verify(config_path: Path, *, as_json: bool) -> None:
         counts = asdict(prove(store, keys, report)) | {
             "commands": verify_commands(store, keys, report),
             "access_entries": verify_access(store, report),
+            "reports": verify_reports(store, keys, report),
         }
     if as_json:
         click.echo(json.dumps(counts | {"problems": problems}))
     else:
-        words = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
-        click.echo(f"{words}: {f'{problems} problems' if problems else 'whole'}")
+        words = ", ".join(_counted(count, name) for name, count in counts.items())
+        click.echo(f"{words}: {_counted(problems, 'problems') if problems else 'whole'}")
     sys.exit(1 if problems else 0)
 
 
@@ -260,15 +284,22 @@ def verify(config_path: Path, *, as_json: bool) -> None:
 def export(
     config_path: Path, form: str, site: str | None, gate: str | None, since: str | None, until: str | None
 ) -> None:
-    """Print records with gate, epoch, number and hash, ledger by ledger."""
+    """Print records with gate, epoch, number and hash, ledger by ledger.
+
+    Exit status 1 when nobody bears the name of the site or gate.
+    """
     from central import export as write
 
     span = {"from_ms": _instant("--from", since), "to_ms": _instant("--to", until)}
     with opened(config_path) as (store, _):
+        if problem := write.unknown(store, site, gate):
+            refuse(problem, 1)
         if form == "csv":
-            write.as_csv(store, sys.stdout, site, gate, **span)
+            count = write.as_csv(store, sys.stdout, site, gate, **span)
         else:
-            write.as_lines(store, sys.stdout.buffer, site, gate, **span)
+            count = write.as_lines(store, sys.stdout.buffer, site, gate, **span)
+    if not count:
+        click.echo("no records", err=True)
 
 
 for each in (alerts, command, commands, report, tasks, *PEOPLE):
@@ -284,19 +315,28 @@ def _instant(option: str, text: str | None) -> int | None:
         raise click.BadParameter(str(error), param_hint=option) from None
 
 
+def _counted(count: int, name: str) -> str:
+    words = name.replace("_", " ")
+    if count == 1:
+        words = words.removesuffix("s") if not words.endswith("ies") else f"{words.removesuffix('ies')}y"
+    return f"{count:,} {words}"
+
+
 def _plain(alarm: Alarm) -> dict[str, object]:
     about = asdict(alarm.about)
     return {"id": alarm.id, **about, "raised_ms": alarm.raised_ms, "cleared_ms": alarm.cleared_ms}
 
 
-def _in_words(alarm: Alarm) -> str:
+def _in_words(alarm: Alarm, zone: tzinfo, *, evidence: bool) -> str:
+    from central.alerts.codes import code_words, in_words
     from central.status import moment
 
-    about = alarm.about
-    where = f"{about.site}/{about.gate}" + (f" {about.epoch}" if about.epoch else "")
-    span = "" if about.first is None else f" {about.first}-{about.last}"
-    over = "" if alarm.cleared_ms is None else f", over {moment(alarm.cleared_ms)}"
-    evidence = json.dumps(dict(about.evidence), ensure_ascii=False)
-    return (
-        f"{alarm.id}  {about.kind}/{about.code}  {where}{span}  {moment(alarm.raised_ms)}{over}  {evidence}"
-    )
+    lines = [f"{alarm.id}  {in_words(alarm.about)}, since {moment(alarm.raised_ms, zone)}"]
+    to_do = code_words(alarm.about.code).to_do_en
+    if alarm.cleared_ms is not None:
+        lines[0] += f", over {moment(alarm.cleared_ms, zone)}"
+    elif to_do:
+        lines.append(f"    to do: {to_do}")
+    if evidence and alarm.about.evidence:
+        lines.append(f"    raised for: {json.dumps(dict(alarm.about.evidence), ensure_ascii=False)}")
+    return "\n".join(lines)

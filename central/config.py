@@ -1,5 +1,7 @@
 """The centre's configuration, read from TOML and checked whole: every error at once, nothing ignored."""
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +114,11 @@ def load_config(path: Path) -> Config:
 
 def parse_config(name: str, data: Mapping[str, Any]) -> Config:
     """Check configuration data already parsed; `name` stands for the file in messages."""
-    return examine(Config, name, data, _STAND_INS, _contradictions)
+    try:
+        return examine(Config, name, data, _STAND_INS, _contradictions)
+    except ConfigError as error:
+        problems = [_named(problem, data) for problem in error.problems]
+        raise ConfigError(name, problems, error.sound) from None
 
 
 def broker_settings(mqtt: MqttSection) -> BrokerSettings:
@@ -135,7 +141,57 @@ def broker_settings(mqtt: MqttSection) -> BrokerSettings:
     )
 
 
-_STAND_INS: Final = {"centre": {"keys_dir": "-", "store": _STORES[0] + "-"}, "mqtt": {"host": "-"}}
+STAND_IN: Final = Path("-")
+"""The folder of the keys of a configuration that names none: only to look at the rest of it."""
+_STAND_INS: Final = {
+    "centre": {"keys_dir": str(STAND_IN), "store": f"{_STORES[0]}{STAND_IN}"},
+    "mqtt": {"host": "-"},
+}
+_IN_LIST: Final = re.compile(
+    r"(alerts\.role|alerts\.rule|reports\.unit|site)\.(\d+)(?:\.(\w+))?(?:\.(\d+))?: "
+)
+
+
+def _named(problem: str, data: Mapping[str, Any]) -> str:
+    """Return a problem of one entry of a list by the entry's name, or by its number counted from 1."""
+    found = _IN_LIST.match(problem)
+    if found is None:
+        return problem
+    entries: Any = data
+    for part in found[1].split("."):
+        entries = entries[part]
+    entry = entries[int(found[2])]
+    name = entry.get("name") if isinstance(entry, dict) else None
+    place = f"{found[1]} {name!r}" if isinstance(name, str) else f"{found[1]} no. {int(found[2]) + 1}"
+    if found[3]:
+        place += f": {found[3]}"
+    if found[4]:
+        place += f" no. {int(found[4]) + 1}"
+    return f"{place}: {problem[found.end() :]}"
+
+
+def misplaced(config: Config) -> Iterator[str]:
+    """Yield what is wrong with the places in which the centre is to write. Nothing is made."""
+    store = config.centre.store
+    if store.startswith(_STORES[0]) and store != f"{_STORES[0]}{STAND_IN}":
+        path = Path(store.removeprefix(_STORES[0]).partition("?")[0])
+        if not path.parent.is_dir():
+            yield f"centre.store: there is no folder {path.parent}; make it first"
+        elif not os.access(path if path.exists() else path.parent, os.W_OK):
+            yield f"centre.store: {path} cannot be written; give it to the user of the service"
+    folder = config.reports.folder
+    if folder is not None and (problem := _unfit(folder)):
+        yield f"reports.folder: {problem}"
+
+
+def _unfit(folder: Path) -> str:
+    """Return why a folder can be neither made nor written into, or nothing."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
+    if not there.is_dir():
+        return f"{there} is no folder"
+    if os.access(there, os.W_OK | os.X_OK):
+        return ""
+    return f"{there} cannot be written" + ("" if there == folder else f", so that {folder} cannot be made")
 
 
 def _contradictions(config: Config) -> Iterator[Contradiction]:

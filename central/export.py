@@ -5,8 +5,10 @@ from datetime import datetime
 from typing import IO, Final
 
 from central.store import Store
+from gate.checked import did_you_mean
 
 COLUMNS: Final = ("site", "gate", "epoch", "seq", "hash", "at_ms", "seen_ms", "kind", "abnormal", "record")
+_SEE: Final = " (see: central status)"
 
 
 def as_lines(
@@ -17,11 +19,17 @@ def as_lines(
     *,
     from_ms: int | None,
     to_ms: int | None,
-) -> None:
-    """Write one line per record: {"site","gate","epoch","seq","hash","record"}; hash null while parked."""
+) -> int:
+    """Write one line per record: {"site","gate","epoch","seq","hash","record"}; hash null while parked.
+
+    Return how many.
+    """
+    count = 0
     for line in store.export_lines(site, gate, from_ms=from_ms, to_ms=to_ms):
         out.write(line + b"\n")
+        count += 1
     out.flush()
+    return count
 
 
 def as_csv(
@@ -32,15 +40,34 @@ def as_csv(
     *,
     from_ms: int | None = None,
     to_ms: int | None = None,
-) -> None:
-    """Write a heading and one row per record (RFC 4180); `record` is the JSON itself."""
-    rows = csv.writer(out)
+) -> int:
+    """Write a heading and one row per record (RFC 4180); `record` is the JSON itself. Return how many."""
+    rows, count = csv.writer(out), 0
     rows.writerow(COLUMNS)
     for record in store.records(site, gate, from_ms=from_ms, to_ms=to_ms):
         rows.writerow([
             record.site, record.gate, record.epoch, record.seq, (record.hash or b"").hex(), record.at_ms,
             record.seen_ms, record.kind, int(record.abnormal), record.body.decode(errors="replace"),
         ])  # fmt: skip
+        count += 1
+    return count
+
+
+def unknown(store: Store, site: str | None, gate: str | None) -> str:
+    """Return in words that nobody who is registered, or has sent anything, bears these names; else ""."""
+    known = {(one.site, one.gate) for one in store.streams()} | {
+        (key.site, key.gate) for key in store.gates()
+    }
+    if any(site in {None, its_site} and gate in {None, its_gate} for its_site, its_gate in known):
+        return ""
+    sites = {its_site for its_site, _ in known}
+    if site is not None and site not in sites:
+        return f"there is no site {site!r}{did_you_mean(site, sites)}" + _SEE
+    if gate is None:
+        return ""  # nothing was asked for by name, and nobody is known
+    gates = {its_gate for its_site, its_gate in known if site in {None, its_site}}
+    where = f" at the site {site!r}" if site is not None else ""
+    return f"there is no gate {gate!r}{where}{did_you_mean(gate, gates)}" + _SEE
 
 
 def instant(text: str) -> int:

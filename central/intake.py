@@ -16,20 +16,24 @@ from typing import Final
 from central.inbox import Message
 from central.store import Arrived, ArrivedSealed
 from gate.core.batches import BatchError, unpack
+from gate.core.mode import Mode
 
 _TOPIC: Final = re.compile(r"hg/1/([A-Za-z0-9_-]{1,32})/([A-Za-z0-9_-]{1,32})/(.+)", re.ASCII)
 READY: Final = "ready"
-_STATES: Final = frozenset({READY, "disconnected", "lost"})
+LOST: Final = "lost"
+_STATES: Final = frozenset({READY, "disconnected", LOST})
+_MODES: Final = frozenset(map(str, Mode))
 _STATE_BYTES_MAX: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """The word `state` of a state message: ready, disconnected or lost."""
+    """What a state message says: ready, disconnected or lost, and in which mode ("" when it says none)."""
 
     site: str
     gate: str
     state: str
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +92,13 @@ def _bodies(payload: bytes) -> list[bytes]:
 
 def _add_state(found: Sorted, site: str, gate: str, payload: bytes) -> bool:
     try:
-        state = json.loads(payload[:_STATE_BYTES_MAX])["state"]
+        said = json.loads(payload[:_STATE_BYTES_MAX])
+        state = said["state"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
     if not isinstance(state, str) or state not in _STATES:
         return False
-    found.states.append(Stated(site, gate, state))
+    mode = said.get("mode")
+    known = isinstance(mode, str) and mode in _MODES
+    found.states.append(Stated(site, gate, state, mode if known else ""))
     return True

@@ -64,9 +64,12 @@ def load_keys(folder: Path) -> CentreKeys:
     return CentreKeys(sign, PrivateKey(seal.private_bytes_raw()), (own, *others))
 
 
-def public_keys(folder: Path) -> tuple[bytes, ...]:
-    """Return the keys by which gates know this centre's signatures. Raises KeysError."""
-    path = folder / FOR_GATES
+def public_keys(place: Path) -> tuple[bytes, ...]:
+    """Return the keys by which gates know this centre's signatures. Raises KeysError.
+
+    `place`: the folder that `central init` has made, or the file `centre.json` itself.
+    """
+    path = place / FOR_GATES if place.is_dir() else place
     try:
         return tuple(_public(key) for key in json.loads(_read(path))["sign"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:

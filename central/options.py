@@ -41,6 +41,24 @@ def _a_name(_context: click.Context, _option: click.Parameter, value: str) -> st
     return name
 
 
+NUMBER: Final = click.IntRange(1, 2**63 - 1)
+"""The number of a row: what a database can look for."""
+
+
+class Main(click.Group):
+    """The whole command. What is no text in UTF-8 it refuses before anybody looks for it in a database."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments, of subcommands as well."""
+        for said in args:
+            try:
+                said.encode()
+            except UnicodeEncodeError:
+                shown = said.encode(errors="replace").decode()
+                raise click.UsageError(f"{shown} is no text in UTF-8", ctx) from None
+        return super().parse_args(ctx, args)
+
+
 BY: Final = click.option("--by", required=True, callback=_a_name, help="Who answers for it.")
 
 

@@ -19,11 +19,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol, TypeVar
 
 from central.absence import Absences
+from central.alerts.codes import in_words
 from central.clock import Clock
 from central.inbox import Inbox, Message
-from central.intake import READY, Signed, Sorted, Stated, sort
+from central.intake import LOST, READY, Signed, Sorted, Stated, sort
 from central.metrics import Metrics
 from central.receipts import Asks, SignedReceipt, Signer
+from central.states import GateStates
 from central.store import Alarm, Ingested, Outcome, Store, StoreError, StreamState, Trust
 from central.subscriber import Subscriber
 from central.watch import GateReport, Names, Watch
@@ -91,6 +93,7 @@ class Centre:
         self._uniform = uniform
         self._asks = Asks()
         self._absences = Absences(store.engine)
+        self._states = GateStates(store.engine)
         self._stopped = threading.Event()
         self._known: frozenset[Names] = frozenset()
         self._reports: dict[Names, GateReport] = {}
@@ -220,10 +223,7 @@ class Centre:
     def _note_alarms(self, alarms: Sequence[Alarm]) -> None:
         for alarm in alarms:
             about = alarm.about
-            _log.warning(
-                "alarm %d: %s (%s) at %s/%s %s: %s", alarm.id, about.kind, about.code, about.site, about.gate,
-                about.epoch, dict(about.evidence),
-            )  # fmt: skip
+            _log.warning("alarm %d: %s", alarm.id, in_words(about))
         if alarms:
             for listener in self._audience:
                 listener.alarmed(alarms)
@@ -274,6 +274,7 @@ class Centre:
     def _examine(self, now_ms: int) -> None:
         states, keys, standing = self._store.streams(), self._store.gates(), self._store.alarms()
         self._know(frozenset((key.site, key.gate) for key in keys if key.revoked_ms is None))
+        self._states.keep({names: (said.state, said.mode) for names, said in self._reports.items()}, now_ms)
         judgement = self._watch.examine(
             states, keys, self._reports, standing, stopped=self._absences.stopped(states, now_ms),
             listening_since_ms=self._listen(now_ms), now_ms=now_ms,
@@ -283,7 +284,7 @@ class Centre:
         self._note_alarms(new)
         for alarm in judgement.over:
             self._store.clear_alarm(alarm.id, now_ms, by="centre", reason="over")
-            _log.info("alarm %d is over: %s (%s)", alarm.id, alarm.about.kind, alarm.about.code)
+            _log.info("alarm %d is over: %s", alarm.id, in_words(alarm.about))
         if self._listening:
             due = self._asks.due(states, now_ms)
             self._send([self._signer.ask(state, ask, now_ms) for state, ask in due])
@@ -315,8 +316,10 @@ class Centre:
             names = stated.site, stated.gate
             reports = self._reports if names in self._known else self._strangers
             known = reports.get(names)
-            if known is None or known.state != stated.state:
-                reports[names] = GateReport(stated.state, now_ms)
+            since_ms = known.since_ms if known and known.state == stated.state else now_ms
+            # The broker, which speaks for a gate that is lost, knows nothing of its mode.
+            before = known.mode if known and stated.state == LOST else ""
+            reports[names] = GateReport(stated.state, since_ms, stated.mode or before)
             if names in self._known and stated.state == READY:
                 self._on_ready(*names)
         for names in list(self._strangers)[:-_STRANGERS_MAX]:  # they could fill the memory

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import groupby
 from typing import Final
 
@@ -13,8 +13,11 @@ from rich.text import Text
 
 from central.absence import Absences
 from central.alerts.codes import code_words
+from central.intake import READY
+from central.states import Said, read_states
 from central.store import Alarm, GateKey, Store, StreamState
 from central.watch import ahead_ms
+from gate.core.mode import Mode
 
 ALARMS_SHOWN: Final = 20
 MIDDLING: Final = 100
@@ -22,6 +25,11 @@ WIDE: Final = 120
 """Columns of a terminal in which there is room for more figures, and for those that only an expert reads."""
 
 _IN_TIME_MS: Final = 1000
+_MODES: Final = {
+    Mode.EVACUATING: "evacuating", Mode.FAULT: "in fault", Mode.SUSPENDED: "suspended",
+    Mode.CLOSED_HOURS: "closed hours", Mode.DEGRADED: "degraded",
+}  # fmt: skip
+"""How a mode that is not the usual one is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class GateStatus:
     backlog       records of all its ledgers that are known to exist and not proved
     ahead_ms      by how much its clock was ahead in the newest checkpoint, None when it did not trust it
     alarms        the codes of the alarms that stand
+    state, mode   what its state message said last, which nobody has signed; "" for nothing
     """
 
     site: str
@@ -68,6 +77,8 @@ class GateStatus:
     conflicts: int
     ahead_ms: int | None
     alarms: tuple[str, ...]
+    state: str = ""
+    mode: str = ""
 
 
 def overview(store: Store, now_ms: int) -> list[GateStatus]:
@@ -77,8 +88,9 @@ def overview(store: Store, now_ms: int) -> list[GateStatus]:
     keys = {names: tuple(own) for names, own in groupby(store.gates(), lambda k: (k.site, k.gate))}
     alarms = standing(store)
     stopped = Absences(store.engine, quiet_ms=0).stopped(everything, now_ms)
+    said = read_states(store.engine)
     return [
-        _gate(names, streams.get(names, ()), keys.get(names, ()), alarms, stopped.get(names))
+        _gate(names, streams.get(names, ()), keys.get(names, ()), alarms, stopped.get(names), said.get(names))
         for names in sorted(streams.keys() | keys.keys())
     ]
 
@@ -108,9 +120,14 @@ def _gate(
     keys: Sequence[GateKey],
     alarms: Iterable[Standing],
     stopped_ms: int | None,
+    said: Said | None,
 ) -> GateStatus:
     newest = streams[-1] if streams else None
     heard = [at for stream in streams for at in (stream.heard_ms, stream.record_ms) if at is not None]
+    if said and said.state == READY:
+        heard.append(said.since_ms)
+        if stopped_ms is not None and said.since_ms > stopped_ms:
+            stopped_ms = None  # it is there again, and cannot, or may not, sign
     own = (alarm.code for alarm in alarms if (alarm.site, alarm.gate) == names)
     return GateStatus(
         site=names[0],
@@ -127,6 +144,8 @@ def _gate(
         conflicts=sum(stream.conflicts for stream in streams),
         ahead_ms=ahead_ms(newest) if newest else None,
         alarms=tuple(dict.fromkeys(own)),
+        state=said.state if said else "",
+        mode=said.mode if said else "",
     )
 
 
@@ -139,10 +158,19 @@ def _identity(keys: Sequence[GateKey]) -> str:
 # For a terminal
 
 
-def drawn(gates: Sequence[GateStatus], alarms: Sequence[Standing], now_ms: int, width: int) -> RenderableType:
-    """Draw the overview, what stands in words below it, for a terminal of so many columns."""
+def drawn(
+    gates: Sequence[GateStatus],
+    alarms: Sequence[Standing],
+    now_ms: int,
+    width: int,
+    zone: tzinfo | None = None,
+) -> RenderableType:
+    """Draw the overview, what stands in words below it, for a terminal of so many columns.
+
+    `zone`: of the times, the machine's own without one; they say their offset.
+    """
     parts: list[RenderableType] = [_table(gates, now_ms, width), "", _summary(gates, alarms)]
-    parts += [Padding(_alarm_line(alarm, now_ms), (0, 0, 0, 2)) for alarm in alarms[:ALARMS_SHOWN]]
+    parts += [Padding(_alarm_line(alarm, now_ms, zone), (0, 0, 0, 2)) for alarm in alarms[:ALARMS_SHOWN]]
     if len(alarms) > ALARMS_SHOWN:
         parts.append(Text(f"  ... and {len(alarms) - ALARMS_SHOWN} more; see: central alarms"))
     return Group(*parts)
@@ -150,14 +178,21 @@ def drawn(gates: Sequence[GateStatus], alarms: Sequence[Standing], now_ms: int, 
 
 def _state(gate: GateStatus, now_ms: int) -> str:
     """Say in a word or two how it is with a gate."""
-    identity = {"unknown": "not registered", "revoked": "key revoked"}.get(gate.identity)
+    identity = {"unknown": "not registered", "revoked": "key revoked"}.get(gate.identity, "")
     if gate.seen_ms is None:
         heard = "never heard"
     elif gate.stopped_ms is not None:
         heard = f"stopped {span(now_ms - gate.stopped_ms)} ago"
     else:
         heard = f"heard {span(now_ms - gate.seen_ms)} ago"
-    return f"{identity}, {heard}" if identity else heard
+    return ", ".join(word for word in (identity, _mode(gate), heard) if word)
+
+
+def _mode(gate: GateStatus) -> str:
+    """Say a mode that is not the usual one; of a gate that is off only that it was in fault."""
+    if not gate.mode or (gate.stopped_ms is not None and gate.mode != Mode.FAULT):
+        return ""
+    return _MODES.get(Mode(gate.mode), "")
 
 
 def _clock(ahead: int | None) -> str:
@@ -210,8 +245,10 @@ def _table(gates: Iterable[GateStatus], now_ms: int, width: int) -> Table:
 def _summary(gates: Sequence[GateStatus], alarms: Sequence[Standing]) -> Text:
     stopped = sum(gate.stopped_ms is not None for gate in gates)
     backlog = sum(gate.backlog for gate in gates)
+    fault = sum(gate.mode == Mode.FAULT for gate in gates)
     words = [
         _count(len(gates), "gate"),
+        *([f"{fault} in fault"] if fault else []),
         *([f"{stopped} stopped"] if stopped else []),
         f"{_count(backlog, 'record')} outstanding" if backlog else "nothing outstanding",
         f"{_count(len(alarms), 'alarm')}:" if alarms else "no alarms",
@@ -219,12 +256,12 @@ def _summary(gates: Sequence[GateStatus], alarms: Sequence[Standing]) -> Text:
     return Text(", ".join(words), style="bold red" if alarms else "bold")
 
 
-def _alarm_line(alarm: Standing, now_ms: int) -> Text:
+def _alarm_line(alarm: Standing, now_ms: int, zone: tzinfo | None) -> Text:
     where = "/".join(part for part in (alarm.site, alarm.gate) if part)
     words = code_words(alarm.code).en
     ends = [f"{end:,}" for end in dict.fromkeys((alarm.first, alarm.last)) if end is not None]
     records = f" ({'-'.join(ends)})" if ends else ""
-    since = f"since {moment(alarm.since_ms)[:16].replace('T', ' ')}, for {span(now_ms - alarm.since_ms)}"
+    since = f"since {moment(alarm.since_ms, zone)}, for {span(now_ms - alarm.since_ms)}"
     return Text(f"{alarm.id}  {where}  {alarm.kind}: {words}{records}, {since}", style="red")
 
 
@@ -241,8 +278,8 @@ def span(ms: int) -> str:
     return f"{seconds} s"
 
 
-def moment(ms: int | None) -> str:
-    """Return unix milliseconds as local time with its offset; nothing for None."""
+def moment(ms: int | None, zone: tzinfo | None = None) -> str:
+    """Return unix milliseconds as time with its offset, of a zone or the machine's own; nothing for None."""
     if ms is None:
         return ""
-    return datetime.fromtimestamp(ms / 1000, UTC).astimezone().isoformat(timespec="seconds")
+    return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).isoformat(" ", timespec="seconds")

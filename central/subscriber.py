@@ -145,10 +145,14 @@ class Subscriber:
         self._poke()
 
     def publish(self, topic: str, body: bytes, *, retain: bool, newest_only: bool = True) -> None:
-        """Send this with QoS 1, if `newest_only` in the place of what waits for its topic; never blocks."""
+        """Send this with QoS 1, if `newest_only` instead of what waits for its topic; never blocks.
+
+        Otherwise each counts, in the order in which they came first: one that waits already keeps its place.
+        """
         place = (topic, retain, b"" if newest_only else body)
         with self._outgoing_lock:
-            self._outgoing.pop(place, None)
+            if newest_only:
+                self._outgoing.pop(place, None)
             self._outgoing[place] = body
         self._poke()
 

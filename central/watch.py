@@ -10,6 +10,7 @@ of those that stand are over.
     missed/silent   nothing at all has come from a registered gate for `silent_s`; one that has stopped in
                     order may be silent until its next report is due (`central.absence`)
     missed/lost     the broker says that the gate's connection broke, and for `lost_s` it has not come back
+    missed/fault    the gate says of itself that it is in `fault`: it lets nobody in, or writes late
     false/clock     the clock that a gate's checkpoints go by differs from the centre's by more than `clock_s`
 
 Nobody is accused of the centre's own absence: time counts only while the centre is listening, and while it is
@@ -24,6 +25,7 @@ from typing import Final
 
 from central.config import WatchSection
 from central.store import Alarm, AlarmKind, GateKey, StreamState, Suspicion
+from gate.core.mode import Mode
 
 Key = tuple[AlarmKind, str, str, str, str]
 Names = tuple[str, str]
@@ -38,15 +40,20 @@ class Code(StrEnum):
     HOLE = "hole"
     SILENT = "silent"
     LOST = "lost"
+    FAULT = "fault"
     CLOCK = "clock"
 
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """What a gate's state message said, and when (unix milliseconds) it began to say so."""
+    """What a gate's state message said, and when (unix milliseconds) it began to say that state.
+
+    `mode`: the last one that the gate itself has named, "" while it has named none.
+    """
 
     state: str
     since_ms: int
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,7 @@ class Watch:
             *self._delays(streams.values(), now_ms),
             *self._silences(streams.values(), known, stopped, listening_since_ms, now_ms),
             *self._losses(known, reports, now_ms),
+            *_faults(known, reports),
         ]
         seen = {key_of(about) for about in found}
         stand = {key_of(alarm.about): alarm for alarm in standing}
@@ -240,6 +248,11 @@ class _Over:
         report = self.reports.get((alarm.about.site, alarm.about.gate))
         return report is not None and report.state != "lost"
 
+    def fault(self, alarm: Alarm) -> bool:
+        """The gate has named another mode."""
+        report = self.reports.get((alarm.about.site, alarm.about.gate))
+        return report is not None and report.mode not in {"", Mode.FAULT}
+
     def clock(self, alarm: Alarm) -> bool:
         """A checkpoint has come since, and by it the clock is right."""
         state = self.state(alarm.about)
@@ -253,8 +266,19 @@ _OVER: Final[Mapping[tuple[AlarmKind, str], Callable[[_Over, Alarm], bool]]] = {
     (AlarmKind.MISSED, Code.HOLE): _Over.hole,
     (AlarmKind.MISSED, Code.SILENT): _Over.silent,
     (AlarmKind.MISSED, Code.LOST): _Over.lost,
+    (AlarmKind.MISSED, Code.FAULT): _Over.fault,
     (AlarmKind.FALSE, Code.CLOCK): _Over.clock,
 }
+
+
+def _faults(known: Mapping[Names, int], reports: Mapping[Names, GateReport]) -> Iterator[Suspicion]:
+    """Take a gate at its word: with a ledger that it cannot use it has no other way to say so.
+
+    One that has stopped is not in fault any more, nor is it well: what stands about it stays.
+    """
+    for (site, gate), report in reports.items():
+        if (site, gate) in known and report.mode == Mode.FAULT and report.state != "disconnected":
+            yield Suspicion(AlarmKind.MISSED, site, gate, "", Code.FAULT, evidence={"state": report.state})
 
 
 def _known(keys: Iterable[GateKey]) -> dict[Names, int]:

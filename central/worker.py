@@ -12,7 +12,7 @@ LOG: Final = logging.getLogger(__name__)
 
 
 class Worker(ABC):
-    """Does `step` every `round_s` seconds, or when woken; after trouble only after `trouble_s`.
+    """Does `step` every `round_s` seconds, or when woken; after trouble only after `trouble_s`, woken or not.
 
     `name`: what the thread is called, and what the log calls its work. `farewell_s`: how long `stop` waits.
     """
@@ -27,6 +27,7 @@ class Worker(ABC):
         self._farewell_s = farewell_s
         self._stopping = False
         self._wake = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @abstractmethod
@@ -41,8 +42,11 @@ class Worker(ABC):
         self._thread.start()
 
     def stop(self) -> None:
-        """End; what is not done is done after the next start."""
+        """End; what is not done is done after the next start. Does nothing before `start`."""
+        if self._thread.ident is None:
+            return
         self._stopping = True
+        self._stopped.set()
         self._wake.set()
         self._thread.join(self._farewell_s)
 
@@ -57,7 +61,10 @@ class Worker(ABC):
 
     def _run(self) -> None:
         while not self._stopping:
-            self.rest(self._round_s if self._went_well() else self._trouble_s)
+            if self._went_well():
+                self.rest(self._round_s)
+            else:
+                self._clock.wait(self._stopped, self._trouble_s)
         self.leave()
 
     def _went_well(self) -> bool:

@@ -5,6 +5,7 @@ What a file says is read by pydantic in its strict mode; annotations of plain da
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -102,6 +103,8 @@ def _without(
         for section, table in data.items()
         if (section,) not in faulty and isinstance(table, dict)
     }
+    sections = {place[:1] for place in found}
+    sound |= {name: rows for name, rows in data.items() if isinstance(rows, list) and (name,) not in sections}
     return sound | {section: {**given, **sound.get(section, {})} for section, given in stand_ins.items()}
 
 
@@ -149,7 +152,10 @@ def _sentence(kind: type[Any], problem: Mapping[str, Any]) -> str:
         return f"{place}: is required and missing"
     if problem["type"] == "value_error":
         return f"{place}: {problem['ctx']['error']}"
-    return f"{place}: {problem['msg']} (found {problem['input']!r})"
+    hint = ""
+    if problem["type"] in {"enum", "literal_error"}:
+        hint = did_you_mean(str(problem["input"]), re.findall(r"'([^']*)'", problem["ctx"]["expected"]))
+    return f"{place}: {problem['msg']} (found {problem['input']!r}{hint})"
 
 
 def _dataclass_at(kind: Any, place: Iterable[Any]) -> Any:

@@ -4,8 +4,13 @@ The same stands in docs/centre.md. A gate that has lost its link serves on and l
 of the class (*missed*) does not make one think: so it is said.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from central.store.model import Suspicion
 
 
 class CodeWords(NamedTuple):
@@ -71,6 +76,10 @@ CODES: Final[Mapping[str, CodeWords]] = {
         f"检查网络和电源；{_KEEPS_ZH}，警报自行解除",
         f"see to its network and power; {_KEEPS_EN}, and the alarm ends by itself",
     ),
+    "fault": CodeWords(
+        "闸机自报故障", "the gate says that it is in fault",
+        "派人值守入口，在闸机上运行 gate doctor", "put somebody at the entrance; gate doctor there says why",
+    ),
     "clock": CodeWords(
         "闸机时钟偏差", "the clock of the gate is off", "校准闸机的时间源", "set its time source right"
     ),
@@ -83,6 +92,15 @@ CODES: Final[Mapping[str, CodeWords]] = {
         "查看 central commands；到现场检查", "see: central commands; then go there",
     ),
 }  # fmt: skip
+
+
+def in_words(about: Suspicion) -> str:
+    """Return in one line what an alarm is about: class, code, place, records, words."""
+    where = "/".join(part for part in (about.site, about.gate) if part)
+    ledger = f" ledger {about.epoch}" if about.epoch else ""
+    ends = [f"{end:,}" for end in dict.fromkeys((about.first, about.last)) if end is not None]
+    records = f" records {'-'.join(ends)}" if ends else ""
+    return f"{about.kind}/{about.code}  {where}{ledger}{records}: {code_words(about.code).en}"
 
 
 def code_words(code: str) -> CodeWords:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from central.options import AS_JSON, BY, CONFIG, LANG, opened, refuse
+from central.options import AS_JSON, BY, CONFIG, LANG, NUMBER, opened, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it is called, so that each starts quickly
 
-NUMBERS: Final = click.argument("numbers", metavar="ID…", nargs=-1, required=True, type=click.IntRange(1))
+NUMBERS: Final = click.argument("numbers", metavar="ID…", nargs=-1, required=True, type=NUMBER)
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

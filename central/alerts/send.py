@@ -103,7 +103,7 @@ def open_addresses(settings: AlertSettings) -> tuple[Addresses, list[str]]:
             try:
                 channel = AppriseChannel(url)
             except ValueError as error:
-                problems.append(f"alerts.role {role.name!r}: urls.{index}: {error}")
+                problems.append(f"alerts.role {role.name!r}: urls no. {index + 1}: {error}")
                 continue
             shown[url] = _unlike(channel.shown, channels)
             channels[shown[url]] = channel

@@ -24,6 +24,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le, MaxLen, MinLen
 
 from central.alerts.rules import GRAVITY, Alert, AlertKind, Severity
+from gate.checked import did_you_mean
 
 Name = Annotated[str, MinLen(1), MaxLen(32)]
 Url = Annotated[str, MinLen(1), MaxLen(2000)]
@@ -84,7 +85,8 @@ class AlertSettings:
             role.escalate_to for role in self.role if role.escalate_to
         ]
         if unknown := sorted(set(asked) - set(names)):
-            raise ValueError(f"there is no role {', '.join(unknown)}")
+            told = (f"there is no role {name!r}{did_you_mean(name, names)}" for name in unknown)
+            raise ValueError("; ".join(told))
         for role in self.role:
             self._check_escalation(role)
 

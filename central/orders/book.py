@@ -7,13 +7,13 @@ last commands (the gate would refuse what does not come above them).
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, func, insert, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, exists, func, insert, select, text
 
 from central.orders.answers import Answer, Body, Reply, answer, replies
 from central.orders.tables import ANSWERING, commands, sendings
@@ -158,9 +158,24 @@ def in_force(engine: Engine, now_ms: int) -> list[Order]:
     return _read(engine, commands.c.expires_ms > now_ms)
 
 
-def void_since(engine: Engine, since_ms: int, now_ms: int) -> list[Order]:
-    """Return the commands that have become void in this span (its end included), likewise."""
-    return _read(engine, commands.c.expires_ms > since_ms, commands.c.expires_ms <= now_ms)
+def void_since(
+    engine: Engine, since_ms: int, now_ms: int, *, with_those_from: Collection[str] = ()
+) -> list[Order]:
+    """Return the commands that have become void in this span (its end included), likewise.
+
+    And those of the same gates, void for longer, from the commands with these ids on.
+    """
+    first = commands.alias()
+    from_there = exists().where(
+        first.c.id.in_(with_those_from),
+        first.c.site == commands.c.site,
+        first.c.gate == commands.c.gate,
+        first.c.counter <= commands.c.counter,
+    )
+    wanted = commands.c.expires_ms > since_ms
+    if with_those_from:
+        wanted |= from_there
+    return _read(engine, wanted, commands.c.expires_ms <= now_ms)
 
 
 def newest(engine: Engine, count: int, site: str | None = None, gate: str | None = None) -> list[Order]:
@@ -171,10 +186,11 @@ def newest(engine: Engine, count: int, site: str | None = None, gate: str | None
 
 
 _OF_COMMAND: Final = sendings.c.command == commands.c.id
+_SENT_LAST: Final = select(sendings.c.at_ms).where(_OF_COMMAND).order_by(sendings.c.n.desc()).limit(1)
 _ORDERS: Final[Select[Any]] = select(
     commands,
     select(func.count()).where(_OF_COMMAND).scalar_subquery().label("sent"),
-    select(func.max(sendings.c.at_ms)).where(_OF_COMMAND).scalar_subquery().label("sent_ms"),
+    _SENT_LAST.scalar_subquery().label("sent_ms"),
 )
 
 

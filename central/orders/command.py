@@ -124,9 +124,10 @@ def commands(config_path: Path, *, as_json: bool, site: str | None, gate: str | 
     from central.orders.words import in_line
 
     now_ms = SystemClock().now_ms()
-    with opened(config_path) as (store, _):
+    with opened(config_path) as (store, config):
+        zone = config.reports.zone
         for order in book.newest(store.engine, count, site, gate):
-            click.echo(json.dumps(line_of(order, now_ms)) if as_json else in_line(order, now_ms))
+            click.echo(json.dumps(line_of(order, now_ms)) if as_json else in_line(order, now_ms, zone))
 
 
 def _order_file(name: str, file: Path, **common: Any) -> None:
@@ -163,7 +164,8 @@ def _order(
             refuse(str(error), 2)
         order = _await(store, made, wait_s)
     now_ms = clock.now_ms()
-    click.echo(json.dumps(words.as_json(order, now_ms)) if as_json else words.outcome(order, now_ms))
+    zone = config.reports.zone
+    click.echo(json.dumps(words.as_json(order, now_ms)) if as_json else words.outcome(order, now_ms, zone))
     sys.exit(0 if words.well_done(order) else 1)
 
 

@@ -7,12 +7,12 @@ may lose what it has taken. The gate obeys one of them; for the others it record
 moment for the answer in between: one that is overtaken by a later one would be refused.
 
 Of several centres on one store each sending is done by one. A command that becomes void without an answer
-that the gate has signed for is an alarm; it is over when one comes after all, or the gate answers a later
-command.
+that the gate has signed for is an alarm; it is over when one comes after all, however late, or the gate
+answers a later command.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Final
 
@@ -21,13 +21,13 @@ from sqlalchemy import select
 from central.clock import Clock
 from central.orders import book
 from central.orders.book import Order
-from central.store import AlarmKind, Store, Suspicion
+from central.orders.unanswered import UNANSWERED, about, suspicion
+from central.store import Store
 from central.store.engine import reading
 from central.store.tables import alarms
 from central.worker import Worker
 
 LOG: Final = logging.getLogger(__name__)
-UNANSWERED: Final = "command_unanswered"
 ROUND_S: Final = 0.5
 TROUBLE_S: Final = 5.0
 FAREWELL_S: Final = 5.0
@@ -46,15 +46,16 @@ LOOK_BACK_MS: Final = 7 * 86_400_000
 def due(orders: Iterable[Order], came_back_ms: int, now_ms: int) -> Iterator[Order]:
     """Yield what is to be sent now of one gate's commands, which come by counter. Pure.
 
-    `came_back_ms`: when the gate was last heard to be listening anew, 0 for never.
+    `came_back_ms`: when the gate was last heard to be listening anew, 0 for never. What is dated after now
+    was before the centre's clock was put back; how long ago, nobody knows, so that it says nothing any more.
     """
     for order in orders:
         if order.answer is not None:
             continue
         rested_ms = now_ms - (order.sent_ms or 0)
         # Obeying changes a gate's state too, so that right after a sending its message means nothing.
-        missed = came_back_ms - (order.sent_ms or 0) >= SETTLE_MS
-        if not order.sent or missed or rested_ms >= _pause_ms(order.sent):
+        missed = (order.sent_ms or 0) + SETTLE_MS <= came_back_ms <= now_ms
+        if not order.sent or missed or not 0 <= rested_ms < _pause_ms(order.sent):
             yield order
             return
         if rested_ms < SETTLE_MS:
@@ -113,7 +114,7 @@ class Courier(Worker):
             for names, own in groupby(book.in_force(self._store.engine, now_ms), key=_gate):
                 for order in due(own, self._came_back.get(names, 0), now_ms):
                     self._send(order, now_ms)
-        if now_ms - self._alarms_at_ms >= ALARM_EVERY_MS:
+        if not 0 <= now_ms - self._alarms_at_ms < ALARM_EVERY_MS:
             self._alarms_at_ms = now_ms
             self._mind_alarms(now_ms)
 
@@ -124,19 +125,33 @@ class Courier(Worker):
 
     def _mind_alarms(self, now_ms: int) -> None:
         until_ms = now_ms - GRACE_MS
-        since_ms = max(self._settled_ms, until_ms - LOOK_BACK_MS)
-        void = book.void_since(self._store.engine, since_ms, until_ms)
+        since_ms = max(min(self._settled_ms, until_ms), until_ms - LOOK_BACK_MS)
+        standing = self._standing()
+        void = book.void_since(self._store.engine, since_ms, until_ms, with_those_from=standing)
         silent, answered = unanswered(void)
+        # The answers to older ones may be retired: those end alarms, and never begin one.
+        silent = [order for order in silent if order.expires_ms > since_ms]
         for order in silent:
             self._raise(order, now_ms)
-        self._clear(answered, now_ms)
+        for command in answered & standing.keys():
+            reason = "it was answered after all, or a later one was"
+            self._store.clear_alarm(standing[command], now_ms, by="centre", reason=reason)
         # What was answered needs no second look, but for what was made after one that was not.
         self._settled_ms = max(since_ms, min((order.made_ms for order in silent), default=until_ms))
+
+    def _standing(self) -> dict[str, int]:
+        """Return the commands that alarms of this kind stand for, with the numbers of the alarms."""
+        standing = select(alarms.c.id, alarms.c.evidence).where(
+            alarms.c.code == UNANSWERED, alarms.c.cleared_ms.is_(None)
+        )
+        with reading(self._store.engine) as connection:
+            found = [(about(row.evidence), row.id) for row in connection.execute(standing)]
+        return {named[0]: alarm for named, alarm in found if named is not None}
 
     def _raise(self, order: Order, now_ms: int) -> None:
         if order.id in self._told or self._was_raised(order):
             self._told.add(order.id)
-        elif self._store.raise_alarm(_suspicion(order), now_ms):
+        elif self._store.raise_alarm(suspicion(order), now_ms):
             self._told.add(order.id)
             LOG.warning("%s for %s/%s was never answered", order.name, order.site, order.gate)
 
@@ -148,23 +163,6 @@ class Courier(Worker):
         with reading(self._store.engine) as connection:
             return any(f'"{order.id}"' in said for said in connection.scalars(evidence).all())
 
-    def _clear(self, answered: Collection[str], now_ms: int) -> None:
-        """End the alarms about these."""
-        if not answered:
-            return
-        for alarm in self._store.alarms():
-            if alarm.about.code == UNANSWERED and alarm.about.evidence.get("command") in answered:
-                reason = "it was answered after all, or a later one was"
-                self._store.clear_alarm(alarm.id, now_ms, by="centre", reason=reason)
-
 
 def _gate(order: Order) -> tuple[str, str]:
     return order.site, order.gate
-
-
-def _suspicion(order: Order) -> Suspicion:
-    evidence = {
-        "command": order.id, "name": str(order.name), "counter": order.counter, "by": order.made_by,
-        "made_ms": order.made_ms, "expires_ms": order.expires_ms, "sent": order.sent,
-    }  # fmt: skip
-    return Suspicion(AlarmKind.MISSED, order.site, order.gate, order.epoch, UNANSWERED, evidence=evidence)

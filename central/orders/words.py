@@ -1,6 +1,7 @@
 """How a command stands, in words and for scripts."""
 
 from collections.abc import Mapping
+from datetime import tzinfo
 from typing import Any, Final
 
 from central.orders.book import Order
@@ -33,17 +34,17 @@ def well_done(order: Order) -> bool:
     return settled(order) and order.answer is not None and order.answer.outcome is Outcome.DONE
 
 
-def outcome(order: Order, now_ms: int) -> str:
+def outcome(order: Order, now_ms: int, zone: tzinfo | None = None) -> str:
     """Return one line for whoever has just given the command."""
-    return f"{order.site}/{order.gate}: {_state(order, now_ms)}"
+    return f"{order.site}/{order.gate}: {_state(order, now_ms, zone)}"
 
 
-def in_line(order: Order, now_ms: int) -> str:
-    """Return one line of a list."""
+def in_line(order: Order, now_ms: int, zone: tzinfo | None = None) -> str:
+    """Return one line of a list. `zone`: of the times, the machine's own without one."""
     what = f"{order.name} ({order.summary})" if order.summary else str(order.name)
     return (
-        f"{moment(order.made_ms)}  {order.site}/{order.gate}  {what}  by {order.made_by}  "
-        f"{_state(order, now_ms)}  [{order.id}]"
+        f"{moment(order.made_ms, zone)}  {order.site}/{order.gate}  {what}  by {order.made_by}  "
+        f"{_state(order, now_ms, zone)}  [{order.id}]"
     )
 
 
@@ -85,10 +86,10 @@ def _word(order: Order, now_ms: int) -> str:
     return str(order.answer.outcome) if settled(order) else "taken"
 
 
-def _state(order: Order, now_ms: int) -> str:
+def _state(order: Order, now_ms: int, zone: tzinfo | None) -> str:
     answer = order.answer
     if answer is None:
-        return _without_answer(order, now_ms)
+        return _without_answer(order, now_ms, zone)
     unproved = "" if answer.proved else " (the gate has not signed for that yet)"
     if answer.outcome is Outcome.DONE:
         return f"done at record {answer.seq}{_policy_words(order)}{unproved}"
@@ -105,12 +106,12 @@ def _policy_words(order: Order) -> str:
     return f", followed from record {order.answer.followed} on"
 
 
-def _without_answer(order: Order, now_ms: int) -> str:
+def _without_answer(order: Order, now_ms: int, zone: tzinfo | None) -> str:
     if not order.sent:
         sent = "not sent yet; is `central run` at work, and connected?"
     else:
         times = "once" if order.sent == 1 else f"{order.sent} times"
         sent = f"sent {times}, the last time {span(now_ms - (order.sent_ms or now_ms))} ago"
     if now_ms >= order.expires_ms:
-        return f"no answer: {sent}; void since {moment(order.expires_ms)}"
+        return f"no answer: {sent}; void since {moment(order.expires_ms, zone)}"
     return f"no answer yet: {sent}; void in {span(order.expires_ms - now_ms)} (see: central commands)"

@@ -7,17 +7,19 @@ the log as well.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from central.people.caller import Caller, What
 from central.people.tables import access_head, access_log
 from central.store import Problem, Store
 from central.store.engine import reading, writing
 from central.store.retired import summary
+from central.store.tables import attachments
 
 _START: Final = bytes(32)
 _TAG: Final = b"health-gate access log 1\0"
@@ -41,9 +43,14 @@ def note(store: Store, caller: Caller, what: What, about: Mapping[str, Any], now
         return append(connection, caller, what, about, now_ms)
 
 
+def lock(connection: Connection) -> Row[Any]:
+    """Hold the end of the log until this transaction ends, and return it. Nothing may be locked after it."""
+    return connection.execute(select(access_head).with_for_update()).one()
+
+
 def append(connection: Connection, caller: Caller, what: What, about: Mapping[str, Any], now_ms: int) -> int:
     """Write one entry in this transaction; return its number. Nothing may be locked after it."""
-    head = connection.execute(select(access_head).with_for_update()).one()
+    head = lock(connection)
     n = int(head.n) + 1
     said = {"n": n, "at_ms": now_ms, "what": str(what), "by": caller.by, "reason": caller.reason}
     text = json.dumps(
@@ -76,45 +83,97 @@ def newest_ms(store: Store, what: What) -> int | None:
 
 
 def verify(store: Store, report: Callable[[Problem], None]) -> int:
-    """Check the log, and that records are retired as far as it says; return the number of entries.
+    """Check the log, and that no more is gone than it says; return the number of entries. Raises StoreError.
 
     access_log_altered   the chain of the log is broken
-    tail_cut             it ends before it should
+    tail_cut             it ends before it should, or nobody can tell
     retired_differs      records were retired of which the log does not know
+    erased_differs       registrations were erased of which the log does not know
     """
 
     def found(what: str, n: int | None, detail: str) -> None:
         report(Problem(what, "", "", "", n, detail))
 
-    digest, expected, retired = _START, 0, _START
+    said = _Said()
+    digest, expected = _START, 0
     with reading(store.engine) as connection:
         for row in _rows(connection):
             expected += 1
-            entry = _read(row.n, row.entry)
+            line, stored = _bytes(row.entry), _bytes(row.hash)
+            entry = _read(row.n, line)
             if row.n != expected:
                 found("access_log_altered", expected, f"entries {expected} to {row.n - 1} are missing")
-            elif entry is None or _chained(digest, row.entry) != row.hash:
+            elif entry is None or _chained(digest, line) != stored:
                 found("access_log_altered", row.n, "the entry does not have its hash in the access log")
-            digest, expected = bytes(row.hash), row.n
-            if entry is not None and entry.what == What.RETIRED:
-                retired = _digest(entry)
-        head = connection.execute(select(access_head)).one()
-        if (head.n, bytes(head.hash)) != (expected, digest):
+            digest, expected = stored, row.n
+            if entry is not None:
+                said.take(entry)
+        head = connection.execute(select(access_head)).first()
+        if head is None or (head.n, _bytes(head.hash)) != (expected, digest):
             found("tail_cut", expected + 1, "the access log does not end where it was written last")
-        if summary(connection) != retired:
-            found("retired_differs", None, "records are retired otherwise than the access log says")
+        said.compare(connection, found)
     return expected
+
+
+class _Said:
+    """What the entries say is gone."""
+
+    def __init__(self) -> None:
+        self._retired = _START
+        self._erased: Counter[_Erasing] = Counter()
+
+    def take(self, entry: Entry) -> None:
+        """Take the next entry into account."""
+        if entry.what == What.RETIRED:
+            self._retired = _digest(entry)
+        elif entry.what in {What.ERASE, What.SEALED_ERASED}:
+            count = entry.about.get("erased")
+            self._erased[entry.at_ms, entry.by, entry.reason] += count if isinstance(count, int) else 0
+
+    def compare(self, connection: Connection, found: Callable[[str, int | None, str], None]) -> None:
+        """Hold it against what is gone."""
+        if _retired(connection) != self._retired:
+            found("retired_differs", None, "records are retired otherwise than the access log says")
+        gone = _erased(connection)
+        for one in sorted(gone.keys() | self._erased.keys(), key=str):
+            if gone[one] != self._erased[one]:
+                at_ms, by, reason = one
+                counts = f"{gone[one]} registrations are erased, the access log says {self._erased[one]}"
+                found("erased_differs", None, f"at {at_ms} by {by!r} ({reason!r}): {counts}")
+
+
+_Erasing = tuple[Any, Any, Any]
+"""When (unix milliseconds) registrations were erased, by whom, and why."""
+
+
+def _retired(connection: Connection) -> bytes:
+    try:
+        return summary(connection)
+    except TypeError:  # SQLite keeps a text where bytes should be
+        return b""
+
+
+def _erased(connection: Connection) -> Counter[_Erasing]:
+    key = (attachments.c.erased_ms, attachments.c.erased_by, attachments.c.erased_why)
+    gone = select(*key, func.count()).where(attachments.c.blob.is_(None)).group_by(*key)
+    return Counter({(at_ms, by, why): count for at_ms, by, why, count in connection.execute(gone)})
 
 
 def _rows(connection: Connection) -> Iterator[Row[Any]]:
     yield from connection.execute(select(access_log).order_by(access_log.c.n))
 
 
+def _bytes(stored: object) -> bytes:
+    """Return what a column of bytes holds; nothing for a text, which SQLite keeps there as well."""
+    return bytes(stored) if isinstance(stored, bytes | memoryview) else b""
+
+
 def _read(n: int, line: bytes) -> Entry | None:
     try:
         said = json.loads(line)
         entry = Entry(**said)
-        sound = entry.n == n and isinstance(entry.at_ms, int) and isinstance(entry.about, dict)
+        words = all(isinstance(word, str) for word in (entry.what, entry.by, entry.reason))
+        sound = entry.n == n and words and isinstance(entry.at_ms, int) and isinstance(entry.about, dict)
     except (ValueError, TypeError, RecursionError):
         return None
     return entry if sound else None

@@ -152,7 +152,7 @@ class Statement:
     def sheet_lines(self, found: Sheet) -> Iterator[str]:
         """Tell the sheet of a person."""
         yield from (self._visit_line(visit) for visit in found.visits)
-        yield f"{len(found.visits)} visits"
+        yield f"{len(found.visits)} visit{'' if len(found.visits) == 1 else 's'}"
         yield from _lost_lines(found.lost)
 
     def rounds_lines(self, found: Rounds) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from central.options import AS_JSON, CONFIG, LANG, opened, refuse
+from central.options import AS_JSON, CONFIG, LANG, NUMBER, opened, refuse
 from central.people.caller import Caller, What
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ SPAN: Final = (
 RECORD: Final = (
     click.option("--gate", help="The gate of the record."),
     click.option("--epoch", help="Its ledger."),
-    click.option("--seq", type=click.IntRange(1), help="Its number."),
+    click.option("--seq", type=NUMBER, help="Its number."),
     SITE,
 )
 
@@ -271,6 +271,8 @@ class _Asked:
             chosen = day_of(self.now_ms, self.zone) if day is None else date.fromisoformat(day)
         except ValueError:
             raise click.BadParameter("must be a day such as 2022-04-11", param_hint="--date") from None
+        if chosen == date.max:
+            raise click.BadParameter(f"{chosen} has no end", param_hint="--date")
         if at is None:
             return chosen, self.now_ms
         return chosen, self._instant(

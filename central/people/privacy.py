@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from central.people.access_log import append, note
 from central.people.caller import Caller, What
@@ -21,10 +21,10 @@ from central.people.sightings import Ledger, Lost, Told, ledgers, read, told
 from central.people.subjects import Subject
 from central.people.visits import VISIT_MS_MAX, visits_of
 from central.store import Store, StoreError
-from central.store.contents import erase_sealed, sealed
+from central.store.contents import sealed
 from central.store.engine import BUSY_S, failures_named, reading, writing
 from central.store.reading import Name
-from central.store.tables import attachments, records
+from central.store.tables import attachments, records, streams
 
 _VALUE_MAX: Final = 400
 
@@ -122,15 +122,13 @@ def erase(
 ) -> int:
     """Delete the registrations beside these records, of this subject if given; return how many there were.
 
-    In one transaction with its entry in the access log; `scrub` the store after it. Raises StoreError.
+    All that came with them, also what no record declares. In one transaction with its entry in the access
+    log; `scrub` the store after it. Raises StoreError.
     """
     wanted = list(places)
     with writing(store.engine) as connection:
         overwrite(connection)
-        count = sum(
-            erase_sealed(connection, place.name, place.seq, now_ms, caller.by, caller.reason)
-            for place in wanted
-        )
+        count = sum(_erase(connection, place, caller, now_ms) for place in wanted)
         about = {
             "subject": subject,
             "erased": count,
@@ -138,6 +136,20 @@ def erase(
         }
         append(connection, caller, What.ERASE, about, now_ms)
     return count
+
+
+def _erase(connection: Connection, place: Place, caller: Caller, now_ms: int) -> int:
+    """Delete what came with one record; return how many it were: `verify` counts them again."""
+    of_ledger = select(streams.c.id).where(
+        streams.c.site == place.site, streams.c.gate == place.gate, streams.c.epoch == place.epoch
+    )
+    there = update(attachments).where(
+        attachments.c.stream == of_ledger.scalar_subquery(),
+        attachments.c.seq == place.seq,
+        attachments.c.blob.is_not(None),
+    )
+    gone = {"blob": None, "erased_ms": now_ms, "erased_by": caller.by, "erased_why": caller.reason}
+    return connection.execute(there.values(gone)).rowcount
 
 
 _NAMED_MAX: Final = 1000

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import func, select, tuple_, update
 
 from central.clock import Clock
-from central.people.access_log import append, newest_ms, note
+from central.people.access_log import append, lock, newest_ms, note
 from central.people.caller import Caller, What
 from central.people.privacy import overwrite, scrub
 from central.people.settings import DAY_MS, RetentionSettings
@@ -132,6 +132,7 @@ def _retire_piece(
             if end == done + _RECORDS_AT_ONCE:
                 unfinished.append(name)
         if upto:
+            lock(connection)  # others retire other ledgers at this moment, and the digest is over all of them
             about = {"records": count, "upto": upto, "digest": summary(connection).hex()}
             append(connection, caller, What.RETIRED, about, now_ms)
     return unfinished, count

@@ -75,7 +75,7 @@ def _instant(_context: click.Context, _option: click.Parameter, text: str | None
     "--keys",
     type=PATH,
     metavar="FILE",
-    help="For --check: the centre's public keys; default its centre.json.",
+    help="For --check: the centre's public keys, centre.json; default the one of the configuration.",
 )
 def report(
     config_path: Path,
@@ -213,6 +213,8 @@ def _check(file: IO[bytes], keys: Path | None, config_path: Path) -> None:
     from central.keys import KeysError, public_keys
     from central.reports.sealing import check
 
+    if keys is None and not config_path.exists():
+        refuse(f"no {config_path} here; name the centre's public keys with --keys centre.json", 78)
     folder = configured(config_path).centre.keys_dir if keys is None else keys
     try:
         centre_keys = public_keys(folder)

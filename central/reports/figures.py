@@ -262,7 +262,7 @@ class Tally:
         if counted is not None:
             counts[counted] += 1
         if record.kind == Kind.FIRE_ALARM:
-            counts["fire", "passages"] += number(data, "passages") or 0
+            counts["fire", "passages"] += max(0, number(data, "passages") or 0)
         if record.kind == Kind.GATE_STARTED:
             self._note_policy(data)
         if record.abnormal:
@@ -309,7 +309,7 @@ def _of_visit(visit: _Visit, decided: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 
 def _of_judgement(visit: _Visit, decided: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if any(found.get("reason") in _FEVER for found in parts(decided, "findings")):
+    if any(word(found, "reason") in _FEVER for found in parts(decided, "findings")):
         yield "visits", "fever"
     if visit.retested:
         yield "visits", "retested"
@@ -336,7 +336,7 @@ def _of_evidence(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "unmeasured", failures[-1]
     code = part(evidence, "code")
     yield "code", word(code, "status", "none")
-    if code.get("reason") in CODE_REFUSALS:
+    if word(code, "reason") in CODE_REFUSALS:
         yield "code_abnormal", word(code, "reason")
     yield "mask", word(evidence, "mask", MaskStatus.UNKNOWN)
     yield from (("symptoms", symptom) for symptom in words(evidence, "symptoms"))

@@ -20,6 +20,9 @@ CATCH_UP_DAYS: Final = 31
 
 LATE_CODE: Final = "report_late"
 
+Name = tuple[str, int, str]
+"""Which report of all: day as 2022-04-11, level, unit."""
+
 Kept = Mapping[tuple[int, str], date]
 """The newest day of which a report is kept, by level and unit."""
 
@@ -32,6 +35,14 @@ class Due:
     day: date
     due_ms: int
     late: bool
+
+    def __str__(self) -> str:
+        return f"report {self.day} level {self.scope.level} {self.scope.name}"
+
+    @property
+    def name(self) -> Name:
+        """Which report of all it is."""
+        return self.day.isoformat(), self.scope.level, self.scope.name
 
     def cut_ms(self, settings: ReportSettings, now_ms: int) -> int:
         """Return its cut-off: the hour itself; of a late one now, but no later than the end of the day."""
@@ -60,6 +71,16 @@ def due(settings: ReportSettings, scopes: Iterable[Scope], kept: Kept, now_ms: i
     return sorted(found, key=lambda report: (report.due_ms, -report.scope.level, report.scope.name))
 
 
+def owes(settings: ReportSettings, scope: Scope, day: date) -> bool:
+    """Return whether a unit has to report a day: it must have had a gate by the time."""
+    return scope.begun_ms is not None and scope.begun_ms <= _due_ms(settings, scope, day)
+
+
+def is_late(settings: ReportSettings, due_ms: int, now_ms: int) -> bool:
+    """Return whether the time of a report, and the grace after it, have passed."""
+    return now_ms > due_ms + settings.late_s * 1000
+
+
 def _due(
     settings: ReportSettings, scope: Scope, last: date | None, newest: date | None, now_ms: int
 ) -> Iterator[Due]:
@@ -69,8 +90,8 @@ def _due(
     day = max(_first(settings, scope, scope.begun_ms, last, newest), today - CATCH_UP_DAYS * _DAY)
     while day <= today:
         due_ms = _due_ms(settings, scope, day)
-        if scope.begun_ms <= due_ms <= now_ms:
-            yield Due(scope, day, due_ms, now_ms > due_ms + settings.late_s * 1000)
+        if owes(settings, scope, day) and due_ms <= now_ms:
+            yield Due(scope, day, due_ms, is_late(settings, due_ms, now_ms))
         day += _DAY
 
 

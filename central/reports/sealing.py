@@ -51,16 +51,24 @@ def check(document: object, centre_keys: Iterable[bytes]) -> Iterator[str]:
     `centre_keys`: public keys (32 bytes) that a report may be signed with. Nothing is yielded for a report
     that is as the centre signed it, whose proofs are signed by the keys that it names.
     """
-    if not isinstance(document, dict) or not isinstance(document.get("proofs"), list):
+    keys = tuple(centre_keys)
+    digest = _digest(document) if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(document.get("proofs"), list) or digest is None:
         yield "this is no report"
         return
-    yield from _check_seal(document, tuple(centre_keys))
+    yield from _check_seal(document, digest, keys)
     for number, shown in enumerate(document["proofs"], 1):
-        yield from (f"proof {number}: {problem}" for problem in _check_proof(shown, tuple(centre_keys)))
+        yield from (f"proof {number}: {problem}" for problem in _check_proof(shown, keys))
 
 
-def _check_seal(document: dict[str, Any], centre_keys: tuple[bytes, ...]) -> Iterator[str]:
-    digest = hashlib.sha256(canonical(document)).hexdigest()
+def _digest(document: dict[str, Any]) -> str | None:
+    try:
+        return hashlib.sha256(canonical(document)).hexdigest()
+    except (ValueError, TypeError, RecursionError):  # NaN, or nested too deep: nothing that was ever signed
+        return None
+
+
+def _check_seal(document: dict[str, Any], digest: str, centre_keys: tuple[bytes, ...]) -> Iterator[str]:
     if document.get("sha256") != digest:
         yield f"sha256 is not that of the report, which is {digest}"
     try:

@@ -16,9 +16,14 @@ All instants are unix milliseconds; spans include their beginning and exclude th
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from typing import Final
 from zoneinfo import ZoneInfo
 
 HOUR_MS = 3_600_000
+
+# A gate may state an instant that has no date in some zone: a day after the first, a day before the last has.
+_FIRST_MS: Final = -62_135_510_400_000  # 0001-01-02
+_LAST_MS: Final = 253_402_214_400_000  # 9999-12-31
 
 
 class Section(StrEnum):
@@ -73,6 +78,8 @@ class Span:
 
 def span_of(day: date, zone: ZoneInfo, cut_ms: int, since_ms: int) -> Span:
     """Return the span of a local day. Raises ValueError when the day begins only after the cut-off."""
+    if day == date.max:
+        raise ValueError(f"{day} has no end")
     start_ms, end_ms = instant(day, 0, zone), instant(day + timedelta(days=1), 0, zone)
     if cut_ms <= start_ms:
         raise ValueError(f"{day} begins after the cut-off")
@@ -94,10 +101,11 @@ def day_of(at_ms: int, zone: ZoneInfo) -> date:
 
 
 def local(at_ms: int, zone: ZoneInfo) -> str:
-    """Write an instant in local time with its offset, ISO 8601 with milliseconds."""
+    """Write an instant in local time with its offset, ISO 8601 with milliseconds; any integer is taken."""
     return _datetime(at_ms, zone).isoformat(timespec="milliseconds")
 
 
 def _datetime(at_ms: int, zone: ZoneInfo) -> datetime:
     # By way of integers: a float of seconds would round the last millisecond of a day into the next.
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)).astimezone(zone)
+    known_ms = min(max(at_ms, _FIRST_MS), _LAST_MS)
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=known_ms)).astimezone(zone)

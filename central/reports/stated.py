@@ -1,4 +1,7 @@
-"""What records state, whoever stated it: nothing that is missing or strange in one stops a report."""
+"""What records state, whoever stated it: nothing that is missing or strange in one stops a report.
+
+Nothing of a record is a key, or compared for more than being the same, that has not gone through here.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,6 +10,8 @@ import msgspec
 
 WORD_MAX: Final = 64
 TEXT_MAX: Final = 200
+NUMBER_MAX: Final = 1_000_000_000
+"""Far beyond whatever a gate counts or measures, and small enough for every form and sum."""
 
 
 def data_of(body: bytes) -> Mapping[str, Any] | None:
@@ -44,6 +49,8 @@ def word(data: Mapping[str, Any], name: str, otherwise: str = "", *, longest: in
 
 
 def number(data: Mapping[str, Any], name: str) -> int | None:
-    """Return a whole number in the data, None where there is none."""
+    """Return a whole number in the data, None where there is none, or one that nothing can count."""
     found = data.get(name)
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    if not isinstance(found, int) or isinstance(found, bool):
+        return None
+    return found if abs(found) <= NUMBER_MAX else None

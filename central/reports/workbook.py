@@ -4,6 +4,7 @@ Whatever comes from a gate is text, also where it looks like a formula. The same
 """
 
 import io
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -26,6 +27,8 @@ _TEXT_MAX: Final = 32_767
 """Of one cell, by the file format."""
 
 _WIDTH_MAX: Final = 60
+_ILLEGAL: Final = re.compile(f"{ILLEGAL_CHARACTERS_RE.pattern}|[\ud800-\udfff\ufffe\uffff]")
+"""What XML cannot hold: one of these in a cell, and no program opens the file."""
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 _HEAD: Final = PatternFill("solid", fgColor="FF1F4E79")
 _TIME_FORMAT: Final = "yyyy-mm-dd hh:mm:ss"
@@ -102,7 +105,7 @@ def _write(cell: WorkbookCell, value: Cell) -> None:
         elif isinstance(value, int):
             cell.number_format = "#,##0"
         return
-    cell.value = ILLEGAL_CHARACTERS_RE.sub("\N{REPLACEMENT CHARACTER}", value)[:_TEXT_MAX]
+    cell.value = _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", value)[:_TEXT_MAX]
     # Not what the library makes of it: text that begins with = would be a formula, #N/A an error.
     cell.data_type = "s"
     if value[:1] in "=+-@":

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
-from central.store.model import Alarm, AlarmKind, Suspicion
+from central.store.damage import as_stored
+from central.store.model import Alarm, AlarmKind, StoreError, Suspicion
 from central.store.tables import alarm_head, alarm_log, alarms
 
 START: Final = bytes(32)
@@ -68,17 +69,35 @@ def clear_alarm(connection: Connection, alarm_id: int, now_ms: int, by: str, rea
 
 def read_alarms(connection: Connection, *, standing: bool) -> Iterator[Alarm]:
     """Yield the alarms that stand, or all there ever were; oldest first."""
-    every = select(alarms).order_by(alarms.c.id)
+    every = as_stored(alarms).order_by(alarms.c.id)
     for row in connection.execute(every.where(alarms.c.cleared_ms.is_(None)) if standing else every):
         yield _alarm(row)
 
 
 def _alarm(row: Row[Any]) -> Alarm:
+    kind, evidence = _kind(row.kind), _evidence(row.evidence)
+    if kind is None or evidence is None:
+        # Somebody has altered the row. It is shown all the same; `verify` says that the log says other.
+        evidence = {"altered": {"kind": str(row.kind), "evidence": str(row.evidence)}}
     about = Suspicion(
-        AlarmKind(row.kind), row.site, row.gate, row.epoch, row.code, row.first, row.last,
-        json.loads(row.evidence),
-    )  # fmt: skip
+        kind or AlarmKind.FALSE, row.site, row.gate, row.epoch, row.code, row.first, row.last, evidence
+    )
     return Alarm(row.id, about, row.raised_ms, row.cleared_ms)
+
+
+def _kind(stored: Any) -> AlarmKind | None:
+    try:
+        return AlarmKind(stored)
+    except ValueError:
+        return None
+
+
+def _evidence(stored: Any) -> dict[str, Any] | None:
+    try:
+        found = json.loads(stored)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _standing(about: Suspicion) -> Select[Any]:
@@ -94,7 +113,10 @@ def _standing(about: Suspicion) -> Select[Any]:
 
 def _lock(connection: Connection) -> Row[Any]:
     # Always the last thing that a transaction locks.
-    return connection.execute(select(alarm_head).with_for_update()).one()
+    head = connection.execute(select(alarm_head).with_for_update()).first()
+    if head is None:
+        raise StoreError("the head of the alarm log is gone: somebody has altered the database; verify it")
+    return head
 
 
 def _append(connection: Connection, head: Row[Any], entry: dict[str, Any]) -> int:
@@ -144,14 +166,14 @@ def _line(statement: Any) -> str:
 
 
 def read_log(connection: Connection) -> Iterator[Row[Any]]:
-    """Yield the entries: n, entry, hash."""
-    yield from connection.execute(select(alarm_log).order_by(alarm_log.c.n))
+    """Yield the entries as they are stored: n, entry, hash."""
+    yield from connection.execute(as_stored(alarm_log).order_by(alarm_log.c.n))
 
 
-def read_head(connection: Connection) -> tuple[int, bytes]:
-    """Return number and hash of the entry that was written last."""
-    head = connection.execute(select(alarm_head)).one()
-    return head.n, bytes(head.hash)
+def read_head(connection: Connection) -> tuple[object, object] | None:
+    """Return number and hash of the entry that was written last, as they are stored; None: they are gone."""
+    head = connection.execute(as_stored(alarm_head)).first()
+    return None if head is None else (head.n, head.hash)
 
 
 class Amounts:

@@ -13,7 +13,8 @@ from central.store.succession import in_succession
 from central.store.tables import attachments, receipts, records, rejects, streams
 from gate.core.delivery import Ask, Receipt
 
-_DAY_MS: Final = 86_400_000
+DAY_MS: Final = 86_400_000
+"""Of each day the last receipt is kept."""
 
 
 def states(
@@ -126,7 +127,7 @@ def keep_receipts(connection: Connection, made: Iterable[tuple[Receipt, bytes]])
 
 def _keep_receipt(connection: Connection, stream_id: int, receipt: Receipt, message: bytes) -> None:
     content = {"upto": receipt.upto, "hash": receipt.hash, "at_ms": receipt.at_ms, "message": message}
-    day = receipt.at_ms // _DAY_MS
+    day = receipt.at_ms // DAY_MS
     if rows_of.insert_new(connection, receipts, [{"stream": stream_id, "day": day, **content}]):
         return
     older = update(receipts).where(

@@ -1,11 +1,11 @@
 """Which keys speak for which gate."""
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from central.store.alarm_log import clear_alarm
-from central.store.model import Code, GateKey
+from central.store.model import Code, GateKey, Trust
 from central.store.reading import Name, is_name
-from central.store.tables import alarms, gate_keys
+from central.store.tables import alarms, checkpoints, gate_keys, streams
 from gate.core.codes.trust import key_id
 
 _KEY_SIZE = 32
@@ -44,13 +44,22 @@ def _clear_unknown(connection: Connection, site: str, gate: str, now_ms: int) ->
 
 
 def revoke(connection: Connection, site: str, gate: str, kid: str | None, now_ms: int) -> int:
-    """Believe this key (None: every key) of a gate no longer; return how many it were."""
+    """Believe this key (None: every key) of a gate no longer; return how many it were.
+
+    The instant is no earlier than the newest word that was believed: whoever calls has read his clock before
+    he waited for the store.
+    """
+    # As whoever judges a checkpoint does before he looks for its key: he is done, or sees the revocation.
+    ours = select(streams.c.id).where(streams.c.site == site, streams.c.gate == gate)
+    ids = connection.scalars(ours.order_by(streams.c.id).with_for_update()).all()
+    believed = (checkpoints.c.stream.in_(ids), checkpoints.c.trust == str(Trust.TRUSTED))
+    newest_ms = connection.scalar(select(func.max(checkpoints.c.came_ms)).where(*believed))
     still_valid = update(gate_keys).where(
         gate_keys.c.site == site, gate_keys.c.gate == gate, gate_keys.c.revoked_ms.is_(None)
     )
     if kid is not None:
         still_valid = still_valid.where(gate_keys.c.kid == kid)
-    return connection.execute(still_valid.values(revoked_ms=now_ms)).rowcount
+    return connection.execute(still_valid.values(revoked_ms=max(now_ms, newest_ms or now_ms))).rowcount
 
 
 def read(connection: Connection) -> list[GateKey]:

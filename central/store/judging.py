@@ -168,9 +168,9 @@ def _believe(work: Work, stream: Stream, stated: Checkpoint, message: bytes, *, 
         if stated.why is not Why.COUNT:
             stream.heard_ms = work.now_ms
     stream.receipted = max(stream.receipted, stated.receipted)
-    if stated.size > stream.head or (
-        stated.size == stream.head and stated.at_ms >= (stream.head_at_ms or stated.at_ms)
-    ):
+    # Of an idle gate the newest word counts, not the latest clock: that may have been put right.
+    heartbeat = stated.size == stream.head and stated.why is not Why.COUNT and not repeated
+    if stated.size > stream.head or heartbeat:
         stream.head, stream.head_at_ms = stated.size, stated.at_ms
         stream.head_clock_trusted = stated.clock_trusted
     work.changed.add(stream.name)

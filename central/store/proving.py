@@ -280,7 +280,8 @@ def _end(work: Work, stream: Stream, followed: Stream, size: int, digest: bytes)
         _succeed(work, followed, stream)
         followed.ended, followed.ended_hash = size, digest
     later = after_end(followed, followed.head_at_ms, clock_trusted=followed.head_clock_trusted)
-    if followed.successor == stream.epoch and later:
+    # Its clock alone accuses nobody here: it may have gone ahead, and been put right before the next one.
+    if followed.successor == stream.epoch and later and followed.head > size:
         say_goes_on(work, followed, followed.head, followed.head_at_ms)
     elif max(followed.head, followed.proved) > size:
         say_cut(work, followed, stream.epoch, size, max(followed.head, followed.proved))
@@ -326,7 +327,7 @@ def say_goes_on(work: Work, old: Stream, size: int, at_ms: int | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class Line:
     """Ledgers of one gate that follow one another by their own word: the oldest and the newest of them.
 
     `speaker` is the oldest of which anything is proved.
@@ -339,7 +340,7 @@ class _Line:
 
 def _put_in_order(work: Work, stream: Stream) -> None:
     """Put the lines of ledgers that do not say whom they follow behind the others, in order of arrival."""
-    lines = sorted(_whole_lines([stream, *work.family(stream)]), key=lambda line: line.root.id)
+    lines = sorted(whole_lines([stream, *work.family(stream)]), key=lambda line: line.root.id)
     for old, new in pairwise(lines):
         if old.newest.successor != new.speaker.epoch:
             _succeed(work, old.newest, new.speaker)
@@ -355,7 +356,7 @@ def _put_in_order(work: Work, stream: Stream) -> None:
     _say_unannounced(work, lines[later].speaker, [line.newest.epoch for line in lines[:later]])
 
 
-def _whole_lines(family: Iterable[Stream]) -> Iterator[_Line]:
+def whole_lines(family: Iterable[Stream]) -> Iterator[Line]:
     """Yield the lines whose oldest ledger has spoken: it will not say any more that it follows another."""
     family = list(family)
     before = {one.successor: one for one in family if one.ended is not None}
@@ -367,7 +368,7 @@ def _whole_lines(family: Iterable[Stream]) -> Iterator[_Line]:
             root = before[root.epoch]
             speaker = root if root.proved else speaker
         if root.proved or root.ended == 0:  # one without records never speaks
-            yield _Line(root, speaker, newest)
+            yield Line(root, speaker, newest)
 
 
 def _say_unannounced(work: Work, stream: Stream, not_named: list[str]) -> None:

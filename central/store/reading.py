@@ -92,6 +92,9 @@ class _Sealed(msgspec.Struct, gc=False):
     sealed: str
 
 
+_UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not what they should be; it decodes only the texts it needs."""
+
 _event: Final = msgspec.json.Decoder(_Event).decode
 _bare_event: Final = msgspec.json.Decoder(_BareEvent).decode
 _sealed: Final = msgspec.json.Decoder(_Sealed).decode
@@ -107,7 +110,7 @@ def record(site: str, gate: str, body: bytes) -> tuple[str, Incoming]:
         raise UnreadableError("too_long")
     try:
         event = _event(body)
-    except msgspec.MsgspecError:
+    except _UNDECODABLE:
         return _bare_record(site, gate, body)
     data, time = event.data, event.time
     # _check_place, spelled out: every record comes this way.
@@ -121,7 +124,7 @@ def record(site: str, gate: str, body: bytes) -> tuple[str, Incoming]:
 def _bare_record(site: str, gate: str, body: bytes) -> tuple[str, Incoming]:
     try:
         data = _bare_event(body).data
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except _UNDECODABLE as error:
         raise UnreadableError("malformed") from error
     _check_place(data, site, gate, body)
     return data.epoch, Incoming(data.seq, body, None, "", data.abnormal is True, _digest(data.sealed))
@@ -143,7 +146,7 @@ def sealed_message(message: bytes) -> tuple[str, Attachment]:
     try:
         stated = _sealed(message)
         blob = base64.b64decode(stated.sealed, validate=True)
-    except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError) as error:
+    except (*_UNDECODABLE, binascii.Error, ValueError) as error:
         raise UnreadableError("malformed") from error
     if stated.v != 1 or len(blob) > SEALED_BYTES_MAX or not 0 < stated.seq <= SEQ_MAX:
         raise UnreadableError("malformed")
@@ -171,7 +174,7 @@ def announced(body: bytes) -> tuple[str, int, bytes] | None:
             return None
         before = event["data"]["previous"]
         epoch, size, digest = before["epoch"], before["size"], _digest(before["hash"])
-    except (msgspec.MsgspecError, KeyError, TypeError, RecursionError):
+    except (*_UNDECODABLE, KeyError, TypeError, AttributeError):
         return None
     sound = isinstance(epoch, str) and type(size) is int and 0 <= size <= SEQ_MAX and digest is not None
     return (epoch, size, digest) if sound and digest is not None else None

@@ -29,6 +29,7 @@ from sqlalchemy import (
     update,
 )
 
+from central.store.damage import as_stored
 from central.store.reading import Incoming
 from central.store.streams import Stream, hash_at
 from central.store.tables import conflicts, metadata, records
@@ -90,11 +91,15 @@ def retire(connection: Connection, stream_id: int, upto: int, now_ms: int) -> in
 
 def summary(connection: Connection) -> bytes:
     """Return one digest of how far every ledger is retired; 32 zero bytes when none is."""
-    rows = connection.execute(select(retired).order_by(retired.c.stream)).all()
+    rows = connection.execute(as_stored(retired).order_by(retired.c.stream)).all()
     if not rows:
         return _START
-    lines = (f"{row.stream} {row.upto} {bytes(row.digest).hex()}\n" for row in rows)
+    lines = (f"{row.stream} {row.upto} {_spelled(row.digest)}\n" for row in rows)
     return hashlib.sha256(_TAG + "".join(lines).encode()).digest()
+
+
+def _spelled(digest: object) -> str:
+    return digest.hex() if isinstance(digest, bytes) else repr(digest)  # SQLite keeps a text there as well
 
 
 class _Recalled(NamedTuple):
@@ -136,8 +141,10 @@ class RetiredCheck:
     @classmethod
     def of(cls, connection: Connection, stream_id: int) -> Self:
         """Return the check of one ledger."""
-        row = _row(connection, stream_id)
-        return cls(row.upto, row.digest)
+        row = connection.execute(as_stored(retired).where(retired.c.stream == stream_id)).first()
+        if row is None:
+            return cls(0, _START)
+        return cls(row.upto if isinstance(row.upto, int) else 0, row.digest)
 
     def covers(self, seq: int) -> bool:
         """Return whether the bytes that came with this number may be gone."""
@@ -147,7 +154,7 @@ class RetiredCheck:
         """Take the next record into account; return whether it is retired."""
         if not self.covers(row.seq):
             return False
-        self.digest = _extended(self.digest, row.hash or NOTHING)
+        self.digest = _extended(self.digest, row.hash if isinstance(row.hash, bytes) else NOTHING)
         return not row.body and row.kind != _STAYS
 
     @property

@@ -178,6 +178,18 @@ rejects: Final = Table(
 )
 """What was no message of the gate whose topic it came in. `start`: its first bytes; `digest`: of all."""
 
+gate_states: Final = Table(
+    "gate_states",
+    metadata,
+    Column("site", NAME, nullable=False),
+    Column("gate", NAME, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("mode", String(16), nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("site", "gate"),
+)
+"""What the state messages of registered gates said last (`central.states`). Nobody has signed them."""
+
 alarms: Final = Table(
     "alarms",
     metadata,

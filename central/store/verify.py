@@ -9,31 +9,38 @@ Nothing that is derived is believed. What can be found, in one word each:
     record_missing       a number within the chain is not there
     record_inserted      a record that never came in through the door
     tail_cut             records, receipts, or the alarm log end before they should
-    stream_differs       a stream's row claims what its records do not give
+    stream_differs       a stream's row claims what its records, checkpoints and receipts do not give
     checkpoint_altered   a checkpoint, or its columns, is not what its gate has signed
     checkpoint_differs   a checkpoint has another hash than the chain, and no alarm says so
     receipt_altered      likewise for receipts, and the centre's key
     receipt_differs      a receipt promises another hash than the chain has
     attachment_altered   a sealed attachment does not have its hash, or is gone and was not erased
-    conflict_altered     a record that was kept beside the others does not have its hash
+    conflict_altered     a record that was kept beside the others does not have its hash, or its place
     alarm_log_altered    the chain of the alarm log is broken
     alarms_differ        the alarms are not what the log amounts to
     retired_differs      records without bytes, whose hashes are not those over which they were retired
+
+What cannot be read at all is reported with the word of the check that tried, and the next check follows.
 
 Who holds the database can do everything at once and leave no contradiction: whole ledgers with all that was
 ever said of them can be taken away. The gates hold receipts, and receipts are published: compare with those.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, select, type_coerce
+from sqlalchemy.types import NullType
 
 from central.store import alarm_log, streams
+from central.store.contents import DAY_MS
+from central.store.damage import any_text, as_stored, guarded, unreadable
 from central.store.engine import reading
-from central.store.judging import keys_of, trust_in
+from central.store.judging import trust_in
+from central.store.lineage import check_lineage, follows
 from central.store.model import Alarm, Code, Counts, Problem, Trust
 from central.store.reading import UnreadableError, announced, record
 from central.store.retired import RetiredCheck
@@ -44,16 +51,19 @@ from central.store.tables import (
     attachments,
     checkpoints,
     conflicts,
+    gate_keys,
     receipts,
     records,
 )
 from central.store.tables import streams as stream_rows
 from gate.core.chain import genesis, link
+from gate.core.codes.trust import key_id
 from gate.core.delivery import Checkpoint, Receipt
 from gate.core.signed import SignedError, read_unproved
 
 Report = Callable[[Problem], None]
 
+_KEPT: Final = frozenset(map(str, Trust)) - {str(Trust.MALFORMED)}
 _OF_STREAMS: Final[tuple[Table, ...]] = (records, attachments, checkpoints, receipts, conflicts)
 
 
@@ -63,12 +73,12 @@ def verify(store: Store, centre_keys: Iterable[bytes], report: Report) -> Counts
     `centre_keys`: the public keys (32 bytes) that the centre's receipts may be signed with.
     """
     keys = tuple(centre_keys)
-    with reading(store.engine) as connection:
-        rows = connection.execute(streams.everything().order_by(stream_rows.c.id)).all()
-        checks = [_StreamCheck(connection, streams.of_row(row), keys, report) for row in rows]
+    with reading(store.engine) as connection, any_text(connection):
+        checks = [_StreamCheck(connection, stream, keys, report) for stream in _ledgers(connection, report)]
         for check in checks:
             check.run()
-        _orphans(connection, report)
+        guarded(lambda: _check_lineage(checks), _about_nobody(report, "stream_differs"))
+        guarded(lambda: _orphans(connection, report), _about_nobody(report, "record_inserted"))
         entries = _alarms(connection, report)
     return Counts(
         streams=len(checks),
@@ -80,6 +90,25 @@ def verify(store: Store, centre_keys: Iterable[bytes], report: Report) -> Counts
         retired=sum(check.retired for check in checks),
         alarm_entries=entries,
     )
+
+
+def _about_nobody(report: Report, what: str) -> Callable[[str], None]:
+    return lambda detail: report(Problem(what, "", "", "", None, detail))
+
+
+def _ledgers(connection: Connection, report: Report) -> Iterator[Stream]:
+    """Yield the rows of the streams that can be read; against another one nothing can be held."""
+    for row in connection.execute(as_stored(stream_rows).order_by(stream_rows.c.id)).all():
+        if wrong := unreadable(row, stream_rows):
+            names = (str(row.site), str(row.gate), str(row.epoch))
+            detail = f"the row cannot be read, nor anything be held against it: {', '.join(wrong)}"
+            report(Problem("stream_differs", *names, None, detail))
+        else:
+            yield streams.of_row([*row, False])
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 @dataclass(slots=True)
@@ -103,23 +132,29 @@ class _StreamCheck:
 
     def run(self) -> None:
         """Check the records first; everything else is held against them."""
-        try:
-            self._check_records()
-            self._check_row()
-            self._check_checkpoints()
-            self._check_receipts()
-            self._check_attachments()
-            self._check_conflicts()
-        except TypeError:  # SQLite keeps a text where bytes should be
-            self.found("record_altered", self.linked + 1, "a column holds what it cannot hold")
+        for what, check in (
+            ("record_altered", self._check_records),
+            ("stream_differs", self._check_row),
+            ("checkpoint_altered", self._check_checkpoints),
+            ("receipt_altered", self._check_receipts),
+            ("attachment_altered", self._check_attachments),
+            ("conflict_altered", self._check_conflicts),
+        ):
+            guarded(check, partial(self.found, what, None))
 
     def found(self, what: str, seq: int | None, detail: str) -> None:
         """Report a problem of this ledger."""
         own = self.stream
-        self.report(Problem(what, own.site, own.gate, own.epoch, seq, detail))
+        self.report(Problem(what, own.site, own.gate, own.epoch, _number(seq), detail))
 
-    def _rows(self, table: Table) -> Any:
-        return self.connection.execute(select(table).where(table.c.stream == self.stream.id))
+    def _each(self, table: Table, number: str, what: str, check: Callable[[Row[Any]], None]) -> None:
+        """Check the rows of a table one by one; `number`: the column that says where, if one is damaged."""
+        for row in self.connection.execute(as_stored(table).where(table.c.stream == self.stream.id)):
+            say = partial(self.found, what, _number(getattr(row, number)))
+            if wrong := unreadable(row, table):
+                say(f"it cannot be read: {', '.join(wrong)}")
+            else:
+                guarded(partial(check, row), say)
 
     # Records
 
@@ -128,9 +163,11 @@ class _StreamCheck:
         digest = genesis(self.stream.epoch)
         self.hashes[0] = digest
         retired = RetiredCheck.of(self.connection, self.stream.id)
-        for row in self.connection.execute(
-            select(records).where(records.c.stream == self.stream.id).order_by(records.c.seq)
-        ):
+        in_order = as_stored(records).where(records.c.stream == self.stream.id).order_by(records.c.seq)
+        for row in self.connection.execute(in_order):
+            if type(row.seq) is not int:
+                self.found("record_altered", None, "a record's number is none")
+                continue
             self.top = max(self.top, row.seq)
             readable = not self._is_retired(row, retired) and self._check_body(row)
             if 0 < row.seq <= self.stream.linked:
@@ -160,7 +197,7 @@ class _StreamCheck:
         elif readable and link(previous, row.body) != row.hash:
             self.found("record_altered", row.seq, "the record does not have its hash in the chain")
         self.linked = row.seq
-        return row.hash or b""
+        return row.hash if isinstance(row.hash, bytes) else b""
 
     def _check_parked(self, row: Row[Any]) -> None:
         self.parked += 1
@@ -209,41 +246,61 @@ class _StreamCheck:
             self.found("stream_differs", own.top, f"the highest record should be {own.top}, is {self.top}")
         if own.proved and not self._proof_of(own.proved, own.proved_hash):
             self.found("stream_differs", own.proved, "no signed checkpoint proves this far")
+        claimed = self._trusted(func.max(checkpoints.c.size))
+        if own.head != (claimed or 0):
+            self.found("stream_differs", own.head, f"the gate has signed for {claimed or 0} records")
 
     def _proof_of(self, size: int, digest: bytes) -> bool:
-        claims = select(func.count()).where(
-            checkpoints.c.stream == self.stream.id,
-            checkpoints.c.size == size,
-            checkpoints.c.hash == digest,
-            checkpoints.c.trust == str(Trust.TRUSTED),
-        )
-        return bool(self.connection.scalar(claims)) or self._announced() == (size, digest)
+        claims = self._trusted(func.count(), checkpoints.c.size == size, checkpoints.c.hash == digest)
+        return bool(claims) or self._announced() == (size, digest)
+
+    def _trusted(self, asked: ColumnElement[Any], *where: ColumnElement[bool]) -> Any:
+        ours = (checkpoints.c.stream == self.stream.id, checkpoints.c.trust == str(Trust.TRUSTED))
+        return self.connection.scalar(select(type_coerce(asked, NullType())).where(*ours, *where))
 
     def _announced(self) -> tuple[int, bytes] | None:
         """Return what the ledger that followed says of this one's end."""
+        said = self._word_of(self.stream.successor)
+        return said[1:] if said is not None and said[0] == self.stream.epoch else None
+
+    def word(self) -> tuple[str, int, bytes] | None:
+        """Return which ledger this one's first record says that it follows."""
+        return self._word_of(self.stream.epoch)
+
+    def _word_of(self, epoch: str) -> tuple[str, int, bytes] | None:
         first = (
-            select(records.c.body)
+            select(type_coerce(records.c.body, NullType()))
             .join(stream_rows, stream_rows.c.id == records.c.stream)
             .where(
                 stream_rows.c.site == self.stream.site,
                 stream_rows.c.gate == self.stream.gate,
-                stream_rows.c.epoch == self.stream.successor,
+                stream_rows.c.epoch == epoch,
                 records.c.seq == 1,
             )
         )
         body = self.connection.scalar(first)
-        said = None if body is None else announced(body)
-        return said[1:] if said is not None and said[0] == self.stream.epoch else None
+        return announced(body) if isinstance(body, bytes) else None
 
     def _check_checkpoints(self) -> None:
-        keys = keys_of(self.connection, self.stream.site, self.stream.gate)
+        keys = self._keys()
         said = self._said_to_differ()
-        for row in self._rows(checkpoints):
+
+        def check(row: Row[Any]) -> None:
             self.checkpoints += 1
             if not self._sound_checkpoint(row, keys):
                 self.found("checkpoint_altered", row.size, f"checkpoint {row.id} is not what was signed")
             elif row.trust == Trust.TRUSTED and row.size <= self.linked and not (row.contradicted and said):
                 self._compare("checkpoint_differs", row.size, row.hash, f"checkpoint {row.id}")
+
+        self._each(checkpoints, "size", "checkpoint_altered", check)
+
+    def _keys(self) -> list[Row[Any]]:
+        own = (gate_keys.c.site == self.stream.site, gate_keys.c.gate == self.stream.gate)
+        rows = self.connection.execute(as_stored(gate_keys).where(*own).order_by(gate_keys.c.id)).all()
+        sound = [row for row in rows if not unreadable(row, gate_keys)]
+        if len(sound) < len(rows) or any(row.kid != key_id(row.public_key).hex() for row in sound):
+            self.found("checkpoint_altered", None, "a key of the gate cannot be read, or has another name")
+        return sound
 
     def _said_to_differ(self) -> bool:
         own = self.stream
@@ -259,6 +316,7 @@ class _StreamCheck:
             return False
         names = (says.site, says.gate, says.epoch) == (own.site, own.gate, own.epoch)
         columns = (says.size, says.hash, says.at_ms) == (row.size, row.hash, row.at_ms)
+        columns = columns and row.trust in _KEPT
         digest = hashlib.sha256(row.message).digest() == row.digest
         if row.trust != Trust.TRUSTED:
             return names and columns and digest
@@ -268,14 +326,29 @@ class _StreamCheck:
         return names and columns and digest and signed
 
     def _check_receipts(self) -> None:
-        for row in self._rows(receipts):
+        given: list[int] = []
+
+        def check(row: Row[Any]) -> None:
             self.receipts += 1
             if not self._sound_receipt(row):
                 self.found("receipt_altered", row.upto, "the receipt is not what the centre has signed")
-            elif row.upto > self.linked:
+                return
+            given.append(row.at_ms)
+            if row.upto > self.linked:
                 self.found("tail_cut", self.linked + 1, f"a receipt was given up to {row.upto}")
             else:
                 self._compare("receipt_differs", row.upto, row.hash, "a receipt")
+
+        self._each(receipts, "upto", "receipt_altered", check)
+        if len(given) == self.receipts:  # else an altered one, which is named, may be the last
+            self._check_last_receipt(max(given, default=None))
+
+    def _check_last_receipt(self, newest_ms: int | None) -> None:
+        last_ms = self.stream.receipt_ms
+        if last_ms is not None and (newest_ms is None or newest_ms < last_ms):
+            self.found("tail_cut", None, "the last receipt that was given is not here")
+        elif newest_ms != last_ms:
+            self.found("stream_differs", None, "a receipt is here that is later than the last one given")
 
     def _sound_receipt(self, row: Row[Any]) -> bool:
         own = self.stream
@@ -284,7 +357,8 @@ class _StreamCheck:
         except (SignedError, TypeError, AttributeError):
             return False
         names = (says.site, says.gate, says.epoch) == (own.site, own.gate, own.epoch)
-        return names and (says.upto, says.hash, says.at_ms) == (row.upto, row.hash, row.at_ms)
+        columns = (says.upto, says.hash, says.at_ms) == (row.upto, row.hash, row.at_ms)
+        return names and columns and row.day == says.at_ms // DAY_MS
 
     def _compare(self, what: str, seq: int, digest: bytes, whose: str) -> None:
         if self.hashes.get(seq) not in {None, digest}:
@@ -292,12 +366,15 @@ class _StreamCheck:
 
     def _check_attachments(self) -> None:
         present: set[tuple[int, bytes]] = set()
-        for row in self._rows(attachments):
+
+        def check(row: Row[Any]) -> None:
             self.attachments += 1
             present.add((row.seq, row.digest))
             erased = row.blob is None and row.erased_ms is not None
             if not erased and (row.blob is None or hashlib.sha256(row.blob).digest() != row.digest):
                 self.found("attachment_altered", row.seq, "the attachment does not have its hash")
+
+        self._each(attachments, "seq", "attachment_altered", check)
         for seq, digest in self.declared.items():
             if (seq, digest) not in present:
                 self.found("attachment_altered", seq, "the attachment is missing and was not erased")
@@ -305,16 +382,48 @@ class _StreamCheck:
     def _check_conflicts(self) -> None:
         kept = 0
         retired = RetiredCheck.of(self.connection, self.stream.id)
-        for row in self._rows(conflicts):
+
+        def check(row: Row[Any]) -> None:
+            nonlocal kept
             kept += 1
             if not row.body and retired.covers(row.seq):
-                continue
+                return
             if hashlib.sha256(row.body).digest() != row.digest:
                 self.found("conflict_altered", row.seq, "the record kept beside does not have its hash")
+            elif not self._belongs(row):
+                self.found("conflict_altered", row.seq, "the record kept beside says that it is another one")
+
+        self._each(conflicts, "seq", "conflict_altered", check)
         if kept != self.stream.conflicts:
             self.found(
                 "stream_differs", None, f"{self.stream.conflicts} conflicts were kept, {kept} are there"
             )
+
+    def _belongs(self, row: Row[Any]) -> bool:
+        own = self.stream
+        try:
+            epoch, says = record(own.site, own.gate, row.body)
+        except UnreadableError:
+            return False
+        return (epoch, says.seq) == (own.epoch, row.seq)
+
+
+def _check_lineage(checks: Iterable[_StreamCheck]) -> None:
+    """Hold what the rows say of which ledger follows which against the ledgers' own first records."""
+    gates: dict[tuple[str, str], list[_StreamCheck]] = {}
+    for check in checks:
+        gates.setdefault((check.stream.site, check.stream.gate), []).append(check)
+    for own in gates.values():
+        by_epoch = {check.stream.epoch: check for check in own}
+        words = {epoch: check.word() for epoch, check in by_epoch.items()}
+        said = {
+            epoch: word for epoch, word in words.items() if word and follows(by_epoch[epoch].stream, word)
+        }
+
+        def differs(stream: Stream, detail: str, by_epoch: dict[str, _StreamCheck] = by_epoch) -> None:
+            by_epoch[stream.epoch].found("stream_differs", stream.ended, detail)
+
+        check_lineage([check.stream for check in own], said, differs)
 
 
 def _orphans(connection: Connection, report: Report) -> None:
@@ -340,14 +449,20 @@ def _alarms(connection: Connection, report: Report) -> int:
         expected += 1
         if row.n != expected:
             found("alarm_log_altered", expected, f"entries {expected} to {row.n - 1} are missing")
-        elif alarm_log.chained(digest, row.entry) != row.hash or not amounts.add(row.n, row.entry):
+        elif not _in_chain(digest, row) or not amounts.add(row.n, row.entry):
             found("alarm_log_altered", row.n, "the entry does not have its hash in the log")
-        digest, expected = row.hash, row.n
+        digest, expected = row.hash if isinstance(row.hash, bytes) else b"", row.n
     head = alarm_log.read_head(connection)
-    if head != (expected, digest):
+    if head is None:
+        found("tail_cut", expected + 1, "where the alarm log was written last cannot be read: it is gone")
+    elif head != (expected, digest):
         found("tail_cut", expected + 1, "the alarm log does not end where it was written last")
-    _compare_alarms(amounts.alarms, connection, found)
+    guarded(lambda: _compare_alarms(amounts.alarms, connection, found), partial(found, "alarms_differ", None))
     return expected
+
+
+def _in_chain(previous: bytes, row: Row[Any]) -> bool:
+    return isinstance(row.entry, bytes) and alarm_log.chained(previous, row.entry) == row.hash
 
 
 def _compare_alarms(

@@ -26,6 +26,7 @@ from gate.core.actor import GateActor
 from gate.core.codes import Trust
 from gate.core.codes.service import ServiceAnswer
 from gate.core.effects import Effect
+from gate.core.evidence import Direction
 from gate.core.inputs import (
     CommandReceived,
     Device,
@@ -42,6 +43,7 @@ from gate.core.inputs import (
     Started,
     Stopped,
 )
+from gate.core.mode import Mode
 from gate.core.moment import Moment
 from gate.core.policy import Policy
 from gate.core.texts import Key, screen
@@ -111,6 +113,7 @@ class Application:
         self._services = open_services(config, self._clock)
         self._service_desk = ServiceDesk(self._services.ask, self._answered)
         self._state_dir = config.gate.state_dir
+        self._direction = config.gate.direction
         self.actor = GateActor(
             adopted_policy(config.gate.state_dir, policy),
             trust,
@@ -160,6 +163,7 @@ class Application:
         )
         self._metrics_server = serve_metrics(config.metrics, self._metrics)
         self._told: object = None
+        self._mode = self.actor.mode
         self._desk_status = DeskStatus()
         self._desk = self._open_desk(config, keys)
         brain = Brain(self.actor, outputs, self._performed)
@@ -177,8 +181,11 @@ class Application:
         worse than one that starts again.
         """
         excepthook, threading.excepthook = threading.excepthook, self._thread_failed
-        seq, _ = self._ledger.head
-        log.info("serving; ledger of %d records, epoch %s", seq, self._ledger.epoch)
+        if self._ledger.epoch is None:
+            log.error("%s: the ledger cannot be opened, which is tried again", self._without_ledger())
+        else:
+            seq, _ = self._ledger.head
+            log.info("serving; ledger of %d records, epoch %s", seq, self._ledger.epoch)
         try:
             self._thermometer.start()
             self._camera.start()
@@ -206,6 +213,10 @@ class Application:
             word=ledger.word(),
             new_epoch=ledger.new_epoch,
         )
+
+    def _without_ledger(self) -> str:
+        spare = self.actor.policy.on_ledger_failure == "open" or self._direction is Direction.OUT
+        return "in fault, but serving: what happens is written late" if spare else "in fault, not serving"
 
     def _tell_desk(self) -> None:
         self._desk_status = status_of(self.actor, self.actor.policy)
@@ -297,6 +308,10 @@ class Application:
         if self._observe is not None:
             self._observe(happened, effect, now)
         actor = self.actor
+        if actor.mode is not self._mode:
+            fault = actor.mode is Mode.FAULT
+            log.log(logging.ERROR if fault else logging.INFO, "mode %s, before %s", actor.mode, self._mode)
+            self._mode = actor.mode
         state = (
             self._ledger.epoch,
             actor.mode,

@@ -103,8 +103,9 @@ def encode(event: Event, origin: Origin, seq: int, now: Moment, site_key: bytes 
     """Return the bytes that are stored, chained and sent; the same arguments give the same bytes.
 
     With the key of the site, what refers to a person or a pass becomes the pseudonym of the local day that
-    the event states, however long it has waited to be written (`gate.core.pseudonyms`). Without one it
-    stands as it is: for a ledger of people who are not there.
+    the event states, however long it has waited to be written, and times of other days are told only as far
+    as a plan can ask for them (`gate.core.pseudonyms`). Without one all stands as it is: for a ledger of
+    people who are not there.
     """
     time = (_UNIX_EPOCH + timedelta(milliseconds=now.wall_ms)).isoformat(timespec="milliseconds")
     data: Mapping[str, Any] = event.data

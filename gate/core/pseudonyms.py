@@ -152,7 +152,7 @@ def _appointment(slot: Mapping[str, Any], day: _Day) -> dict[str, Any]:
     """Return what is told of an appointment: it was made in time for the day told if it was for its own."""
     told = _with_hours(slot, day)
     from_s, booked_s = slot["from_s"], slot["booked_s"]
-    if booked_s is None or (day.holds(booked_s)):
+    if booked_s is None or (told["from_s"] == from_s and day.holds(booked_s)):
         return told
     if from_s is None:
         return {**told, "booked_s": day.told(booked_s)}

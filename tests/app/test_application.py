@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -375,6 +376,7 @@ def test_a_ledger_that_cannot_be_used_closes_the_gate_and_stays_as_it_is(
     with Mosquitto(tmp_path / "broker") as broker, Subscriber(broker.port, qos=1) as subscriber:
         config = a_config(tmp_path, broker.port)
         spoil(config)
+        caplog.set_level(logging.INFO, "gate.app")
         path = config.gate.state_dir / "ledger.db"
         before = path.read_bytes()
         with RunningGate(config) as gate:
@@ -390,6 +392,9 @@ def test_a_ledger_that_cannot_be_used_closes_the_gate_and_stays_as_it_is(
         assert path.read_bytes() == before
         assert subscriber.bodies() == [], "nothing of what was found there is sent as this gate's"
     assert "empty state folder" in caplog.text or "state folder of its own" in caplog.text
+    assert "in fault, not serving: the ledger cannot be opened" in caplog.text
+    assert "mode fault, before serving" in caplog.text
+    assert "serving; ledger of" not in caplog.text
 
 
 def told(subscriber: Subscriber) -> dict[str, Any]:

@@ -96,6 +96,33 @@ def test_a_gate_that_was_heard_just_now_is_not_looked_up(store: Store) -> None:
     assert gate.stopped(Absences(store.engine, quiet_ms=0), after_ms=0)
 
 
+def test_a_gate_that_sends_records_behind_its_last_word_is_at_work(store: Store) -> None:
+    gate = Gate(store)
+    gate.writes()
+    gate.signs(Why.STOP)
+    assert gate.stopped()
+    heard_ms = gate.centre.now_ms
+    gate.centre.now_ms += 2 * S
+    gate.writes()  # as another centre may have stored them a little later
+    assert Absences(store.engine).stopped(store.streams(), heard_ms + 100 * S) == {("north", "g-1"): heard_ms}
+    gate.centre.now_ms += 60 * S
+    gate.writes()
+    assert Absences(store.engine).stopped(store.streams(), gate.centre.now_ms + 100 * S) == {}
+
+
+def test_a_gate_that_begins_a_ledger_is_at_work_whoever_has_signed_for_it(store: Store) -> None:
+    gate = Gate(store)
+    gate.writes()
+    gate.signs(Why.STOP)
+    heard_ms = gate.centre.now_ms
+    gate.centre.now_ms += 60 * S
+    stranger = Ledger("epoch2", key=b"x" * 32)
+    gate.centre.take(stranger.arrived())
+    gate.centre.hear(stranger, stranger.checkpoint())
+    assert heard_ms < gate.centre.now_ms
+    assert Absences(store.engine).stopped(store.streams(), gate.centre.now_ms + 100 * S) == {}
+
+
 SETTINGS = ReportSettings(time_zone="Asia/Shanghai", level3_due="17:00")
 
 

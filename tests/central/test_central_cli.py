@@ -114,7 +114,7 @@ def test_addresses_of_alerts_are_checked_without_being_shown(config: Path, folde
     for index, words in enumerate(
         ("this dingtalk:// address is not", "this begins", "this tgram:// address is not", "this begins")
     ):
-        assert said[index].startswith(f"urls.{index}: {words}"), said[index]
+        assert said[index].startswith(f"urls no. {index + 1}: {words}"), said[index]
         assert "appriseit.com/services" in said[index]
     assert "seal.key" in lines[4], "and what else is wrong is said as well"
     assert "secretword" not in done.output
@@ -178,19 +178,29 @@ def test_alarms_are_listed_and_looked_into(filled: Path, folder: Path) -> None:
         alarm = store.raise_alarm(about, NOW_MS)
         assert alarm
     said = good("alarms", "--config", filled)
-    for words in ("false/altered", "north/g-1 e1 2-3", '"why": "see"'):
-        assert words in said
+    assert said.startswith(
+        "1  false/altered  north/g-1 ledger e1 records 2-3: other bytes for a proved record"
+    )
+    assert said.endswith("+08:00\n    to do: both are kept; examine the gate\n"), "and no raw evidence"
+    assert '    raised for: {"why": "see"}' in good("alarms", "--all", "--config", filled)
     listed = json.loads(good("alarms", "--json", "--config", filled))
     assert (listed["kind"], listed["first"], listed["evidence"]) == ("false", 2, {"why": "see"})
+    for number, by in ((f"{2**63}", "Li"), (str(alarm.id), " "), (str(alarm.id), "L\x1b[2J")):
+        wrong = central("alarms", "--config", filled, "clear", number, "--by", by, "--reason", "a test")
+        assert wrong.exit_code == 2
     clear = ("alarms", "--config", filled, "clear", str(alarm.id), "--by", "Li", "--reason", "a test")
     assert "over" in good(*clear)
     assert central(*clear).exit_code == 1
     assert good("alarms", "--config", filled) == ""
-    assert "over" in good("alarms", "--all", "--config", filled)
+    over = good("alarms", "--all", "--config", filled)
+    assert ", over " in over
+    assert "to do" not in over
 
 
 def test_verify_says_whole_or_what_is_wrong(filled: Path, folder: Path) -> None:
-    assert "whole" in good("verify", "--config", filled)
+    said = good("verify", "--config", filled)
+    assert said.startswith("1 stream, 3 records, 0 parked, 1 checkpoint, 1 receipt, 0 attachments, ")
+    assert said.endswith(": whole\n")
     counts = json.loads(good("verify", "--json", "--config", filled))
     assert (counts["records"], counts["receipts"], counts["problems"]) == (3, 1, 0)
     assert (counts["commands"], counts["access_entries"]) == (0, 0)
@@ -209,7 +219,7 @@ def test_verify_checks_the_commands_as_well(filled: Path, folder: Path) -> None:
     with opened(folder) as store:
         wanted = Wanted("north", "g-1", Name.CHECKPOINT, {}, "", "Li", 120)
         make(store.engine, load_keys(folder).sign, wanted, NOW_MS)
-    assert "1 commands" in good("verify", "--config", filled)
+    assert "1 command," in good("verify", "--config", filled)
     with opened(folder) as store, store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE commands SET name = 'resume'")
     done = central("verify", "--config", filled)
@@ -234,11 +244,64 @@ def test_export_of_a_part(filled: Path) -> None:
         return [json.loads(line)["seq"] for line in good("export", "--config", filled, *options).splitlines()]
 
     assert seqs("--site", "north", "--gate", "g-1") == [1, 2, 3]
-    assert seqs("--site", "south") == []
     assert seqs("--to", "2020-01-01T00:00+08:00") == []
     assert seqs("--from", "2020-01-01T00:00Z") == [1, 2, 3]
     for text in ("yesterday", "2020-01-01T00:00"):
         assert central("export", "--config", filled, "--from", text).exit_code == 2
+
+
+@pytest.mark.parametrize("form", ["--jsonl", "--csv"])
+def test_an_export_of_nobody_or_nothing_says_so(filled: Path, config: Path, form: str) -> None:
+    export = ("export", form, "--config", filled)
+    done = central(*export, "--site", "nort")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "there is no site 'nort'; did you mean 'north'?" in done.stderr
+    assert (
+        "there is no gate 'g-9' at the site 'north'"
+        in central(*export, "--site", "north", "--gate", "g-9").stderr
+    )
+    done = central(*export, "--to", "2020-01-01T00:00+08:00")
+    assert (done.exit_code, done.stderr) == (0, "no records\n")
+    assert central(*export, "--gate", "g-1").stderr == ""
+
+
+def test_an_empty_store_exports_nothing(config: Path) -> None:
+    done = central("export", "--config", config)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "no records\n")
+
+
+def test_all_that_is_wrong_is_said_in_one_go(config: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (folder / "site.key").write_text("no key")
+    (folder / "seal.key").unlink()
+    text = config.read_text().replace("central.db", "missing/central.db")
+    config.write_text(
+        f"""{text}
+[watch]
+late_s = 1
+[reports]
+folder = "{tmp_path}/file/reports"
+[[site]]
+name = "north"
+key_file = "{folder}/site.key"
+[[alerts.role]]
+name = "duty"
+urls = ["nosuch://host"]
+"""
+    )
+    done = central("check-config", "--config", config)
+    assert (done.exit_code, done.stdout) == (EX_CONFIG, "")
+    lines = done.stderr.splitlines()
+    for words in (
+        "watch.late_s",
+        "alerts.role 'duty': urls no. 1: this begins",
+        f"centre.store: there is no folder {folder}/missing; make it first",
+        f"reports.folder: {tmp_path}/file is no folder",
+        "seal.key",
+        "site.key",
+    ):
+        assert any(words in line for line in lines), words
+    assert len(lines) == 6
 
 
 def test_the_manual_names_every_command_with_an_example_that_can_be_given(
@@ -254,6 +317,20 @@ def test_the_manual_names_every_command_with_an_example_that_can_be_given(
         done = central(*("ab" * 8 if word == "S" else word for word in shlex.split(example)))
         assert "Usage:" not in done.output, example
         assert isinstance(done.exception, SystemExit | None), example
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("commands", "--site", "\udcff"), ("export", "--gate", "\udcff"),
+        ("gates", "revoke", "\udcff", "g-1"), ("gates", "add", "-", "--note", "a\udc80b"),
+        ("command", "resume", "north", "\udcff", "--by", "Li"),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_is_said_to_be_none(filled: Path, arguments: tuple[str, ...]) -> None:
+    place = 2 if arguments[0] in {"gates", "command"} else 1
+    done = central(*arguments[:place], "--config", filled, *arguments[place:])
+    assert (done.exit_code, "is no text in UTF-8" in done.stderr) == (2, True)
 
 
 def test_without_a_configuration_or_a_store_it_says_what_to_do(tmp_path: Path, folder: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from central.config import Config, broker_settings, load_config, parse_config
+from central.config import Config, broker_settings, load_config, misplaced, parse_config
 from central.setup import example
 from gate.checked import ConfigError
 
@@ -80,6 +80,30 @@ def test_all_is_said_at_once() -> None:
     ):
         assert words in text
     assert len(found) == 9
+
+
+def test_entries_of_a_list_are_named_or_counted_from_one() -> None:
+    role = {"name": "duty", "urls": ["json://host"]}
+    found = problems(SMALLEST | {"alerts": {"role": [role | {"urls": [""]}, {"urls": ["json://host"]}]}})
+    assert found[0].startswith("alerts.role 'duty': urls no. 1: String should have")
+    assert found[-1] == "alerts.role no. 2: name: is required and missing"
+    (found,) = problems(SMALLEST | {"site": [{"name": "north"}]})
+    assert found == "site 'north': key_file: is required and missing"
+
+
+def test_misspelled_roles_and_kinds_have_a_hint() -> None:
+    role = {"name": "duty", "urls": ["json://host"]}
+    (found,) = problems(SMALLEST | {"alerts": {"role": [role], "rule": [{"role": "dutty"}]}})
+    assert "there is no role 'dutty'; did you mean 'duty'?" in found
+    rule = {"role": "duty", "kinds": ["feverr"]}
+    (found,) = problems(SMALLEST | {"alerts": {"role": [role], "rule": [rule]}})
+    assert found.startswith("alerts.rule no. 1: kinds no. 1: ")
+    assert "(found 'feverr'; did you mean 'fever'?)" in found
+
+
+def test_places_that_can_be_written_are_good(tmp_path: Path) -> None:
+    tables = {"centre": {"store": f"sqlite:///{tmp_path}/c.db"}, "reports": {"folder": f"{tmp_path}/a/b"}}
+    assert list(misplaced(parse_config("x", changed(**tables)))) == []
 
 
 def test_what_is_required_is_named() -> None:

@@ -32,6 +32,16 @@ def test_each_leaf_goes_its_way() -> None:
     assert found.strays == 0
 
 
+def test_a_mode_is_a_word_that_gates_say_or_none() -> None:
+    place = "hg/1/north/g-1/state"
+    bodies = [
+        json.dumps({"state": "ready", "mode": mode}).encode() for mode in ("fault", "asleep", ["fault"], None)
+    ]
+    found = sorted_(*((place, body) for body in bodies))
+    assert [stated.mode for stated in found.states] == ["fault", "", "", ""]
+    assert found.strays == 0
+
+
 def test_a_checkpoint_that_comes_twice_in_a_batch_is_judged_once_and_an_empty_one_never() -> None:
     place = "hg/1/north/g-1/checkpoint"
     found = sorted_((place, b"a"), (place, b"b"), (place, b"a"), (place, b""))

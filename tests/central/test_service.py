@@ -20,6 +20,7 @@ import central.subscriber
 from central.config import WatchSection
 from central.inbox import Inbox
 from central.keys import CentreKeys, load_keys, make_keys
+from central.status import overview
 from central.store import Alarm, Arrived, Ingested, Store, StoreError, StreamState, open_store, verify
 from central.subscriber import BrokerSettings
 from gate.core.batches import pack
@@ -225,12 +226,16 @@ def test_a_checkpoint_of_a_revoked_key_is_an_alarm_and_gets_no_receipt(
         assert not gate.receipts
 
 
+_PLACE = b'{"type":"hg.a.v1","data":{"site":"north","gate":"g-1","epoch":"%s","seq":1%s}}'
+JUNK = (_PLACE % (b"\xff", b""), _PLACE % (b"e", b',"x":' + b"[" * 3000 + b"]" * 3000))
+
+
 def test_junk_in_every_topic_is_counted_and_harms_nobody(
     broker: Mosquitto, keys: CentreKeys, store: Store, gate: FakeGate
 ) -> None:
     with RunningCentre(broker.port, keys, store) as centre:
         for leaf in ("ev", "ev/batch", "sealed", "checkpoint", "state", "ev/other"):
-            for junk in (b"", b"\x00\xff", b"{}", b"[" * 10_000, pack([b"{}", b""]), b"x" * 100_000):
+            for junk in (b"", b"\x00\xff", b"{}", b"[" * 10_000, pack([b"{}", b""]), b"x" * 100_000, *JUNK):
                 gate.publish(leaf, junk)
         gate.record(2)
         gate.send()
@@ -501,6 +506,23 @@ def test_a_gate_whose_last_will_stands_is_an_alarm_until_it_is_back(
         assert value("central_gates", {"state": "lost"}) == 1
         gate.publish("state", json.dumps({"v": 1, "state": "ready", "mode": "serving"}).encode(), retain=True)
         wait_for(lambda: "lost" not in codes(store), 10, "the end of it")
+
+
+def test_a_gate_that_says_it_is_in_fault_is_an_alarm_and_shown_until_it_says_other(
+    broker: Mosquitto, keys: CentreKeys, store: Store, gate: FakeGate, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mode(now_ms: int = NOW_MS) -> str:
+        return next(one.mode for one in overview(store, now_ms) if one.gate == "g-1")
+
+    with RunningCentre(broker.port, keys, store):
+        for said, stands in (("serving", False), ("fault", True), ("degraded", False)):
+            state = {"v": 1, "state": "ready", "mode": said}
+            gate.publish("state", json.dumps(state).encode(), retain=True)
+            wait_for(lambda said=said: mode() == said, 10, f"{said} to be shown")
+            wait_for(lambda stands=stands: ("fault" in codes(store)) is stands, 10, "the alarm, or its end")
+            gate.publish("state", b'{"v":1,"state":"lost"}', retain=True)  # which says nothing of the mode
+    assert "missed/fault  north/g-1: the gate says that it is in fault" in caplog.text
+    assert "{'" not in caplog.text
 
 
 def test_a_gate_that_is_registered_while_the_centre_runs_is_known_at_once(

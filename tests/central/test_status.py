@@ -1,6 +1,7 @@
 """What `central status` draws, in terminals of any width."""
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from rich.console import Console
@@ -31,7 +32,7 @@ def alarm(number: int = 7, **changes: Any) -> Standing:
 def lines(gates: list[GateStatus], alarms: list[Standing] | None = None, width: int = WIDE) -> list[str]:
     console = Console(width=width, highlight=False, force_terminal=False)
     with console.capture() as capture:
-        console.print(drawn(gates, alarms or [], NOW_MS, width))
+        console.print(drawn(gates, alarms or [], NOW_MS, width, ZoneInfo("Asia/Shanghai")))
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
@@ -51,6 +52,12 @@ def test_one_gate_that_is_well() -> None:
         ({"seen_ms": None, "ahead_ms": None}, "never heard"),
         ({"identity": "unknown"}, "not registered, heard 5 s ago"),
         ({"identity": "revoked", "stopped_ms": NOW_MS - HOUR}, "key revoked, stopped 60 min ago"),
+        ({"mode": "serving"}, "heard 5 s ago"),
+        ({"mode": "fault"}, "in fault, heard 5 s ago"),
+        ({"mode": "suspended"}, "suspended, heard 5 s ago"),
+        ({"mode": "closed_hours"}, "closed hours, heard 5 s ago"),
+        ({"mode": "suspended", "stopped_ms": NOW_MS - HOUR}, "stopped 60 min ago"),
+        ({"mode": "fault", "stopped_ms": NOW_MS - HOUR}, "in fault, stopped 60 min ago"),
     ],
 )
 def test_how_it_is_with_a_gate(changes: dict[str, Any], said: str) -> None:
@@ -72,11 +79,15 @@ def test_alarms_stand_below_in_words_with_since_when() -> None:
     assert said[1].endswith("d488c383  hole")
     assert said[3] == "1 gate, 7 records outstanding, 3 alarms:"
     assert said[4].startswith(
-        "  7  county-hall/north-1  missed: a hole among the records (1,201-1,207), since 2"
+        "  7  county-hall/north-1  missed: a hole among the records (1,201-1,207), since 2026-11-18 18:56:40+"
     )
     assert said[4].endswith(", for 10 min")
     assert said[5].startswith("  9  level 1 all  missed: the daily report is late or absent, since 2")
     assert "missed: new_word (1,201-1,207)" in said[6]
+
+
+def test_gates_in_fault_are_counted() -> None:
+    assert lines([gate(), gate("north-2", mode="fault")])[-1].startswith("2 gates, 1 in fault, nothing")
 
 
 def test_more_alarms_than_anybody_reads() -> None:

@@ -219,6 +219,38 @@ def test_a_lost_connection_counts_when_it_does_not_come_back() -> None:
     assert centre.until(90 * S, [here]) == []
 
 
+def test_a_gate_that_says_that_it_is_in_fault_is_believed_until_it_says_other() -> None:
+    centre = Centre()
+    centre.stopped = {("north", "g-1"): 1}  # in order: its silence is excused, for it cannot sign
+    centre.reports = {("north", "g-1"): GateReport("ready", 1 * S, "suspended")}
+    here = fresh(100 * S)
+    assert centre.until(5 * S, [here]) == []
+    centre.reports = {("north", "g-1"): GateReport("ready", 1 * S, "fault")}
+    assert centre.until(6 * S, [here]) == ["fault"]
+    about = centre.standing[0].about
+    assert (about.kind, about.site, about.gate, about.epoch) == (AlarmKind.MISSED, "north", "g-1", "")
+    for later in (GateReport("lost", 7 * S, "fault"), GateReport("disconnected", 7 * S, "fault")):
+        centre.reports = {("north", "g-1"): later}
+        assert "fault" in centre.until(centre.now_ms + S, [here])
+    centre.restart()
+    assert "fault" in centre.until(centre.now_ms + S, [here]), "until it has said anything"
+    centre.reports = {("north", "g-1"): GateReport("ready", 9 * S, "degraded")}
+    assert "fault" not in centre.until(centre.now_ms + S, [here])
+
+
+@pytest.mark.parametrize(
+    ("names", "report"),
+    [
+        (("south", "g-9"), GateReport("ready", 0, "fault")),
+        (("north", "g-1"), GateReport("disconnected", 0, "fault")),
+    ],
+)
+def test_only_a_gate_of_ours_that_is_at_work_is_in_fault(names: Names, report: GateReport) -> None:
+    centre = Centre()
+    centre.reports = {names: report}
+    assert centre.until(5 * S, [fresh(5 * S)]) == []
+
+
 def test_a_clock_that_is_ahead_is_seen_at_once_unless_nobody_trusts_it() -> None:
     ahead = stream(heard_ms=10 * S, head_at_ms=311 * S)
     assert Centre().until(11 * S, [ahead]) == ["clock"]

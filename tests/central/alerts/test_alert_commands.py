@@ -100,6 +100,7 @@ def test_a_number_that_is_none_is_named_and_the_others_are_done(
         ("ack", "--by", "Wang"),
         ("ack", "x", "--by", "Wang"),
         ("ack", "0", "--by", "Wang"),
+        ("ack", f"{2**63}", "--by", "Wang"),
         ("ack", "1", "--by", " "),
         ("ack", "1", "--by", "W\x1b[2J"),
         ("ack", "1", "--by", "W" * 65),

@@ -12,7 +12,7 @@ from central.alerts import rules
 from central.alerts.codes import CODES
 from central.alerts.messages import BYTES_MAX
 from central.alerts.rules import AlertKind, Severity, Source, classify, of_alarm, of_record
-from central.orders import courier
+from central.orders.unanswered import UNANSWERED
 from central.reports import schedule
 from central.store import Alarm, AlarmKind, StoredRecord, Suspicion
 from gate.core.rules import CODE_REFUSALS
@@ -219,7 +219,7 @@ def test_each_alarm_of_the_store_is_an_alert_of_the_same_name(kind: AlarmKind) -
 
 
 def test_every_code_of_the_store_and_of_the_watch_has_words() -> None:
-    known = {*store.Code, *watch.Code, schedule.LATE_CODE, courier.UNANSWERED}
+    known = {*store.Code, *watch.Code, schedule.LATE_CODE, UNANSWERED}
     assert known == CODES.keys()
     assert all(all(words) for words in CODES.values())
     alert = of_alarm(Alarm(1, Suspicion(AlarmKind.MISSED, "s", "g", "", "of_later"), NOON_MS))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import pytest
+from sqlalchemy import text
 
 from central.orders import book
 from central.orders.answers import Answer
@@ -10,18 +11,19 @@ from central.orders.book import Order
 from central.orders.courier import (
     FIRST_PAUSE_MS,
     GRACE_MS,
+    LOOK_BACK_MS,
     PAUSE_MS_MAX,
     SETTLE_MS,
-    UNANSWERED,
     Courier,
     due,
 )
+from central.orders.unanswered import UNANSWERED
 from central.store import Store, StoreError
 from gate.core.commands import Name
 from gate.core.events import Outcome
 from tests.central.alerts.alerting import StillClock
 from tests.central.orders.ordering import S, a_gate, deliver, found, made, reply, wanted
-from tests.central.store.ledgers import NOW_MS, Centre
+from tests.central.store.ledgers import NOW_MS, Centre, Ledger
 
 ANSWER = Answer(Outcome.DONE, "", "epoch1", 6, proved=True)
 
@@ -72,6 +74,13 @@ def test_the_next_command_waits_a_moment_for_the_answer_to_the_one_before() -> N
     assert ids(replace(first, answer=ANSWER), second, now_ms=S) == ["c2"]
 
 
+def test_a_clock_that_was_put_back_keeps_nothing_from_being_sent() -> None:
+    waiting, second = order(sent=3, sent_ms=3600 * S), order("c2")
+    assert ids(waiting, second, now_ms=50 * S) == ["c1"]
+    again = replace(waiting, sent=4, sent_ms=50 * S)
+    assert ids(again, second, came_back_ms=3600 * S, now_ms=52 * S) == []
+
+
 # The courier
 
 
@@ -101,6 +110,10 @@ class Post:
             self.clock.ms += S // 2
             self.courier.step()
         return [(at_ms - NOW_MS) // S for at_ms, _, _ in self.sent[before:]]
+
+    def put_back(self, seconds: int) -> None:
+        """Have somebody put the centre's clock back."""
+        self.clock.ms -= seconds * S
 
     def alarms(self, *, standing: bool = True) -> list[object]:
         return [
@@ -161,6 +174,16 @@ def test_after_a_restart_it_goes_on_where_it_was(store: Store) -> None:
     post.start()
     assert post.passing(10) == []
     assert post.passing(10) == [30]
+
+
+def test_a_command_is_sent_again_after_the_clock_was_put_back(store: Store) -> None:
+    a_gate(store)
+    post = Post(store)
+    made(store)
+    post.courier.came_back("north", "g-1")
+    assert post.passing(5) == [0]
+    post.put_back(3600)
+    assert post.passing(25) == [5 - 3600, 25 - 3600], "at once, then with the usual pauses"
 
 
 def test_two_couriers_send_each_once(store: Store) -> None:
@@ -238,6 +261,61 @@ def test_the_alarm_is_over_when_a_later_command_is_answered(store: Store) -> Non
     post.start()
     post.passing(6)
     assert len(post.alarms(standing=False)) == 1
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_alarm_is_over_however_late_the_gate_answers(store: Store, which: int, restarted: bool) -> None:
+    ledger, post = a_gate(store), Post(store)
+    commands = [made(store, NOW_MS + n, wanted(expires_s=20)) for n in range(2)]
+    post.passing(90)
+    assert post.alarms() == [commands[0].id]
+    for _ in range(8):
+        post.clock.ms += LOOK_BACK_MS // 7
+        post.courier.step()
+    if restarted:
+        post.start()
+    reply(ledger, commands[which])
+    deliver(store, ledger, 6)
+    post.passing(6)
+    assert post.alarms() == []
+
+
+def test_what_became_void_long_before_the_centre_came_back_is_no_new_alarm(store: Store) -> None:
+    """Its answer may be retired."""
+    old, post = a_gate(store), Post(store)
+    command = made(store, want=wanted(expires_s=20))
+    post.passing(90)
+    new = Ledger("epoch2")
+    new.follow(old)
+    deliver(store, new)
+    assert made(store, post.clock.ms, wanted(expires_s=20)).epoch == "epoch2"
+    post.clock.ms += 2 * LOOK_BACK_MS
+    post.start()
+    post.passing(12)
+    assert post.alarms(standing=False) == [command.id]
+
+
+@pytest.mark.parametrize("evidence", ["[]", "{", '{"command":[],"sent":1}'])
+def test_an_alarm_that_was_altered_keeps_nothing_from_being_done(store: Store, evidence: str) -> None:
+    a_gate(store)
+    post = Post(store)
+    made(store, want=wanted(expires_s=20))
+    post.passing(90)
+    with store.engine.begin() as connection:
+        connection.execute(text("UPDATE alarms SET evidence = :evidence"), {"evidence": evidence})
+    made(store, post.clock.ms)
+    assert len(post.passing(15)) == 2
+
+
+def test_alarms_go_on_after_the_clock_was_put_back(store: Store) -> None:
+    a_gate(store)
+    post = Post(store)
+    post.passing(5)
+    post.put_back(3600)
+    command = made(store, post.clock.ms, wanted(expires_s=20))
+    post.passing(90)
+    assert post.alarms() == [command.id]
 
 
 def test_an_alarm_that_somebody_has_looked_into_is_not_raised_again(store: Store) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from central.orders import book
 from central.orders.book import Order
+from central.orders.unanswered import suspicion
 from central.orders.verify import verify
 from central.store import Problem, Store
 from gate.core.commands import Name
@@ -104,12 +105,42 @@ def test_what_was_sent_cannot_be_taken_away(store: Store, orders: list[Order]) -
     assert problems(store) == [("command_altered", "", None)]
 
 
+def test_that_an_answered_command_was_sent_cannot_be_taken_away(store: Store, orders: list[Order]) -> None:
+    tamper(store, "DELETE FROM command_sendings")
+    assert problems(store) == [("command_altered", "g-1", 6), ("command_altered", "g-1", 7)]
+
+
+@pytest.mark.parametrize("left", [2, 1, 0])
+def test_sendings_that_an_alarm_has_counted_cannot_be_taken_away(
+    store: Store, orders: list[Order], left: int
+) -> None:
+    silent = made(store, NOW_MS + 5 * S)
+    for _ in range(3):
+        book.claim(store.engine, found(store, silent.id), NOW_MS + 5 * S)
+    about = suspicion(found(store, silent.id))
+    assert store.raise_alarm(about, NOW_MS) is not None
+    assert problems(store) == []
+    tamper(store, f"DELETE FROM command_sendings WHERE command = :id AND n > {left}", id=silent.id)
+    assert problems(store) == [("command_altered", "", None)]
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    ["", "[]", "{}", "[" * 5000, '{"command":[],"sent":1}', '{"command":"c","sent":"x"}', '{"command":"c"}'],
+)
+def test_an_alarm_that_was_altered_stops_nothing(store: Store, orders: list[Order], evidence: str) -> None:
+    assert store.raise_alarm(suspicion(orders[0]), NOW_MS) is not None
+    tamper(store, "UPDATE alarms SET evidence = :evidence", evidence=evidence)
+    assert problems(store) == []
+
+
 def test_commands_count_only_with_a_key_of_the_centre(store: Store, orders: list[Order]) -> None:
     assert problems(store, [bytes(32)]) == [("command_altered", "g-1", None)] * 2
 
 
 def test_what_anybody_can_write_misses_nothing(store: Store, ledger: Ledger) -> None:
     order = made(store)
+    book.claim(store.engine, order, NOW_MS)
     ledger.write(1, "command", id="abc", command="resume", counter=1, outcome="done")
     Centre(store).take(ledger.arrived(6))  # and the gate has not signed for it
     assert problems(store) == []
@@ -118,6 +149,26 @@ def test_what_anybody_can_write_misses_nothing(store: Store, ledger: Ledger) -> 
     Centre(store).take(ledger.arrived(7))
     Centre(store).hear(ledger)
     assert problems(store) == [("command_missing", "g-1", 6)]
+
+
+def test_what_was_sent_after_the_backup_that_was_put_back_is_not_missed(
+    store: Store, ledger: Ledger, orders: list[Order]
+) -> None:
+    tamper(store, "DELETE FROM command_sendings")
+    ledger.write(1, "anomaly", abnormal=True, what="receipt_went_back", detail="from record 7 to record 5")
+    deliver(store, ledger, 8)
+    assert problems(store) == []
+
+
+@pytest.mark.parametrize("mark", ["9" * 5000, "x", ""])
+def test_a_record_that_makes_no_sense_stops_nothing(
+    store: Store, ledger: Ledger, orders: list[Order], mark: str
+) -> None:
+    tamper(store, "DELETE FROM command_sendings", "DELETE FROM commands")
+    said = f"from record 7 to record {mark}"
+    ledger.write(1, "anomaly", abnormal=True, what="receipt_went_back", detail=said)
+    deliver(store, ledger, 8)
+    assert problems(store) == [("command_missing", "g-1", 6), ("command_missing", "g-1", 7)]
 
 
 def test_what_was_commanded_after_the_backup_that_was_put_back_is_not_missed(

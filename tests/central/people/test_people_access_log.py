@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from central.people.access_log import entries, newest_ms, note
+from central.people.access_log import entries, newest_ms, note, verify
 from central.people.caller import Caller, What
-from central.store import Store
+from central.store import Problem, Store
 from tests.central.people.hall import LI, problems
 from tests.central.reports.town import TownGate
 
@@ -59,6 +59,7 @@ def test_who_says_neither_name_nor_reason_may_not_ask(by: str, reason: str) -> N
         (["DELETE FROM access_log WHERE n = 4"], [("tail_cut", 4)]),
         (["DELETE FROM access_log"], [("tail_cut", 1)]),
         (["UPDATE access_head SET n = 3"], [("tail_cut", 5)]),
+        (["DELETE FROM access_head"], [("tail_cut", 5)]),
         (["INSERT INTO access_log SELECT 5, entry, hash FROM access_log WHERE n = 4"],
          [("access_log_altered", 5), ("tail_cut", 6)]),
         (["UPDATE access_log SET n = 9 WHERE n = 1", "UPDATE access_log SET n = 1 WHERE n = 2",
@@ -72,6 +73,36 @@ def test_whatever_is_done_to_it_is_found(
     entry = b'{"n":2,"at_ms":2,"what":"person","by":"Wu","reason":"curiosity","about":{}}'
     tamper(noted, *statements, entry=entry, hash=bytes(32))
     assert problems(noted) == found
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("access_log SET entry = 'text' WHERE n = 2", [("access_log_altered", 2)]),
+        ("access_log SET entry = CAST(entry AS TEXT) WHERE n = 2", [("access_log_altered", 2)]),
+        ("access_log SET hash = 'text' WHERE n = 2", [("access_log_altered", 2), ("access_log_altered", 3)]),
+        ("access_head SET hash = 'text'", [("tail_cut", 5)]),
+        ("access_head SET n = 'text'", [("tail_cut", 5)]),
+    ],
+)
+def test_a_text_where_bytes_should_be_is_found(
+    noted: Store, change: str, found: list[tuple[str, int]]
+) -> None:
+    """Only on SQLite: PostgreSQL keeps to the types of its columns."""
+    tamper(noted, f"UPDATE {change}")
+    assert problems(noted) == found
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_a_text_in_the_digest_of_what_is_retired_is_found(noted: Store) -> None:
+    gate = TownGate(noted)
+    gate.visit(1_650_000_000_000)
+    gate.deliver(1_650_000_100_000)
+    tamper(noted, "INSERT INTO retired (stream, upto, digest, at_ms) VALUES (1, 1, 'text', 1)")
+    said: list[Problem] = []
+    verify(noted, said.append)
+    assert [problem.what for problem in said] == ["retired_differs"]
 
 
 @pytest.mark.parametrize("entry", [b"", b"[]", b"{}", b"[" * 5000, b'{"n":1}'])

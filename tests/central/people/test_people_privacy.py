@@ -141,6 +141,37 @@ def test_a_registration_before_the_code_of_its_visit_is_found(store: Store, hall
     assert [place.seq for place in sealed_of(store, subject())] == [1]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "blob = NULL, erased_ms = 1 WHERE seq = 3",
+        "blob = NULL, erased_ms = 5, erased_by = 'Li', erased_why = 'tracing' WHERE seq = 3",
+        f"blob = NULL, erased_ms = {NOON}, erased_by = 'Li', erased_why = 'contact tracing' WHERE seq = 3",
+        "erased_by = 'Wu' WHERE seq = 1", "erased_why = '' WHERE seq = 1", "erased_ms = 7 WHERE seq = 1",
+    ],
+)  # fmt: skip
+def test_a_registration_that_is_gone_without_an_entry_in_the_access_log_is_found(
+    store: Store, hall: HallGate, change: str
+) -> None:
+    hall.register_sealed(sealed(FIELDS), ALICE, "09:00")
+    hall.register_sealed(sealed(FIELDS), BOB, "09:30")
+    hall.deliver(NOON)
+    erase(store, [PLACE], LI, NOON)
+    assert problems(store) == []
+    with store.engine.begin() as connection:
+        assert connection.execute(text(f"UPDATE attachments SET {change}")).rowcount == 1
+    assert {what for what, _ in problems(store)} == {"erased_differs"}
+
+
+def test_what_came_beside_and_no_record_declares_is_erased_and_counted(store: Store, hall: HallGate) -> None:
+    hall.register_sealed(sealed(FIELDS), ALICE, "09:00")
+    hall.attach(1, sealed(FIELDS), NOON)
+    hall.deliver(NOON)
+    assert erase(store, [PLACE, PLACE], LI, NOON) == 2
+    assert entries(store)[-1].about["erased"] == 2
+    assert problems(store) == []
+
+
 def test_the_chain_stays_whole_and_a_gate_that_sends_again_brings_nothing_back(
     store: Store, hall: HallGate
 ) -> None:

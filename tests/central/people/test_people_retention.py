@@ -6,25 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 
 from central.orders.book import EXPIRES_S_MAX
 from central.orders.courier import GRACE_MS, LOOK_BACK_MS, Courier
 from central.people.access_log import entries, newest_ms
 from central.people.caller import What
-from central.people.retention import Removed, Retention, due, run
+from central.people.retention import Removed, Retention, _retire_piece, due, run
 from central.people.settings import DAY_MS, RECORDS_DAYS_MIN, RetentionSettings
 from central.people.sheet import sheet
 from central.store import Arrived, Ingested, Store, open_store
 from central.store.contents import export_line
-from central.store.retired import retired_upto
+from central.store.reading import Name
+from central.store.retired import retired_upto, summary
 from central.store.tables import rejects
 from gate.core import events
 from gate.core.commands import LIFE_S_MAX
 from gate.core.delivery import PreviousEpoch
 from tests.brokers import wait_for
 from tests.central.orders.ordering import a_gate, deliver, made, reply, wanted
-from tests.central.people.hall import ALICE, HallGate, at, problems, sealed, subject
+from tests.central.people.hall import ALICE, LI, HallGate, at, problems, sealed, subject
 from tests.central.store.ledgers import NOW_MS
 
 SETTINGS = RetentionSettings(sealed_days=30, records_days=90)
@@ -156,6 +157,44 @@ def test_the_ledger_goes_on_behind_retired_records(store: Store, hall: HallGate)
     hall.deliver(at("12:00", "2022-12-01"))
     assert problems(store) == []
     assert upto(store) == 14
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+def test_two_who_retire_at_once_agree_on_what_is_retired(
+    store: Store, hall: HallGate, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody does it by hand while the centre is at it. On SQLite they would not even begin together."""
+    other = HallGate(store, gate="g-2")
+    other.register()
+    other.comes(ALICE, "09:00")
+    other.deliver(at("12:00"))
+    by_hand = threading.Thread(target=_retire_by_hand, args=[store_url])
+    known = summary
+
+    def summed_up(connection: Connection) -> bytes:
+        digest = known(connection)
+        if threading.current_thread() is not by_hand:
+            by_hand.start()
+            wait_for(lambda: not by_hand.is_alive() or _waits(store), 20, "the other to wait, or to be done")
+        return digest
+
+    monkeypatch.setattr("central.people.retention.summary", summed_up)
+    _retire_piece(store, LI, [Name("north", "g-1", "epoch1")], LATER - 90 * DAY_MS, LATER)
+    by_hand.join(20)
+    assert [entry.what for entry in entries(store)] == ["retired", "retired"]
+    assert problems(store) == []
+
+
+def _retire_by_hand(store_url: str) -> None:
+    with open_store(store_url) as store:
+        _retire_piece(store, LI, [Name("north", "g-2", "epoch1")], LATER - 90 * DAY_MS, LATER)
+
+
+def _waits(store: Store) -> bool:
+    """Tell whether somebody waits for a lock in the database."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    with store.engine.connect() as connection:
+        return bool(connection.scalar(text(f"{waiting} AND wait_event_type = 'Lock'")))
 
 
 @pytest.mark.parametrize(

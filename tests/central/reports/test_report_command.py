@@ -114,6 +114,10 @@ def test_a_report_is_checked_with_the_public_keys_alone(centre: Path, gate: Town
     asked = ["report", "--check", str(report), "--keys", str(elsewhere)]
     checked = CliRunner().invoke(main, asked)
     assert checked.exit_code == 0 and checked.output.startswith("good: 2022-04-11 level 1 all")
+    by_file = CliRunner().invoke(main, [*asked[:-1], str(elsewhere / "centre.json")])
+    assert by_file.output == checked.output
+    without = CliRunner().invoke(main, [*asked[:-2], "--config", str(tmp_path / "none.toml")])
+    assert without.exit_code == 78 and "--keys centre.json" in without.output
     report.write_bytes(report.read_bytes().replace(b'"passed":1', b'"passed":0'))
     checked = CliRunner().invoke(main, asked)
     assert checked.exit_code == 1 and "sha256" in checked.output

@@ -3,6 +3,7 @@
 import json
 from datetime import date
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,10 +35,15 @@ anything = st.recursive(
 NAMES = """visit stage verdict disposition findings evidence steps result mode previous device active passages
     what policy policy_hash command outcome clock late"""
 names = st.sampled_from(NAMES.split())
-evidence = st.dictionaries(
-    st.sampled_from(["temperature", "code", "mask", "symptoms", "stale", "attendant", "person"]), anything
+leaves = anything | st.sampled_from([10**400, -(10**400), 1e308])
+told = st.dictionaries(
+    st.sampled_from(["reason", "rule", "verdict", "value_cc", "unmeasured", "status", "subject"]), leaves
 )
-hostile = st.fixed_dictionaries({"data": st.dictionaries(names, anything | evidence)}) | anything
+EVIDENCE = ["temperature", "code", "mask", "symptoms", "stale", "attendant", "person", "direction"]
+evidence = st.lists(told, max_size=3) | st.dictionaries(
+    st.sampled_from(EVIDENCE), leaves | told | st.lists(told, max_size=3)
+)
+hostile = st.fixed_dictionaries({"data": st.dictionaries(names, leaves | evidence)}) | anything
 times = st.none() | st.integers(NOON - 10**9, NOON + 10**9)
 kinds = st.sampled_from([*Kind, "", "of.tomorrow"])
 
@@ -65,6 +71,27 @@ def test_bytes_that_are_no_record_are_counted_as_unreadable() -> None:
     tally.count(record(b"\xff{", ""))
     found = tally.figures().stated(Section.UNSURE)
     assert found["records"]["unreadable"] == found["records"]["all"] == 1
+
+
+@pytest.mark.parametrize("odd", [[], {}, [["x"]], None, True, 1.5, 10**400, "x" * 9000])
+def test_a_reason_that_is_no_word_counts_for_nothing(odd: object) -> None:
+    tally = Tally(SPAN)
+    seen = {"code": {"reason": odd, "status": odd}, "temperature": [{"unmeasured": odd}, {"value_cc": odd}]}
+    found = [{"reason": odd, "rule": odd, "verdict": odd}]
+    tally.count(record(body(visit="v", stage="refused", findings=found, evidence=seen)))
+    (case,) = tally.figures().cases
+    assert case.temperature_cc is None
+    stated = tally.figures().stated(Section.DAY)
+    assert stated["visits"]["all"] == 1 and stated["visits"]["fever"] == 0
+
+
+@pytest.mark.parametrize("odd", [-5, 10**400, True, "3"])
+def test_passages_that_nobody_can_count_are_left_out(odd: object) -> None:
+    tally = Tally(SPAN)
+    for seq, passages in enumerate((odd, 3), 1):
+        told = body(active=False, passages=passages)
+        tally.count(record(told, Kind.FIRE_ALARM, seq=seq))
+    assert tally.figures().stated(Section.DAY)["fire"]["passages"] == 3
 
 
 def test_words_that_a_gate_makes_up_do_not_fill_a_report() -> None:

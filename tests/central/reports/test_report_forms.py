@@ -23,7 +23,7 @@ from tests.central.reports.town import CENTRE_KEY, FEVER, HOT, MINUTE, TownGate,
 Document = dict[str, Any]
 NOON = ms("2022-04-11T12:00")
 FORMULAS = ("=1+1", "+cmd|' /C calc'!A0", "-2", "@SUM(A1)", "#N/A")
-HOSTILE = (*FORMULAS, "<script>alert(1)</script>", "\x07bell\x00", "a" * 200)
+HOSTILE = (*FORMULAS, "<script>alert(1)</script>", "\x07bell\x00\uffff", "a" * 200)
 
 
 @pytest.fixture

@@ -83,8 +83,18 @@ def test_a_receipt_that_the_centre_did_not_sign_is_found(document: Document) -> 
     assert problems == ["proof 1: receipt: malformed"]
 
 
+@pytest.mark.parametrize("odd", ["NaN", "-Infinity", "[" * 900 + "]" * 900])
+def test_what_no_report_can_hold_is_answered(odd: str) -> None:
+    found = json.loads(f'{{"proofs": [], "signed": "", "x": {odd}}}')
+    assert list(check(found, CENTRE_PUBLIC))
+
+
+def test_the_keys_may_be_anything_that_can_be_walked_through_once(document: Document) -> None:
+    assert list(check(document, iter(CENTRE_PUBLIC))) == []
+
+
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )

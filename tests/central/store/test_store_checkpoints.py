@@ -208,6 +208,33 @@ def test_a_revoked_key_proves_nothing_more_and_keeps_what_it_proved(centre: Cent
     assert centre.hear(ledger).advanced
 
 
+def test_a_revocation_is_no_earlier_than_what_was_believed(centre: Centre, ledger: Ledger) -> None:
+    """Whoever revokes has read his clock, then waits for the store; meanwhile a checkpoint comes in."""
+    read_ms = centre.now_ms
+    centre.prove(ledger)
+    assert centre.store.revoke_key("north", "g-1", None, read_ms) == 1
+    assert centre.store.gates()[0].revoked_ms == centre.now_ms
+    assert centre.problems() == []
+
+
+def test_the_clock_of_an_idle_gate_that_was_put_right_is_right_at_once(
+    centre: Centre, ledger: Ledger
+) -> None:
+    centre.prove(ledger)
+    ahead, right = ledger.at_ms + 3 * 3_600_000, ledger.at_ms + 60_000
+    wrong = ledger.checkpoint(at_ms=ahead)
+    outcome = centre.hear(ledger, wrong)
+    assert outcome.state is not None
+    assert outcome.state.head_at_ms == ahead
+    outcome = centre.hear(ledger, ledger.checkpoint(at_ms=right))
+    assert outcome.state is not None
+    assert outcome.state.head_at_ms == right
+    for no_news in (wrong, ledger.checkpoint(at_ms=ahead, why=Why.COUNT)):
+        outcome = centre.hear(ledger, no_news)
+        assert outcome.state is not None
+        assert outcome.state.head_at_ms == right
+
+
 def test_a_gate_that_holds_a_receipt_which_the_store_does_not_know_is_asked(
     centre: Centre, ledger: Ledger
 ) -> None:

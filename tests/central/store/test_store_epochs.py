@@ -100,6 +100,33 @@ def test_an_old_ledger_that_goes_on_is_a_second_device(centre: Centre, ledger: L
     assert centre.standing() == [("epoch1", "old_epoch_goes_on", 11, 13)]
 
 
+def test_a_clock_that_was_put_right_between_two_ledgers_accuses_nobody(
+    centre: Centre, ledger: Ledger
+) -> None:
+    hour_ms = 3_600_000
+    ledger.at_ms += 3 * hour_ms
+    centre.prove(ledger)
+    new = Ledger("epoch2")
+    new.follow(ledger)
+    new.at_ms -= 3 * hour_ms
+    centre.prove(new)
+    assert centre.standing() == []
+    assert centre.problems() == []
+
+
+def test_an_old_ledger_that_had_gone_on_before_the_new_one_came_is_a_second_device(
+    centre: Centre, ledger: Ledger
+) -> None:
+    new = Ledger("epoch2")
+    new.follow(ledger)
+    centre.take(new.arrived())
+    ledger.write(3)
+    ledger.at_ms = new.at_ms + 60_000
+    centre.prove(ledger)
+    centre.hear(new)
+    assert centre.standing() == [("epoch1", "old_epoch_goes_on", 11, 13)]
+
+
 def test_a_heartbeat_of_the_old_ledger_after_its_end_is_a_second_device(
     centre: Centre, ledger: Ledger
 ) -> None:

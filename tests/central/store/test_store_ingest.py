@@ -4,6 +4,7 @@ import random
 import pytest
 
 from central.store import Arrived, Store
+from gate.core.chain import link
 from gate.core.delivery import Ask
 from tests.central.store.ledgers import NOW_MS, Centre, Ledger, altered
 
@@ -169,3 +170,45 @@ def test_a_reader_that_stops_early_gives_its_connection_back(store: Store) -> No
         next(lines)
         lines.close()
     assert centre.take(ledger.arrived()).duplicates == 3000
+
+
+PLACE = b'"site":"north","gate":"g-1","epoch":"epoch1","seq":'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"type":"hg.a.v1","data":{"site":"north","gate":"g-1","epoch":"\xff","seq":1}}',
+        b'{"type":"hg.a.v1","data":{"site":"\xff","gate":"g-1","epoch":"epoch1","seq":1}}',
+        b'{"type":"hg.a.v1","data":{' + PLACE + b'1,"sealed":"\xff"}}',
+        b'{"type":"hg.a.v1","data":{' + PLACE + b'1,"x":' + b"[" * 3000 + b"]" * 3000 + b"}}",
+        b"[" * 3000,
+    ],
+)
+def test_bytes_that_no_reader_can_read_are_kept_as_rejects_beside_the_others(
+    centre: Centre, ledger: Ledger, body: bytes
+) -> None:
+    done = centre.take([*ledger.arrived(), Arrived("north", "g-1", body)])
+    assert (len(done.new), done.rejects, centre.store.rejects()) == (10, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b'{"type":5,"data":{' + PLACE + b"1}}",
+        b'{"type":"hg.\xff.v1","data":{' + PLACE + b"1}}",
+        b'{"type":"hg.a.v1","time":"\xff","data":{' + PLACE + b"1}}",
+        b'{"type":"hg.a.v1","data":{' + PLACE + b'1,"x":"\xff"}}',
+        b'{"type":"hg.epoch.started.v1","data":{' + PLACE + b'1,"previous":{"epoch":"\xff"}}}',
+        b'{"type":"hg.epoch.started.v1","data":{' + PLACE + b'1,"previous":5}}',
+    ],
+)
+def test_a_first_record_that_says_nothing_is_proved_like_any_other(centre: Centre, first: bytes) -> None:
+    ledger = Ledger()
+    ledger.bodies.append(first)
+    ledger.hashes.append(link(ledger.hashes[0], first))
+    ledger.write(2)
+    centre.register(ledger)
+    centre.prove(ledger)
+    assert centre.standing() == []
+    assert centre.problems() == []
