@@ -53,13 +53,15 @@ def due(store: Store, settings: RetentionSettings, now_ms: int) -> Removed:
         before_ms = now_ms - settings.records_days * DAY_MS
         starts = select(func.count()).where(rejects.c.last_ms < before_ms, rejects.c.start != NOTHING)
         count = int(connection.scalar(starts) or 0)
-    records = sum(_due_records(store, state, before_ms) for state in store.streams())
+    records = sum(_due_records(store, state, before_ms, now_ms) for state in store.streams())
     return Removed(found.sealed, records, count)
 
 
-def _due_records(store: Store, state: StreamState, before_ms: int) -> int:
+def _due_records(store: Store, state: StreamState, before_ms: int, now_ms: int) -> int:
     with reading(store.engine) as connection:
-        upto = due_upto(connection, state.id, state.proved, before_ms, state.proved)
+        upto = due_upto(
+            connection, state.id, state.proved, before_ms=before_ms, now_ms=now_ms, at_most=state.proved
+        )
         return upto - retired_upto(connection, state.id)
 
 
@@ -124,7 +126,10 @@ def _retire_piece(
         for name in names:
             stream = streams[name]
             done = retired_upto(connection, stream.id)
-            end = due_upto(connection, stream.id, stream.proved, before_ms, _RECORDS_AT_ONCE)
+            end = due_upto(
+                connection, stream.id, stream.proved,
+                before_ms=before_ms, now_ms=now_ms, at_most=_RECORDS_AT_ONCE,
+            )  # fmt: skip
             if end == done:
                 continue
             count += retire(connection, stream.id, end, now_ms)

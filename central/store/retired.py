@@ -25,6 +25,7 @@ from sqlalchemy import (
     Row,
     Table,
     insert,
+    or_,
     select,
     update,
 )
@@ -41,6 +42,7 @@ NOTHING: Final = b""
 
 _TAG: Final = b"health-gate retired 1\0"
 _START: Final = bytes(32)
+_DAY_MS: Final = 86_400_000
 _STAYS: Final = str(Kind.EPOCH_STARTED)
 
 retired: Final = Table(
@@ -59,15 +61,20 @@ def retired_upto(connection: Connection, stream_id: int) -> int:
     return _row(connection, stream_id).upto
 
 
-def due_upto(connection: Connection, stream_id: int, proved: int, before_ms: int, at_most: int) -> int:
-    """Return up to where this ledger's records came before an instant and are proved.
+def due_upto(
+    connection: Connection, stream_id: int, proved: int, *, before_ms: int, now_ms: int, at_most: int
+) -> int:
+    """Return up to where this ledger's records are proved, and came and were written before an instant.
 
+    When one came nothing signed says; when it was written stands in its own bytes. A time that lies ahead of
+    us is that of a wrong clock, and says nothing.
     At most `at_most` records beyond what is retired already; that itself when there is nothing more.
     """
     done = retired_upto(connection, stream_id)
     limit = min(proved, done + at_most)
     ahead = (records.c.stream == stream_id, records.c.seq > done, records.c.seq <= limit)
-    younger = select(records.c.seq).where(*ahead, records.c.seen_ms >= before_ms)
+    written_later = records.c.at_ms.between(before_ms, now_ms + _DAY_MS)
+    younger = select(records.c.seq).where(*ahead, or_(records.c.seen_ms >= before_ms, written_later))
     first_younger = connection.scalar(younger.order_by(records.c.seq).limit(1))
     return max(done, limit if first_younger is None else first_younger - 1)
 

@@ -109,6 +109,14 @@ def test_only_what_is_proved_is_retired(store: Store) -> None:
     assert [bool(body) for body in bodies(store)] == [False, False, True, True]
 
 
+def test_a_record_is_kept_for_its_time_whatever_is_said_of_when_it_came(store: Store, hall: HallGate) -> None:
+    """When a record came is the only time that nobody has signed."""
+    tamper(store, f"UPDATE records SET seen_ms = seen_ms - {100 * DAY_MS}")
+    now_ms = at("12:00") + DAY_MS
+    assert run(store, SETTINGS, now_ms).records == 0
+    assert all(bodies(store))
+
+
 def test_it_is_done_in_pieces(store: Store, hall: HallGate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("central.people.retention._RECORDS_AT_ONCE", 3)
     monkeypatch.setattr("central.people.retention._BLOBS_AT_ONCE", 2)
