@@ -132,7 +132,7 @@ def _mode_before(view: View, shown: list[Stream], ranges: Mapping[str, Range]) -
     oldest = shown[0]
     found = ranges.get(oldest.epoch)
     first = None if found is None else found.day_first
-    return view.mode_before(oldest, oldest.top + 1 if first is None else first)
+    return view.mode_before(oldest, view.newest_before(oldest) + 1 if first is None else first)
 
 
 def _proof(view: View, span: Span, stream: Stream, found: Range | None) -> dict[str, Any]:

@@ -137,6 +137,12 @@ class View:
             receipt=self._receipt(stream, 0 if statement is None else statement.size),
         )
 
+    def newest_before(self, stream: Stream) -> int:
+        """Return the number of the ledger's newest record of before the day, 0 when it had none yet."""
+        ours = (records.c.stream == stream.id, records.c.at_ms < self._span.start_ms)
+        newest = select(records.c.seq).where(*ours).order_by(records.c.at_ms.desc()).limit(1)
+        return self._connection.scalar(newest) or 0
+
     def mode_before(self, stream: Stream, seq: int) -> str:
         """Return what the gate was doing before this record of the ledger, "" when that is not known."""
         asked = (

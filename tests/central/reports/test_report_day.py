@@ -157,6 +157,16 @@ def test_the_time_in_each_mode_begins_with_what_the_day_began_with(store: Store,
 # --- which day, which section
 
 
+def test_a_quiet_day_was_spent_in_the_mode_of_then_and_not_of_today(store: Store, gate: TownGate) -> None:
+    started = events.gate_started("1", "0a1b2c3d", "county", "0" * 64)
+    gate.write(started, ms("2022-04-10T08:00"))
+    gate.write(events.gate_mode("degraded", "serving"), ms("2022-04-13T08:00"))
+    gate.deliver(ms("2022-04-13T08:00"))
+    gate.checkpoint(ms("2022-04-13T16:59:30"))
+    assert report(store, DAY, "2022-04-13T17:00")["modes_s"] == {"serving": 86_400}
+    assert report(store, "2022-04-09", "2022-04-13T17:00")["modes_s"] == {}, "there was no gate yet"
+
+
 def test_the_last_millisecond_of_a_day_is_its_own(store: Store, gate: TownGate) -> None:
     midnight = ms("2022-04-12T00:00")
     gate.visit(midnight - 1, result=None)
