@@ -511,16 +511,18 @@ def test_a_gate_whose_last_will_stands_is_an_alarm_until_it_is_back(
 def test_a_gate_that_says_it_is_in_fault_is_an_alarm_and_shown_until_it_says_other(
     broker: Mosquitto, keys: CentreKeys, store: Store, gate: FakeGate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def mode(now_ms: int = NOW_MS) -> str:
-        return next(one.mode for one in overview(store, now_ms) if one.gate == "g-1")
+    def shown() -> tuple[str, str]:
+        return next((one.state, one.mode) for one in overview(store, NOW_MS) if one.gate == "g-1")
 
     with RunningCentre(broker.port, keys, store):
         for said, stands in (("serving", False), ("fault", True), ("degraded", False)):
             state = {"v": 1, "state": "ready", "mode": said}
             gate.publish("state", json.dumps(state).encode(), retain=True)
-            wait_for(lambda said=said: mode() == said, 10, f"{said} to be shown")
+            wait_for(lambda said=said: shown() == ("ready", said), 10, f"{said} to be shown")
             wait_for(lambda stands=stands: ("fault" in codes(store)) is stands, 10, "the alarm, or its end")
             gate.publish("state", b'{"v":1,"state":"lost"}', retain=True)  # which says nothing of the mode
+            wait_for(lambda: shown()[0] == "lost", 10, "that to be shown")
+            assert shown()[1] == said
     assert "missed/fault  north/g-1: the gate says that it is in fault" in caplog.text
     assert "{'" not in caplog.text
 

@@ -234,6 +234,8 @@ def test_a_gate_that_says_that_it_is_in_fault_is_believed_until_it_says_other() 
         assert "fault" in centre.until(centre.now_ms + S, [here])
     centre.restart()
     assert "fault" in centre.until(centre.now_ms + S, [here]), "until it has said anything"
+    centre.reports = {("north", "g-1"): GateReport("lost", 8 * S)}
+    assert "fault" in centre.until(centre.now_ms + S, [here]), "what the broker says is not the gate's word"
     centre.reports = {("north", "g-1"): GateReport("ready", 9 * S, "degraded")}
     assert "fault" not in centre.until(centre.now_ms + S, [here])
 

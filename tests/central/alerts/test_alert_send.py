@@ -162,7 +162,7 @@ def test_a_url_that_is_none_is_named_without_being_shown() -> None:
     roles = (Role("duty", ("nonsense://secretword", "json://127.0.0.1", "wecom://")),)
     addresses, problems = open_addresses(AlertSettings(roles))
     assert [problem.partition(": this")[0] for problem in problems] == [
-        "alerts.role 'duty': urls.0", "alerts.role 'duty': urls.2",
+        "alerts.role 'duty': urls no. 1", "alerts.role 'duty': urls no. 3",
     ]  # fmt: skip
     assert "secretword" not in "".join(problems)
     assert list(addresses.channels) == ["json://127.0.0.1"]
@@ -228,8 +228,8 @@ def test_the_section_of_the_configuration_is_read() -> None:
     ("old", "new", "problem"),
     [
         ('name = "leader"', 'name = "duty"', "two roles have the same name"),
-        ('escalate_to = "leader"', 'escalate_to = "nobody"', "there is no role nobody"),
-        ('role = "duty"', 'role = "nobody"', "there is no role nobody"),
+        ('escalate_to = "leader"', 'escalate_to = "nobody"', "there is no role 'nobody'"),
+        ('role = "duty"', 'role = "nobody"', "there is no role 'nobody'"),
         ('lang = "en"', 'escalate_to = "duty"', "goes in a circle: duty -> leader -> duty"),
         ('urls = ["json://localhost"]', 'urls = ["a", "a"]', "an address is named twice"),
         ("after_s = 120", "after_s = 5", "greater than or equal to 60"),
