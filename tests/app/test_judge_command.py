@@ -110,7 +110,10 @@ BAD = [
     (b'{"mask": "worn", "mask": "missing"}', "'mask' is given twice"),
     (b'{"attendant": {"confirmed": true, "confirmed": true}}', "'confirmed' is given twice"),
     (b'{"masc": "worn"}', "masc: unknown key; did you mean 'mask'?"),
-    (b'{"mask": "on"}', "mask: Input should be 'worn', 'missing' or 'unknown' (found 'on')"),
+    (
+        b'{"mask": "on"}',
+        "mask: Input should be 'worn', 'missing' or 'unknown' (found 'on'; did you mean 'worn'?)",
+    ),
     (b'{"temperatures_c": 37}', "temperatures_c: Input should be a valid array (found 37)"),
     (b'{"temperatures_c": ["37"]}', "temperatures_c.0: Input should be a valid number (found '37')"),
     (b'{"temperatures_c": [true]}', "temperatures_c.0: Input should be a valid number (found True)"),

@@ -235,9 +235,7 @@ def ledger(config: Config, now: Moment) -> Iterator[Check]:
         return
     if not found.ok:
         value = f"record {found.bad_seq} is bad: {found.problem}"
-        advice = (
-            f"stop the gate, move {path}* away for examination, leave the keys: it begins anew"
-        )
+        advice = f"stop the gate, move {path}* away for examination, leave the keys: it begins anew"
         yield Check("ledger", Status.FAILED, value, "every record good", advice)
         return
     own = f"hg/1/{config.gate.site}/{config.gate.id}"
