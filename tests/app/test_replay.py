@@ -86,7 +86,7 @@ def written(path: Path, made: Iterable[Event]) -> Path:
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A morning of people and faults at the real actor, with full disks, wrong clocks and power cuts."""
     folder = tmp_path_factory.mktemp("simulated")
-    setup = Setup(OLD, 7, 3, FAULT_KINDS - {"centre"}, WatchedThermometer, folder)
+    setup = Setup(OLD, 7, 2, FAULT_KINDS - {"centre"}, WatchedThermometer, folder)
     assert Simulation(setup).run().violations == ()
     return folder / "ledger.db"
 

@@ -1,9 +1,9 @@
 """The demo as the README has it, without a terminal: `gate demo --headless`, as a process of its own."""
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -31,59 +31,30 @@ def gate(*arguments: object) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([GATE_COMMAND, *map(str, arguments)], capture_output=True, check=False, timeout=100)
 
 
-def start_demo(folder: Path, visitors: int, *more: object) -> subprocess.Popen[bytes]:
-    arguments = (
-        "--visitors",
-        visitors,
-        "--events",
-        folder / "events.jsonl",
-        "--state",
-        folder / "state",
-        *more,
-    )
-    command = [GATE_COMMAND, "demo", "--headless", "--seed", "7", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def finish(
-    running: subprocess.Popen[bytes], folder: Path, visitors: int
-) -> tuple[dict[str, Any], list[bytes]]:
+def demo(folder: Path, visitors: int, *more: object) -> tuple[dict[str, Any], list[bytes]]:
     """Return the summary and the lines of the events file, checked against the ledger."""
     state, file = folder / "state", folder / "events.jsonl"
-    out, err = running.communicate(timeout=100)
-    assert running.returncode == 0, out + err
-    assert err == b""
+    places = ("--events", file, "--state", state)
+    done = gate("demo", "--headless", "--seed", "7", "--visitors", visitors, *places, *more)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == b""
     lines = file.read_bytes().splitlines()
     assert gate("ledger", "export", state / "ledger.db").stdout == file.read_bytes()
     assert [event_validator()(line) for line in lines] == [None] * len(lines)
     assert len(visits_complete([json.loads(line) for line in lines])) == visitors
-    return json.loads(out), lines
+    return json.loads(done.stdout), lines
 
 
-def demo(folder: Path, visitors: int, *more: object) -> tuple[dict[str, Any], list[bytes]]:
-    return finish(start_demo(folder, visitors, *more), folder, visitors)
-
-
-@pytest.fixture(scope="module")
-def morning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Start the morning as it is by default; it takes 40 s of waiting, and the other tests run meanwhile."""
-    folder = tmp_path_factory.mktemp("morning")
-    with start_demo(folder, DEFAULT_VISITORS) as running:
-        try:
-            yield running, folder
-        finally:
-            running.kill()
-
-
-@pytest.mark.usefixtures("morning")  # so that it begins
 def test_with_a_broker_of_ones_own_and_a_second_time_in_the_same_folder(tmp_path: Path) -> None:
     passwords = password_file(tmp_path / "broker", "user", PASSWORD)
     with Mosquitto(tmp_path / "broker", f"password_file {passwords}") as broker:
         url = f"mqtt://user:p%40ss%3Aw%2Frd@{HOST}:{broker.port}"
-        _, lines = demo(tmp_path, 1, "--broker", url)
+        summary, lines = demo(tmp_path, 1, "--broker", url)
     state = tmp_path / "state"
     before = (state / "ledger.db").read_bytes()
     _, more = demo(tmp_path, 1)
+    assert summary == summary | {"visits": 1, "witnessed": 1, "ok": True, "problems": []}
+    assert summary["events"] == summary["records"] == summary["proved"] == len(lines)
     assert [entry.body for entry in entries(state / "ledger-1.db")] == lines
     assert (state / "ledger-1.db").read_bytes() == before, "the first ledger is put aside as it was"
     assert verify(state / "ledger-1.db").ok
@@ -247,9 +218,12 @@ def test_the_rest_of_the_script_in_english(
 def test_green_and_red_in_chinese(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     play_here(monkeypatch, tmp_path, (script.CITY_GREEN, script.CITY_RED), lang="zh")
     told = capsys.readouterr().out
     assert told.count("demo-hall/gate-1") == 2, "the centre's table after each visitor"
+    signed = re.findall(r"签收到第 (\d+) 条（共 (\d+) 条）\n *gate .*\n.*ago +(\d+) +(\d+) +(\d+) ", told)
+    assert [len(set(counts)) for counts in signed] == [1, 1], "told and shown are the same"
     told = "\n".join(line for line in told.splitlines() if "demo-hall/gate-1" not in line)
     assert Watched.last.asked == 2
     assert "答复  市里的核验服务：绿码" in told
@@ -272,9 +246,9 @@ def test_the_words_of_both_languages_are_the_same_ones() -> None:
     assert SUMMARY["en"].keys() == SUMMARY["zh"].keys()
 
 
-def test_the_morning_by_default(morning: tuple[subprocess.Popen[bytes], Path]) -> None:
-    running, folder = morning
-    summary, lines = finish(running, folder, DEFAULT_VISITORS)
+@pytest.mark.soak
+def test_the_morning_by_default(tmp_path: Path) -> None:
+    summary, lines = demo(tmp_path, DEFAULT_VISITORS)
     assert set(summary) == {"visits", "witnessed", "events", "records", "proved", "ok", "problems", "ledger"}
     assert summary["visits"] == summary["witnessed"] == DEFAULT_VISITORS
     assert summary["ok"]
@@ -295,6 +269,6 @@ def test_the_morning_by_default(morning: tuple[subprocess.Popen[bytes], Path]) -
     assert ends(visits, authenticity="service_unreachable") == [(by_staff, "passed")]
     persons = [event["data"]["evidence"].get("person") for event in events if "evidence" in event["data"]]
     assert "staff" in persons
-    checked = gate("ledger", "verify", folder / "state" / "ledger.db")
+    checked = gate("ledger", "verify", tmp_path / "state" / "ledger.db")
     assert checked.returncode == 0
     assert checked.stdout.startswith(b"ok\nrecords %d\n" % len(lines))

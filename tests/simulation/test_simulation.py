@@ -51,7 +51,7 @@ from gate.sim.timeline import SAME_INSTANT_MAX, StandstillError, Timeline
 SEEDS = (1, 2, 3, 4)
 MUTANT_SEED = 7
 # A plan is tried in the plain suite for as long as everything happens once; `make soak` has the patience.
-HOURS = pytest.mark.parametrize("hours", [2, pytest.param(4, marks=pytest.mark.soak)])
+HOURS = pytest.mark.parametrize("hours", [1, pytest.param(4, marks=pytest.mark.soak)])
 NONE = frozenset()
 POWER = frozenset({"power"})
 POLICIES = files("gate.policies")
@@ -76,7 +76,7 @@ def spoken(report: Report) -> set[int]:
 
 
 @pytest.mark.parametrize(
-    "seed", [*SEEDS[:2], *(pytest.param(seed, marks=pytest.mark.soak) for seed in SEEDS[2:])]
+    "seed", [SEEDS[0], *(pytest.param(seed, marks=pytest.mark.soak) for seed in SEEDS[1:])]
 )
 def test_nothing_is_violated_whatever_goes_wrong(seed):
     report = run(seed, 6, FAULT_KINDS)
@@ -90,6 +90,8 @@ def test_nothing_is_violated_when_nothing_goes_wrong(seed):
     assert not report.violations, report.as_text()
     assert report.faults == {}
     assert "interrupted" not in report.results
+    assert report.commands == {}
+    assert report.epochs == 1
 
 
 @pytest.mark.apart
@@ -98,7 +100,7 @@ def test_nothing_is_violated_when_nothing_goes_wrong(seed):
 def test_nothing_is_violated_under_any_plan(policy, hours):
     report = run(5, hours, FAULT_KINDS, policy)
     assert not report.violations, report.as_text()
-    assert report.results["passed"] > 50
+    assert report.visits > 30 * hours
 
 
 @pytest.mark.apart
@@ -107,7 +109,7 @@ def test_nothing_is_violated_under_any_plan(policy, hours):
 def test_nothing_is_violated_on_the_way_out(policy, hours):
     report = run(5, hours, FAULT_KINDS, policy, Direction.OUT)
     assert not report.violations, report.as_text()
-    assert report.results["passed"] > 50
+    assert report.visits > 30 * hours
     assert report.replay.endswith(" --direction out")
 
 
@@ -136,9 +138,9 @@ def test_no_document_is_lost_with_the_power():
         elif isinstance(effect, Record) and effect.event.data.get("document") == "occupancy":
             taken.add(effect.event.data["version"])
 
-    report = simulate(7, 4, POWER, "county-hall", observe=observe)
-    assert sum(report.faults.values()) > 3
-    assert taken >= set(range(1, 4 * 6 + 1))
+    report = simulate(7, 2, POWER, "county-hall", observe=observe)
+    assert sum(report.faults.values()) > 1
+    assert taken >= set(range(1, 2 * 6 + 1))
     starts = [place for place, kind in enumerate(inputs) if kind is Started]
     kept = [inputs[place + 1] is DocumentReceived for place in starts[1:]]
     assert kept.count(False) <= 1  # where the power failed over the start itself
@@ -162,12 +164,11 @@ def test_everything_that_can_happen_does():
         assert report.results.keys() >= {"passed", "not_passed", "left", "interrupted"}
 
 
+@pytest.mark.soak
 def test_the_centre_is_obeyed_refused_and_answered():
     reports = [run(seed, 6, FAULT_KINDS) for seed in SEEDS]
     assert {word for report in reports for word in report.commands} == {"done", "refused", "failed"}
     assert all(report.epochs > 1 for report in reports)
-    assert run(11).commands == {}
-    assert run(11).epochs == 1
 
 
 @pytest.mark.apart
@@ -182,6 +183,7 @@ def test_receipts_go_back_with_the_backup_of_the_centre_and_a_suspension_outlive
 
     report = simulate(2, 6, FAULT_KINDS, "county-hall", observe=observe)
     assert not report.violations, report.as_text()
+    assert {"done", "refused"} <= report.commands.keys()
     assert {"receipt_went_back", "receipt_disagreed"} <= told
     assert words[0] == CentreWord()
     assert max(word.counter for word in words) > 1
@@ -196,7 +198,7 @@ def test_a_failing_disk_delays_records_and_a_returning_power_closes_visits():
             data = effect.event.data
             kinds.update([("late", data.get("late")), ("result", data.get("result"))])
 
-    simulate(7, 4, frozenset({"ledger", "power"}), "county-hall", observe=observe)
+    simulate(7, 2, frozenset({"ledger", "power"}), "county-hall", observe=observe)
     assert {("late", True), ("result", "interrupted"), ("result", "passed")} <= kinds
 
 
@@ -210,7 +212,7 @@ from gate.sim.machine import Parts
 class Unstable(GateActor):
     def __init__(self, policy, trust, site, run, *more):
         super().__init__(policy, trust, site, f"{hash(run) & 0xFFFF:04x}", *more)
-print(simulate(21, 1, FAULT_KINDS, "county-hall", PARTS).digest)
+print(simulate(21, 0.25, FAULT_KINDS, "county-hall", PARTS).digest)
 """
 
 
@@ -230,16 +232,16 @@ def test_oracle_9_the_hash_seed_changes_nothing_and_would_be_seen():
 
 
 def test_another_seed_is_another_run():
-    assert run(11).digest != run(12).digest
+    assert run(11, 0.5).digest != run(12, 0.5).digest
 
 
 def test_the_report_is_json_and_names_its_replay():
-    report = run(1, 2, FAULT_KINDS)
+    report = run(1, 0.5, FAULT_KINDS)
     said = json.loads(json.dumps(report.as_dict()))
     assert {"seed", "hours", "visits", "faults", "violations", "digest"} <= said.keys()
     kinds = ",".join(sorted(FAULT_KINDS))
-    assert said["replay"] == f"gate simulate --seed 1 --hours 2 --faults {kinds} --policy county-hall"
-    assert simulate(1, 2, FAULT_KINDS, "county-hall").digest == report.digest
+    assert said["replay"] == f"gate simulate --seed 1 --hours 0.5 --faults {kinds} --policy county-hall"
+    assert simulate(1, 0.5, FAULT_KINDS, "county-hall").digest == report.digest
 
 
 def test_an_unknown_kind_of_fault_is_named():
