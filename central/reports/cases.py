@@ -1,6 +1,8 @@
-"""The list that goes with a report: who or what was abnormal, when, where, and in a few words (CH-4).
+"""The lists that go with a report: who was abnormal, when, where, and in a few words (CH-4); and what was.
 
-People stand in it by their pseudonym; whoever may know more asks the centre with a reason.
+People stand in theirs by their pseudonym; whoever may know more asks the centre with a reason. Parts that
+failed, commands that were not obeyed, ledgers that began: such incidents stand in a list of their own. Who is
+turned away because the gate serves nobody (CO-7, TH-6) is abnormal in nothing, and is in no list.
 """
 
 from collections.abc import Mapping
@@ -13,9 +15,21 @@ from central.store import StoredRecord
 from gate.core.events import Kind
 from gate.core.evidence import Direction, Person
 from gate.core.policy import Disposition, Verdict
+from gate.core.rules import CODE_REFUSALS
 
 CASES_MAX: Final = 5000
-"""In one report; how many more there are is said."""
+"""In one list of one report; how many more there are is said."""
+
+NOT_SERVED: Final = frozenset({"suspended", "closed_hours"})
+"""Reasons for which a gate turns everybody away."""
+
+_OF_SOMEBODY: Final = frozenset(
+    {
+        *("temperature_fever", "fever_seen_out", "temperature_raised", "test_positive", "symptoms"),
+        *("risk_area", "refused_by_attendant", *map(str, CODE_REFUSALS)),
+    }
+)
+"""Reasons that say something of somebody, whether or not the gate serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +37,8 @@ class Case:
     """One visit, or one incident without a visitor, that the plans want reported.
 
     `at_ms`: by the gate's clock, or when it came where that is not to be believed. `reasons`: pairs of reason
-    and rule id. `temperature_cc`: centi-degrees Celsius, None when nothing was measured. `detail`: the words
-    of a part or of the gate itself.
+    and rule id. `temperature_cc`: centi-degrees Celsius, None when nothing was measured. `facts`: of an
+    incident, what its record says: field and word, or the words of a part or of the gate itself.
     """
 
     section: Section
@@ -41,7 +55,7 @@ class Case:
     temperature_cc: int | None = None
     disposition: str = ""
     result: str = ""
-    detail: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
 
     @property
     def order(self) -> tuple[int, str, str, str, int]:
@@ -65,8 +79,25 @@ class Case:
             "temperature_cc": self.temperature_cc,
             "disposition": self.disposition,
             "result": self.result,
-            "detail": self.detail,
+            "facts": dict(self.facts),
         }
+
+
+def not_served(decided: Mapping[str, Any]) -> bool:
+    """Say whether somebody was turned away only because the gate serves nobody now (CO-7, TH-6).
+
+    What else is missing then counts for nothing: nobody was asked to show it.
+    """
+    against = {
+        word(found, "reason") for found in parts(decided, "findings") if found.get("verdict") != Verdict.ADMIT
+    }
+    refused = decided.get("verdict") == Verdict.REFUSE
+    return refused and bool(against & NOT_SERVED) and not against & _OF_SOMEBODY
+
+
+def is_of_people(kind: str, data: Mapping[str, Any]) -> bool:
+    """Say whether an abnormal record that is not about a visit is about somebody all the same."""
+    return kind == Kind.PASSAGE_FORCED or (kind == Kind.ANOMALY and word(data, "what") == "called_back")
 
 
 def case_of_visit(record: StoredRecord, section: Section, decided: Mapping[str, Any], result: str) -> Case:
@@ -92,9 +123,11 @@ def case_of_visit(record: StoredRecord, section: Section, decided: Mapping[str, 
 
 def incident(record: StoredRecord, section: Section, data: Mapping[str, Any]) -> Case:
     """Build the case of an abnormal record that is not about a visit."""
-    fields = _TOLD.get(record.kind, ())
-    detail = ": ".join(said for said in (word(data, name, longest=TEXT_MAX) for name in fields) if said)
-    return Case(*_place(record, section), kind=record.kind, detail=detail)
+    told = [(name, word(data, name, longest=TEXT_MAX)) for name in _TOLD.get(record.kind, ())]
+    if record.kind == Kind.EPOCH_STARTED:
+        told.append(("previous", word(part(data, "previous"), "epoch")))
+    facts = tuple((name, said) for name, said in told if said)
+    return Case(*_place(record, section), kind=record.kind, facts=facts)
 
 
 _TOLD: Final[Mapping[str, tuple[str, ...]]] = {

@@ -202,11 +202,12 @@ def _tell(document: Document, lang: str) -> None:
 
     words = Words(lang)
     for name, said in layout.heading(document, words):
-        click.echo(f"{name}: {said}")
+        click.echo(f"{name}{words('colon')}{said}")
     for row in layout.doubts(document, words).rows:
         click.echo("  " + " ".join(str(cell) for cell in row))
     for figure, *_, total in layout.summary(document, words).rows:
         click.echo(f"{total:>8}  {figure}")
+    click.echo(words("in_short"))
 
 
 def _check(file: IO[bytes], keys: Path | None, config_path: Path) -> None:

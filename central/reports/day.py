@@ -3,15 +3,17 @@
     {"v": 1, "report": "health-gate daily", "date", "time_zone", "level", "unit",
      "from", "to", "cut_off", "since", "day_over": it lies before the cut-off,
      "handed_in": {"due", "late"} of a report that was due, null of one that somebody asked for,
-     "zero": nothing abnormal, "empty": no records at all,
+     "zero": nobody abnormal (GR-2), "empty": no records at all,
      "gates": {"all", "vouched", "not_vouched": [{"site", "gate", "doubts"}],
                "unchecked": [{"site", "gate"}]: no sensor has looked at itself there in the day},
      "totals": {"day": {group: {word: count}}, "carried", "unsure"},
      "hours": [{"from", "in", "out", "refused", "abnormal"}], "modes_s": {mode: seconds}, "policies": [...],
-     "units": [...], "by_gate": [...], "cases": [...], "cases_left_out", "alarms": [...], "proofs": [...]}
+     "units": [...], "by_gate": [...], "cases": [...], "cases_left_out", "incidents": [...],
+     "incidents_left_out", "alarms": [...], "proofs": [...]}
 
-See `spans.Section` for day, carried and unsure, `figures.GROUPS` for what is counted. The same store, day
-and cut-off give the same report, byte for byte.
+See `spans.Section` for day, carried and unsure, `figures.GROUPS` for what is counted, `cases` for who is in
+which list, and `alarms_of` for which alarms belong to a day. The same store, day and cut-off give the same
+report, byte for byte.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,10 +21,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
 
-from central.reports.cases import CASES_MAX
+from central.reports.cases import CASES_MAX, Case
 from central.reports.figures import HOURLY, Figures, Range, Tally
 from central.reports.proofs import proof, unheard
 from central.reports.reading import AlarmSeen, Stream, View, viewed
+from central.reports.schedule import LATE_CODE
 from central.reports.scopes import Scope
 from central.reports.settings import ReportSettings
 from central.reports.spans import HOUR_MS, Section, Span, instant, span_of
@@ -149,7 +152,7 @@ def assemble(
     total = Figures()
     for gate_day in gates:
         total.add(gate_day.figures)
-    cases = sorted(total.cases, key=lambda case: case.order)
+    cases, incidents = (sorted(found, key=_in_order) for found in (total.cases, total.incidents))
     return {
         "v": 1,
         "report": KIND,
@@ -165,9 +168,55 @@ def assemble(
         "by_gate": [_by_gate(settings, gate_day) for gate_day in gates],
         "cases": [case.stated(span) for case in cases[:CASES_MAX]],
         "cases_left_out": len(cases[CASES_MAX:]),
-        "alarms": [_alarm(alarm, span) for alarm in list(alarms)[-ALARMS_MAX:]],
+        "incidents": [case.stated(span) for case in incidents[:CASES_MAX]],
+        "incidents_left_out": len(incidents[CASES_MAX:]),
+        "alarms": [_alarm(alarm, span) for alarm in alarms_of(span, gates, alarms)[-ALARMS_MAX:]],
         "proofs": [shown for gate_day in gates for shown in gate_day.proofs],
     }
+
+
+def alarms_of(span: Span, gates: Iterable[GateDay], alarms: Iterable[AlarmSeen]) -> list[AlarmSeen]:
+    """Return the alarms that belong to a report, of those that were raised before its cut-off.
+
+    - Those that stood while it tells of the gates: what they were raised for began before the day (or, while
+      it runs, the report) ended, and they were not cleared before the report before this one was made.
+    - Those raised later about this day: about records that this report counts, or about its reports.
+    - Those for which a ledger is not vouched for here, whenever they were raised.
+
+    An alarm raised later about something else is in the report of its own day. See `AlarmSeen.began_ms`.
+    """
+    proofs = [shown for gate_day in gates for shown in gate_day.proofs]
+    return [alarm for alarm in alarms if _stood(alarm, span) or _is_about(alarm, span, proofs)]
+
+
+def _stood(alarm: AlarmSeen, span: Span) -> bool:
+    return alarm.began_ms < span.until_ms and (alarm.cleared_ms is None or alarm.cleared_ms >= span.since_ms)
+
+
+def _is_about(alarm: AlarmSeen, span: Span, proofs: Iterable[Mapping[str, Any]]) -> bool:
+    if alarm.code == LATE_CODE:
+        return alarm.epoch == span.day.isoformat()
+    return any(
+        (alarm.site, alarm.gate) == (shown["site"], shown["gate"])
+        and (_counts_some(alarm, shown) or (alarm.epoch in {"", shown["epoch"]} and _doubts(alarm, shown)))
+        for shown in proofs
+    )
+
+
+def _counts_some(alarm: AlarmSeen, shown: Mapping[str, Any]) -> bool:
+    """Say whether the records of an alarm are among those that the report counts of a ledger."""
+    if alarm.epoch != shown["epoch"] or alarm.first is None or shown["from"] is None:
+        return False
+    last = alarm.first if alarm.last is None else alarm.last
+    return bool(alarm.first <= shown["to"] and last >= shown["from"])
+
+
+def _doubts(alarm: AlarmSeen, shown: Mapping[str, Any]) -> bool:
+    return any(alarm.code in doubt.get("codes", ()) for doubt in shown["doubts"])
+
+
+def _in_order(case: Case) -> tuple[int, str, str, str, int]:
+    return case.order
 
 
 def _heading(order: Order) -> Report:

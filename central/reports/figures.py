@@ -8,10 +8,10 @@ ended. A visit that an earlier report has counted is not counted again: only its
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from central.reports.cases import Case, case_of_visit, incident
+from central.reports.cases import NOT_SERVED, Case, case_of_visit, incident, is_of_people, not_served
 from central.reports.spans import HOUR_MS, Section, Span
 from central.reports.stated import WORD_MAX, data_of, number, part, parts, word, words
 from central.store import StoredRecord
@@ -26,6 +26,7 @@ from gate.core.rules import CODE_REFUSALS
 VISIT_MS_MAX: Final = HOUR_MS
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "cases": ("people", "incidents"),
     "records": ("all", "abnormal", "written_late", "unreadable"),
     "visits": (
         "all",
@@ -35,6 +36,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         "referred",
         "confirmed_by_staff",
         "let_in_by_centre",
+        "not_served",
     ),
     "direction": tuple(Direction),
     "person": tuple(Person),
@@ -56,7 +58,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "device_recovered": (),
     "device_checked": (),
     "fire": ("alarms", "passages"),
-    "service": ("started", "stopped", "new_epoch"),
+    "service": ("started", "stopped", "first_epoch", "new_epoch"),
     "command": ("done", "refused", "failed"),
     "document": ("accepted",),
     "mode": tuple(Mode),
@@ -64,7 +66,11 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "anomaly": (),
     "other": (),
 }
-"""What is counted, and the words that are said also when they count nothing."""
+"""What is counted, and the words that are said also when they count nothing.
+
+`visits` `not_served`: of those refused, who was because the gate serves nobody, no abnormal cases; `cases`
+`people`: those in the list of names, `incidents`: all else that was abnormal (a part that failed).
+"""
 
 HOURLY: Final = ("in", "out", "refused", "abnormal")
 
@@ -93,6 +99,7 @@ class Figures:
     mode_ms: Counter[str] = field(default_factory=Counter)
     policies: set[tuple[str, str]] = field(default_factory=set)
     cases: list[Case] = field(default_factory=list)
+    incidents: list[Case] = field(default_factory=list)
 
     def add(self, other: "Figures") -> None:
         """Take in the figures of another gate."""
@@ -102,6 +109,7 @@ class Figures:
         self.mode_ms.update(other.mode_ms)
         self.policies.update(other.policies)
         self.cases.extend(other.cases)
+        self.incidents.extend(other.incidents)
 
     def stated(self, section: Section) -> dict[str, dict[str, int]]:
         """Return the counts of a section as a report states them: known words first, then others by name."""
@@ -205,8 +213,6 @@ class Tally:
         counts["records", "abnormal"] += record.abnormal
         counts["records", "unreadable"] += data is None
         counts["records", "written_late"] += data is not None and data.get("late") is True
-        if section is Section.DAY and record.abnormal:
-            self._count_hour(record.at_ms, "abnormal")
 
     def _count_hour(self, at_ms: int | None, what: str) -> None:
         self._found.hours[((at_ms or 0) - self._span.start_ms) // HOUR_MS, what] += 1
@@ -233,15 +239,21 @@ class Tally:
     def _end(self, name: str) -> None:
         visit = self._visits.pop(name)
         listed = visit.section or visit.abnormal_section
-        if visit.abnormal is not None and listed is not None:
-            self._found.cases.append(
-                case_of_visit(visit.abnormal, listed, visit.decided or {}, visit.result or "unfinished")
-            )
+        served = visit.result == Result.FORCED or not not_served(visit.decided or {})
+        if visit.abnormal is not None and listed is not None and served:
+            case = case_of_visit(visit.abnormal, listed, visit.decided or {}, visit.result or "unfinished")
+            self._list(case, visit.at_ms if visit.section is Section.DAY else case.at_ms)
         if visit.section is not None and visit.decided is not None:
             self._found.counts[visit.section].update(_of_visit(visit, visit.decided))
             self._note_policy(visit.decided)
             if visit.section is Section.DAY:
                 self._count_visit_hour(visit, visit.decided)
+
+    def _list(self, case: Case, at_ms: int) -> None:
+        self._found.cases.append(case)
+        self._found.counts[case.section]["cases", "people"] += 1
+        if case.section is Section.DAY:
+            self._count_hour(at_ms, "abnormal")
 
     def _note_policy(self, data: Mapping[str, Any]) -> None:
         if "policy" in data:
@@ -265,11 +277,22 @@ class Tally:
             counts["fire", "passages"] += max(0, number(data, "passages") or 0)
         if record.kind == Kind.GATE_STARTED:
             self._note_policy(data)
-        if record.abnormal:
-            self._found.cases.append(incident(record, section, data))
+        if record.abnormal and is_of_people(record.kind, data):
+            case = replace(incident(record, section, data), subject=self._subject(data))
+            self._list(case, case.at_ms)
+        elif record.abnormal:
+            self._found.incidents.append(incident(record, section, data))
+            counts["cases", "incidents"] += 1
         if record.kind in MODE_AFTER and section is Section.DAY and record.at_ms is not None:
             before = word(data, "previous") if record.kind == Kind.GATE_MODE else ""
             self._modes.append((record.at_ms, before, MODE_AFTER[record.kind] or word(data, "mode")))
+
+    def _subject(self, data: Mapping[str, Any]) -> str:
+        """Return whose visit a record names that is not of the visit; "" where nobody can say."""
+        name = word(data, "visit") or word(data, "detail").partition(":")[0]
+        visit = self._visits.get(name)
+        decided = {} if visit is None else visit.decided or {}
+        return word(part(part(decided, "evidence"), "code"), "subject")
 
     def _time_in_modes(self, mode: str, known_ms: int) -> Counter[str]:
         spent: Counter[str] = Counter()
@@ -319,7 +342,11 @@ def _of_judgement(visit: _Visit, decided: Mapping[str, Any]) -> Iterator[tuple[s
         yield "visits", "referred"
         yield from (("referred_for", why) for why in _reasons(visit.referred, Verdict.REFER))
     if decided.get("stage") == Stage.REFUSED:
-        yield from (("refused_for", why) for why in _reasons(decided, Verdict.REFUSE))
+        why = _reasons(decided, Verdict.REFUSE)
+        if not_served(decided):
+            yield "visits", "not_served"
+            why = {reason for reason in why if reason.partition(" ")[0] in NOT_SERVED}
+        yield from (("refused_for", reason) for reason in why)
     disposition = word(decided, "disposition", Disposition.NONE)
     if disposition != Disposition.NONE:
         yield "disposition", disposition
@@ -358,6 +385,8 @@ def _of_record(kind: str, data: Mapping[str, Any]) -> tuple[str, str] | None:
         return ("fire", "alarms") if data.get("active") is True else None
     if kind == Kind.PASSAGE_FORCED:
         return "forced", "nobody" if data.get("visit") is None else "with_visit"
+    if kind == Kind.EPOCH_STARTED:
+        return "service", "new_epoch" if part(data, "previous") else "first_epoch"
     group, said = _COUNTED.get(kind, ("other", ""))
     return group, _SERVICE.get(kind) or word(data, said) or kind[:WORD_MAX]
 
@@ -368,7 +397,6 @@ _COUNTED: Final[Mapping[str, tuple[str, str]]] = {
     Kind.DEVICE_CHECKED: ("device_checked", "device"),
     Kind.GATE_STARTED: ("service", ""),
     Kind.GATE_STOPPED: ("service", ""),
-    Kind.EPOCH_STARTED: ("service", ""),
     Kind.GATE_MODE: ("mode", "mode"),
     Kind.DOCUMENT: ("document", "outcome"),
     Kind.COMMAND: ("command", "outcome"),
@@ -380,5 +408,4 @@ _COUNTED: Final[Mapping[str, tuple[str, str]]] = {
 _SERVICE: Final[Mapping[str, str]] = {
     Kind.GATE_STARTED: "started",
     Kind.GATE_STOPPED: "stopped",
-    Kind.EPOCH_STARTED: "new_epoch",
 }

@@ -1,10 +1,12 @@
-"""The tables of the printed forms, the same on paper and in a workbook."""
+"""What the printed forms say, the same on paper, in a workbook and in the terminal: facts, notes, tables."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from central.reports.schedule import LATE_CODE
 from central.reports.spans import Section
 from central.reports.words import Words, clock_time
 from gate.core.mode import Mode
@@ -29,6 +31,7 @@ UNCHECKED_NAMED_MAX: Final = 20
 """In the head of a form; the report names them all."""
 
 _SUMMARY: Final[tuple[tuple[str, str], ...]] = (
+    ("cases", "people"),
     ("visits", "all"),
     ("direction", "in"),
     ("direction", "out"),
@@ -38,6 +41,7 @@ _SUMMARY: Final[tuple[tuple[str, str], ...]] = (
     ("result", "interrupted"),
     ("result", "unfinished"),
     ("stage", "refused"),
+    ("visits", "not_served"),
     ("visits", "referred"),
     ("visits", "confirmed_by_staff"),
     ("visits", "let_in_by_centre"),
@@ -55,7 +59,7 @@ _SUMMARY: Final[tuple[tuple[str, str], ...]] = (
     ("command", ""),
     ("stale", ""),
     ("anomaly", ""),
-    ("records", "abnormal"),
+    ("cases", "incidents"),
     ("records", "all"),
 )
 """What a county office asks first; without a word the whole group."""
@@ -64,19 +68,57 @@ _HAMPERED: Final = frozenset({Mode.DEGRADED, Mode.SUSPENDED, Mode.FAULT, Mode.EV
 _SECTIONS: Final = tuple(Section)
 
 
-def heading(document: Document, words: Words) -> Iterator[tuple[str, str]]:
-    """Yield what stands at the head of every form: whose report, of when, how complete; name and text."""
-    yield words("unit"), str(document["unit"])
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One of the sentences that sum a report up; `good`: there is nothing to look into."""
+
+    name: str
+    text: str
+    good: bool
+
+
+def title(document: Document, words: Words) -> str:
+    """Return what a report is called."""
+    return f"{words('title')} {document['date']} {words.unit(document)}"
+
+
+def facts(document: Document, words: Words) -> Iterator[tuple[str, str]]:
+    """Yield what stands at the head of every form: whose report, of when, by which plans; name and text."""
+    yield words("unit"), words.unit(document)
     yield words("level"), words(f"level.{document['level']}")
-    yield words("date"), f"{document['date']} ({document['time_zone']})"
-    yield words("span"), f"{clock_time(document['from'])} – {clock_time(document['to'])}"
+    yield words("date"), f"{document['date']} ({words.known('zone', document['time_zone'])})"
+    yield words("span"), _span(document["from"], document["to"])
     yield words("cut_off"), clock_time(document["cut_off"])
     yield words("since"), clock_time(document["since"])
     yield words("due"), _handed_in(document, words)
-    yield words("cases"), case_note(document, words)
-    yield words("vouched"), vouch_note(document, words)
-    yield words("checked"), check_note(document, words)
+    plans = dict.fromkeys(plan["policy"] for plan in document["policies"])
+    yield words("policies"), words("comma").join(plans) or words("none")
+
+
+def notes(document: Document, words: Words) -> tuple[Note, ...]:
+    """Return what counts first: who was abnormal, what can be vouched for, what else has happened."""
+    gates = document["gates"]
+    vouched = bool(gates["all"]) and not gates["not_vouched"]
+    checked = bool(gates["all"]) and not gates["unchecked"]
+    return (
+        # That nobody abnormal is known is no good news where something may be missing.
+        Note(words("cases"), case_note(document, words), document["zero"] and vouched),
+        Note(words("proofs"), vouch_note(document, words), vouched),
+        Note(words("incidents"), incident_note(document, words), not document["incidents"]),
+        Note(words("checked"), check_note(document, words), checked),
+    )
+
+
+def heading(document: Document, words: Words) -> Iterator[tuple[str, str]]:
+    """Yield facts and notes, and the hash, for a form that has one column for all of them."""
+    yield from facts(document, words)
+    yield from ((note.name, note.text) for note in notes(document, words))
     yield words("sha256"), document["sha256"]
+
+
+def _span(begins: str, ends: str) -> str:
+    day, until = clock_time(begins)[:10], clock_time(ends)
+    return f"{clock_time(begins)} – {until.removeprefix(day).strip()}"
 
 
 def _handed_in(document: Document, words: Words) -> str:
@@ -89,8 +131,21 @@ def _handed_in(document: Document, words: Words) -> str:
 def case_note(document: Document, words: Words) -> str:
     """Say how many cases there are, or that there are none: the zero report (GR-2)."""
     if not document["zero"]:
-        return words("not_zero", count=len(document["cases"]) + document["cases_left_out"])
-    return f"{words('zero')}; {words('empty')}" if document["empty"] else words("zero")
+        return _listed(document, words, "cases", "not_zero")
+    return words.joined([words("zero"), words("empty")]) if document["empty"] else words("zero")
+
+
+def incident_note(document: Document, words: Words) -> str:
+    """Say how many incidents there are that are about nobody."""
+    if not document["incidents"]:
+        return words("no_incidents")
+    return _listed(document, words, "incidents", "incidents_note")
+
+
+def _listed(document: Document, words: Words, name: str, said: str) -> str:
+    left_out = document[f"{name}_left_out"]
+    text = words(said, count=len(document[name]) + left_out)
+    return words.joined([text, words("cases_more", count=left_out)]) if left_out else text
 
 
 def vouch_note(document: Document, words: Words) -> str:
@@ -107,9 +162,11 @@ def check_note(document: Document, words: Words) -> str:
     """Say whether the sensors of every gate have checked themselves in the day; name those that have not."""
     gates = document["gates"]
     unchecked = [f"{gate['site']}/{gate['gate']}" for gate in gates["unchecked"]]
+    if not gates["all"]:
+        return words("no_gates")
     if not unchecked:
         return words("all_checked", all=gates["all"])
-    named = ", ".join(unchecked[:UNCHECKED_NAMED_MAX])
+    named = words("comma").join(unchecked[:UNCHECKED_NAMED_MAX])
     more = " …" if unchecked[UNCHECKED_NAMED_MAX:] else ""
     return words("unchecked", count=len(unchecked), all=gates["all"], gates=named + more)
 
@@ -162,11 +219,12 @@ _OF_GATE: Final = (
     ("visits", "visits", "all"),
     ("passed", "result", "passed"),
     ("refused", "stage", "refused"),
+    ("not_served", "visits", "not_served"),
     ("referred", "visits", "referred"),
     ("fever", "visits", "fever"),
     ("forced", "result", "forced"),
     ("faults", "device_failed", ""),
-    ("abnormal", "records", "abnormal"),
+    ("abnormal", "cases", "people"),
 )
 
 
@@ -182,10 +240,11 @@ def gates(document: Document, words: Words) -> Table:
 
 
 def units(document: Document, words: Words) -> Table:
-    """Return the main figures of each part that reports to this one."""
+    """Return the main figures of each part that reports to this one, where there is more than one."""
     rows = [
         (unit["unit"], *_main_figures(unit), f"{unit['vouched']} / {unit['gates']}")
         for unit in document["units"]
+        if len(document["units"]) > 1
     ]
     heads = ("unit", *(head for head, _, _ in _OF_GATE), "vouched")
     return Table(words("units"), tuple(words(head) for head in heads), tuple(rows))
@@ -219,8 +278,18 @@ def cases(document: Document, words: Words) -> Table:
                 case["seq"],
             )
         )
-    heads = ("time", "gate", "person", "what", "temperature", "disposition", "result", "range")
+    heads = ("time", "gate", "person", "what", "temperature", "disposition", "result", "number")
     return Table(words("cases"), tuple(words(head) for head in heads), tuple(rows))
+
+
+def incidents(document: Document, words: Words) -> Table:
+    """Return what was abnormal about nobody: parts that failed, commands not obeyed, ledgers that began."""
+    rows = [
+        (at(case["at"]), f"{case['site']}/{case['gate']}", words.case(case), case["seq"])
+        for case in document["incidents"]
+    ]
+    heads = ("time", "gate", "what", "number")
+    return Table(words("incidents"), tuple(words(head) for head in heads), tuple(rows))
 
 
 def modes(document: Document, words: Words) -> Table:
@@ -233,10 +302,10 @@ def alarms(document: Document, words: Words) -> Table:
     """Return the alarms about late, false, concealed and missed records (BU-3)."""
     rows = [
         (
-            words.known("alarm", alarm["kind"]),
+            words.alarm(alarm["kind"], alarm["code"]),
             alarm["site"],
-            alarm["gate"],
-            alarm["code"],
+            _about(alarm, words),
+            words.code(alarm["code"]),
             _range(alarm["first"], alarm["last"]),
             at(alarm["raised"]),
             words("standing") if alarm["cleared"] is None else at(alarm["cleared"]),
@@ -255,6 +324,20 @@ def proofs(document: Document, words: Words) -> Table:
         tuple(words(head) for head in heads),
         tuple(tuple(_proof(shown, words)) for shown in document["proofs"]),
     )
+
+
+def _about(alarm: Mapping[str, Any], words: Words) -> str:
+    """Return whom an alarm is about: a gate, or the unit whose report is late."""
+    unit = re.fullmatch(r"level ([123]) (.*)", alarm["gate"]) if alarm["code"] == LATE_CODE else None
+    if unit is None:
+        return str(alarm["gate"])
+    level, name = int(unit[1]), unit[2]
+    return f"{words(f'level.{level}')} {words.unit({'level': level, 'unit': name})}"
+
+
+def width(text: str) -> int:
+    """Return how wide a text is; Chinese characters take the room of two letters."""
+    return sum(2 if ord(letter) > 0x2E7F else 1 for letter in text)
 
 
 def at(iso: str) -> datetime:
@@ -297,3 +380,20 @@ def _total(totals: Mapping[str, Any], group: str) -> dict[str, int]:
         for word, count in totals[section].get(group, {}).items():
             total[word] = total.get(word, 0) + count
     return {word: count for word, count in total.items() if count}
+
+
+TABLES: Final[tuple[Callable[[Document, Words], Table], ...]] = (
+    doubts,
+    summary,
+    cases,
+    incidents,
+    alarms,
+    refusals,
+    hours,
+    units,
+    gates,
+    modes,
+    details,
+    proofs,
+)
+"""In the order in which the forms have them; one without rows may be left out."""

@@ -3,7 +3,7 @@
 Whatever comes from a gate or from the configuration is escaped; the page may run no script and fetch nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from html import escape
 from typing import Any, Final
@@ -26,7 +26,8 @@ h2 { font-size: 12pt; margin: 7mm 0 2mm; padding-left: 2.5mm; border-left: 1.2mm
 dl { display: grid; grid-template-columns: max-content 1fr max-content 1fr; gap: .8mm 4mm; margin: 0 0 4mm; }
 dt { color: #555; } dd { margin: 0; font-weight: 600; }
 .notes { display: grid; grid-template-columns: 1fr 1fr; gap: 3mm; margin: 3mm 0; }
-.note { padding: 2.5mm 3.5mm; border: .3mm solid; font-weight: 600; break-inside: avoid; }
+.note { padding: 2mm 3.5mm; border: .3mm solid; font-weight: 600; break-inside: avoid; }
+.note strong { display: block; font-size: 8.5pt; font-weight: 400; }
 .good { color: #14532d; border-color: #14532d; background: #effaf1; }
 .bad { color: #8a1c12; border-color: #8a1c12; background: #fdf0ee; }
 table { width: 100%; border-collapse: collapse; font-size: 9pt; }
@@ -38,17 +39,19 @@ th, td { border: .2mm solid #b5bdc7; padding: .8mm 1.6mm; vertical-align: top; }
 th, td { word-break: keep-all; }
 td.long { word-break: normal; overflow-wrap: anywhere; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.t { white-space: nowrap; }
+th.n { text-align: right; } td.t, td.word { white-space: nowrap; }
 td.zero { color: #9aa1a9; }
 .small table { font-size: 7pt; } .small td { font-family: "DejaVu Sans Mono", Consolas, monospace; }
-.pair { columns: 2; column-gap: 6mm; } .pair table { break-inside: auto; }
+.half table { width: auto; min-width: 60%; }
 .empty { color: #555; margin: 0; }
 .chart { display: flex; align-items: flex-end; gap: .6mm; height: 26mm; border-bottom: .3mm solid #555; }
 .chart div { flex: 1; display: flex; flex-direction: column; justify-content: flex-end; height: 100%; }
 .chart i { display: block; } .in { background: #1f4e79; } .out { background: #9db8d3; }
 .refused { background: #b3261e; }
-.scale { display: flex; gap: .6mm; font-size: 7pt; color: #555; } .scale span { flex: 1; text-align: center; }
-.key { font-size: 8pt; color: #555; margin: 1mm 0 0; }
+.chart { margin-left: 16mm; }
+table.hours { font-size: 7pt; table-layout: fixed; } .hours th:first-child { width: 16mm; }
+.hours th, .hours td { padding: .5mm .6mm; text-align: right; } .hours th:first-child { text-align: left; }
+.key { font-size: 8pt; color: #555; margin: 1mm 0; text-align: right; }
 .key i { display: inline-block; width: 3mm; height: 3mm; }
 .signing { display: grid; grid-template-columns: 1fr 1fr 1fr; gap: 8mm; margin-top: 12mm;
   break-inside: avoid; }
@@ -58,24 +61,32 @@ footer { margin-top: 6mm; font-size: 7.5pt; color: #555; overflow-wrap: anywhere
 """
 
 
-_WIDE: Final = 9
+_WIDE: Final = 7
 """More columns than that take smaller letters."""
 
-_LONG: Final = 16
-"""Texts up to here stay in one piece; longer ones may break anywhere, so that no name widens the page."""
+_LONG: Final = 20
+"""Words up to this width stay in one piece; longer texts may break anywhere, so that none widens the page."""
+
+_ALWAYS: Final = frozenset({layout.summary, layout.cases, layout.gates, layout.proofs})
+"""Tables of which also is said that they are empty; nobody misses the others."""
+
+_CLASSES: Final[Mapping[Callable[[Document, Words], Table], str]] = {
+    layout.proofs: "small",
+    layout.modes: "half",
+    layout.refusals: "half",
+}
 
 
 def page(document: Document, lang: str) -> bytes:
     """Return the page; `lang`: zh or en."""
     words = Words(lang)
     body = "\n".join(_body(document, words))
-    title = f"{words('title')} {document['date']} {document['unit']}"
     text = f"""<!DOCTYPE html>
 <html lang="{"zh-CN" if lang == "zh" else "en"}">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{escape(title)}</title>
+<title>{escape(layout.title(document, words))}</title>
 <style>{_STYLE}</style>
 </head>
 <body>
@@ -88,37 +99,24 @@ def page(document: Document, lang: str) -> bytes:
 
 def _body(document: Document, words: Words) -> Iterator[str]:
     yield f"<h1>{escape(words('title'))}</h1>"
-    heading = list(layout.heading(document, words))[:7]
-    yield f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(said)}</dd>' for name, said in heading)}</dl>"
+    facts = layout.facts(document, words)
+    yield f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(said)}</dd>' for name, said in facts)}</dl>"
     yield from _notes(document, words)
-    yield from _wanted(layout.doubts(document, words))
-    yield from _section(layout.summary(document, words), words)
-    yield from _section(layout.cases(document, words), words)
-    if document["cases_left_out"]:
-        yield f"<p>{escape(words('cases_more', count=document['cases_left_out']))}</p>"
-    yield from _wanted(layout.refusals(document, words))
-    yield from _chart(document, words)
-    if len(document["units"]) > 1:
-        yield from _section(layout.units(document, words), words)
-    yield from _section(layout.gates(document, words), words)
-    for table in (layout.modes, layout.details, layout.alarms):
-        yield from _wanted(table(document, words))
-    yield '<div class="small">'
-    yield from _section(layout.proofs(document, words), words)
-    yield "</div>"
+    for table_of in layout.TABLES:
+        table = table_of(document, words)
+        if table.rows or table_of in _ALWAYS:
+            kind = _CLASSES.get(table_of, "")
+            yield f'<section class="{kind}">' if kind else "<section>"
+            yield from _hours(document, words) if table_of is layout.hours else _section(table, words)
+            yield "</section>"
     yield from _signing(document, words)
 
 
 def _notes(document: Document, words: Words) -> Iterator[str]:
-    vouched = bool(document["gates"]["all"]) and not document["gates"]["not_vouched"]
-    # That nothing abnormal is known is no good news where something may be missing.
-    notes = (
-        (layout.case_note(document, words), document["zero"] and vouched),
-        (layout.vouch_note(document, words), vouched),
-    )
     yield '<div class="notes">'
-    for text, good in notes:
-        yield f'<div class="note {"good" if good else "bad"}">{escape(text)}</div>'
+    for note in layout.notes(document, words):
+        kind = "good" if note.good else "bad"
+        yield f'<div class="note {kind}"><strong>{escape(note.name)}</strong>{escape(note.text)}</div>'
     yield "</div>"
 
 
@@ -127,10 +125,11 @@ def _section(table: Table, words: Words) -> Iterator[str]:
     if not table.rows:
         yield f'<p class="empty">{escape(words("none"))}</p>'
         return
+    first = zip(table.heads, table.rows[0], strict=True)
     wide = ' class="wide"' if len(table.heads) > _WIDE else ""
     yield (
         f"<table{wide}><thead><tr>"
-        + "".join(f"<th>{escape(head)}</th>" for head in table.heads)
+        + "".join(f'<th class="{_side(value)}">{escape(head)}</th>' for head, value in first)
         + "</tr></thead>"
     )
     yield "<tbody>"
@@ -139,9 +138,8 @@ def _section(table: Table, words: Words) -> Iterator[str]:
     yield "</tbody></table>"
 
 
-def _wanted(table: Table) -> Iterator[str]:
-    """Show a table that nobody misses when it is empty."""
-    return _section(table, Words("en")) if table.rows else iter(())
+def _side(value: Cell) -> str:
+    return "n" if isinstance(value, int | float) else "t"
 
 
 def _cell(value: Cell) -> str:
@@ -155,26 +153,44 @@ def _cell(value: Cell) -> str:
         case int():
             return f'<td class="n{"" if value else " zero"}">{value}</td>'
         case str():
-            return f'<td class="{"long" if len(value) > _LONG else "word"}">{escape(value)}</td>'
+            return f'<td class="{_wrapping(value)}">{escape(value)}</td>'
+
+
+def _wrapping(text: str) -> str:
+    if layout.width(text) > _LONG:
+        return "long"
+    return "text" if " " in text else "word"
+
+
+def _hours(document: Document, words: Words) -> Iterator[str]:
+    """Draw people by the hour, with the figures below: the table lies on its side, an hour a column."""
+    table = layout.hours(document, words)
+    yield f"<h2>{escape(table.title)}</h2>"
+    yield from _chart(document, words)
+    hour, *kinds = table.heads
+    begins = "".join(f"<th>{layout.at(shown['from']):%H}</th>" for shown in document["hours"])
+    yield f'<table class="hours"><thead><tr><th>{escape(hour)}</th>{begins}</tr></thead><tbody>'
+    for column, kind in enumerate(kinds, 1):
+        figures = "".join(_cell(row[column]) for row in table.rows)
+        yield f"<tr><th>{escape(kind)}</th>{figures}</tr>"
+    yield "</tbody></table>"
 
 
 def _chart(document: Document, words: Words) -> Iterator[str]:
-    """Draw people by the hour; the figures stand in the workbook and in the JSON."""
     kinds = ("refused", "out", "in")
     hours = document["hours"]
     top = max((sum(hour[kind] for kind in kinds) for hour in hours), default=0)
     if not top:
         return
-    yield f'<h2>{escape(words("hours"))}</h2><div class="chart">'
+    yield '<div class="chart">'
     for hour in hours:
         bars = "".join(
             f'<i class="{kind}" style="height:{hour[kind] * 100 / top:.1f}%"></i>' for kind in kinds
         )
         yield f"<div>{bars}</div>"
-    yield '</div><div class="scale">'
-    yield "".join(f"<span>{layout.at(hour['from']):%H}</span>" for hour in hours)
+    yield "</div>"
     key = " ".join(f'<i class="{kind}"></i> {escape(words(kind))}' for kind in reversed(kinds))
-    yield f'</div><p class="key">{key} · max {top}/h</p>'
+    yield f'<p class="key">{key} · {escape(words("busiest", count=top))}</p>'
 
 
 def _signing(document: Document, words: Words) -> Iterator[str]:

@@ -4,9 +4,11 @@ Everything is read in one consistent view, so that figures and proofs speak of t
 """
 
 import heapq
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, not_, or_, select, text
@@ -64,7 +66,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class AlarmSeen:
-    """One alarm that was raised in the time of a report, or still stood at its cut-off."""
+    """One alarm that was raised before the cut-off of a report."""
 
     kind: str
     site: str
@@ -75,6 +77,9 @@ class AlarmSeen:
     last: int | None
     raised_ms: int
     cleared_ms: int | None
+    began_ms: int
+    """Since when there has been what it was raised for, where its evidence says so (a gate that has been
+    silent since); else when it was raised."""
 
 
 class View:
@@ -93,7 +98,7 @@ class View:
         return self._with_key(self._span.start_ms)
 
     def records(self) -> Iterator[tuple[Stream, StoredRecord]]:
-        """Yield the records that can matter, by ledger and number."""
+        """Yield the records that can matter, by ledger and number: of each gate in the order of writing."""
         span = self._span
         near = and_(
             records.c.at_ms >= min(span.since_ms, span.start_ms) - VISIT_MS_MAX,
@@ -110,9 +115,18 @@ class View:
         by_time = self._ordered(and_(self._in_scope(records.c.stream), near))
         by_arrival = self._ordered(and_(self._in_scope(records.c.stream + 0), strayed))
         found = heapq.merge(by_time, by_arrival, key=lambda row: (row.stream, row.seq))
+        # Ledgers come by number, which is the order of arrival; a gate's successor may have arrived first.
+        out_of_order = self._out_of_order()
+        held: list[tuple[Stream, StoredRecord]] = []
         for row in found:
             stream = streams_by_id[row.stream]
-            yield stream, _record(stream, row)
+            told = stream, _record(stream, row)
+            if (stream.site, stream.gate) in out_of_order:
+                held.append(told)
+            else:
+                yield told
+        place = {stream.id: number for number, stream in enumerate(self.streams)}
+        yield from sorted(held, key=lambda told: (place[told[0].id], told[1].seq))
 
     def ledger(self, stream: Stream, last: int) -> LedgerView:
         """Return how a ledger stands; `last` is the highest of its records in the report."""
@@ -171,6 +185,14 @@ class View:
         found = (Stream(*row) for row in self._connection.execute(asked))
         return in_succession(stream for stream in found if self._scope.has(stream.site, stream.gate))
 
+    def _out_of_order(self) -> set[tuple[str, str]]:
+        """Return the gates whose ledgers have not arrived in the order in which they were written."""
+        return {
+            (new.site, new.gate)
+            for old, new in pairwise(self.streams)
+            if (old.site, old.gate) == (new.site, new.gate) and old.id > new.id
+        }
+
     def _in_scope(self, stream: ColumnElement[int]) -> ColumnElement[bool]:
         if self._scope.level == 1:
             return stream.in_(select(streams.c.id).where(streams.c.first_ms < self._span.cut_ms))
@@ -184,14 +206,14 @@ class View:
         return iter(self._connection.execute(asked.order_by(records.c.stream, records.c.seq)))
 
     def _alarms(self) -> list[AlarmSeen]:
-        span = self._span
+        columns = ("kind", "site", "gate", "epoch", "code", "first", "last", "raised_ms", "cleared_ms")
         asked = (
-            select(*(alarms.c[name] for name in AlarmSeen.__dataclass_fields__))
-            .where(alarms.c.raised_ms < span.cut_ms)
-            .where(or_(alarms.c.cleared_ms.is_(None), alarms.c.cleared_ms >= span.since_ms))
+            select(*(alarms.c[name] for name in columns), alarms.c.evidence)
+            .where(alarms.c.raised_ms < self._span.cut_ms)
+            .where(or_(alarms.c.cleared_ms.is_(None), alarms.c.cleared_ms >= self._span.since_ms))
             .order_by(alarms.c.id)
         )
-        found = (AlarmSeen(*row) for row in self._connection.execute(asked))
+        found = map(_alarm_seen, self._connection.execute(asked))
         return [alarm for alarm in found if self._scope.has(alarm.site, alarm.gate)]
 
     def _suspicions(self, stream: Stream) -> tuple[str, ...]:
@@ -298,6 +320,25 @@ def viewed(store: Store, span: Span, scope: Scope) -> Iterator[View]:
     keys = store.gates()
     with reading(store.engine) as connection:
         yield View(connection, keys, span, scope)
+
+
+def _alarm_seen(row: Any) -> AlarmSeen:
+    said = row._asdict()
+    began_ms = _began_ms(said.pop("evidence"), row.raised_ms)
+    return AlarmSeen(**said, began_ms=began_ms)
+
+
+def _began_ms(evidence: str, raised_ms: int) -> int:
+    """Return since when there has been what an alarm was raised for, as far as its evidence says."""
+    try:
+        stated = json.loads(evidence)
+    except (ValueError, RecursionError):
+        return raised_ms
+    # A gate that has stopped in order was not expected to be heard until somebody missed it.
+    if not isinstance(stated, dict) or stated.get("stopped_ms") is not None:
+        return raised_ms
+    since_ms = stated.get("since_ms", stated.get("heard_ms"))
+    return min(raised_ms, since_ms) if isinstance(since_ms, int) else raised_ms
 
 
 def _record(stream: Stream, row: Any) -> StoredRecord:

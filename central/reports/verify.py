@@ -2,6 +2,7 @@
 
     report_altered       a row, or its columns, is not what the centre has signed
     report_missing       a report goes on from another one that is not here
+    report_differs       a report states, signed, a hash that the ledger does not have, or the ledger is gone
 
 Each report states, signed, where its unit's report before it ended. When a row is gone, the next report
 goes on from nothing that is here. A day that was never reported, because nobody owed it or because it was too
@@ -11,21 +12,37 @@ Not signed is when a report was made: it is held against what the report says of
 of a unit can be taken away unseen, and the newest until `central run` makes them again, late, with an alarm.
 """
 
+import base64
 import json
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Integer, LargeBinary, Row, String, case, cast, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    LargeBinary,
+    Row,
+    String,
+    case,
+    cast,
+    func,
+    select,
+)
 from sqlalchemy import type_coerce as coerced
+from sqlalchemy.types import NullType
 
 from central.reports.sealing import check, written
 from central.reports.spans import HOUR_MS
 from central.reports.tables import reports
 from central.store import Problem, Store
 from central.store.engine import reading
+from central.store.tables import records, streams
+from gate.core.delivery import Receipt
 
 _BYTES_MAX: Final = 256 * 1024 * 1024
 """Of one report as JSON: in the database of somebody else a small row might fill the memory."""
@@ -50,6 +67,7 @@ def verify(store: Store, centre_keys: Iterable[bytes], report: Callable[[Problem
     """
     keys = tuple(centre_keys)
     count = 0
+    proofs = _Proofs()
     with reading(store.engine) as connection:
         plain = [_plain(column, store.engine.dialect.name).label(column.name) for column in reports.c]
         asked = select(*plain).order_by(reports.c.level, reports.c.unit, reports.c.day)
@@ -59,7 +77,47 @@ def verify(store: Store, centre_keys: Iterable[bytes], report: Callable[[Problem
             for row in of_unit:
                 count += 1
                 before = _checked(row, before, keys, report)
+                if before is not None:
+                    proofs.take(before, keys)
+        proofs.compare(connection, report)
     return count
+
+
+class _Proofs:
+    """What the reports say of the ledgers: of each one its hashes by number, and the day of the report."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, str, str], dict[int, tuple[bytes, str]]] = {}
+
+    def take(self, document: Document, keys: tuple[bytes, ...]) -> None:
+        """Take a good report into account."""
+        for shown in document["proofs"]:
+            for size, digest in _stated(shown, keys):
+                if size > 0:
+                    ledger = (str(shown["site"]), str(shown["gate"]), str(shown["epoch"]))
+                    self._said.setdefault(ledger, {}).setdefault(size, (digest, str(document["date"])))
+
+    def compare(self, connection: Connection, report: Callable[[Problem], None]) -> None:
+        """Hold it against the chains: of each ledger the first that differs is reported."""
+        for (site, gate, epoch), said in self._said.items():
+            names = (streams.c.site == site, streams.c.gate == gate, streams.c.epoch == epoch)
+            stream = connection.scalar(select(streams.c.id).where(*names))
+            for size, (digest, day) in sorted(said.items()):
+                at = (records.c.stream == stream, records.c.seq == size)
+                if connection.scalar(select(coerced(records.c.hash, NullType())).where(*at)) != digest:
+                    detail = f"the report of {day} states the hash of this record, and it is not here"
+                    report(Problem("report_differs", site, gate, epoch, size, detail))
+                    break
+
+
+def _stated(shown: dict[str, Any], keys: tuple[bytes, ...]) -> Iterator[tuple[int, bytes]]:
+    """Yield number and hash of the records up to which a ledger is proved, by a proof that was checked."""
+    checkpoint, receipt = shown.get("checkpoint"), shown.get("receipt")
+    if checkpoint is not None and checkpoint["size"] <= shown["proved"]:
+        yield checkpoint["size"], bytes.fromhex(checkpoint["hash"])
+    if receipt is not None:
+        promised = Receipt.opened(base64.b64decode(receipt), keys)
+        yield promised.upto, promised.hash
 
 
 def _checked(

@@ -1,418 +1,34 @@
-"""The words of the printed forms, Chinese and English; a word that is not here is shown as it is."""
+"""What the printed forms say, in the reader's language: `zh` and `en` hold the words, a file each.
 
-from collections.abc import Mapping
+Names that somebody has given (sites, gates, plans, pseudonyms) stay as they are, and so does a word of a gate
+that nobody knows here.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from central.alerts.codes import ONLY_DOUBTFUL, code_words
+from central.reports import en, zh
+from central.reports.telling import in_chinese
+from gate.core.events import Kind
 from gate.core.texts import LANGUAGES, reason_text
 
-_ZH: Final[Mapping[str, str]] = {
-    "title": "出入口防控日报",
-    "level.1": "一级 · 汇总",
-    "level.2": "二级 · 单位",
-    "level.3": "三级 · 闸机",
-    "date": "日期",
-    "unit": "填报单位",
-    "level": "级别",
-    "span": "统计时段",
-    "cut_off": "数据截止",
-    "since": "补报起点",
-    "due": "应报时间",
-    "on_time": "按时",
-    "late": "迟报",
-    "asked_for": "按需生成，非定时报送",
-    "zero": "零报告：本时段无异常情况",
-    "empty": "本时段没有任何记录",
-    "not_zero": "有异常情况 {count} 例，详见名单",
-    "all_vouched": "全部 {all} 台闸机的记录均已证明完整",
-    "not_vouched": "{count} 台闸机的记录无法担保完整（共 {all} 台）",
-    "checked": "传感器自检",
-    "all_checked": "{all} 台闸机当日均有自检记录",
-    "unchecked": "{count} 台闸机当日没有自检记录（共 {all} 台）：{gates}",
-    "no_gates": "没有登记任何闸机",
-    "summary": "汇总",
-    "figure": "项目",
-    "section.day": "当日",
-    "section.carried": "补报此前",
-    "section.unsure": "时钟不可信",
-    "total": "合计",
-    "refusals": "拒绝与转人工的原因",
-    "reason": "原因",
-    "rule": "条款",
-    "refused": "拒绝",
-    "referred": "转人工",
-    "hours": "分时人次",
-    "hour": "时段",
-    "in": "进",
-    "out": "出",
-    "abnormal": "异常",
-    "gates": "各闸机",
-    "units": "各单位",
-    "site": "场所",
-    "gate": "闸机",
-    "visits": "人次",
-    "passed": "通过",
-    "fever": "发热",
-    "forced": "强行通过",
-    "faults": "设备故障",
-    "degraded": "降级停用（分钟）",
-    "vouched": "完整性",
-    "yes": "已证明",
-    "no": "无法担保",
-    "doubts": "无法担保的闸机",
-    "why": "理由",
-    "cases": "异常名单",
-    "cases_more": "另有 {count} 例未列出",
-    "time": "时间",
-    "person": "人员（化名）",
-    "what": "情况",
-    "temperature": "体温 ℃",
-    "disposition": "处置",
-    "result": "结果",
-    "details": "分项统计",
-    "modes": "运行状态（分钟）",
-    "policies": "执行的方案",
-    "alarms": "警报",
-    "raised": "发出",
-    "cleared": "解除",
-    "standing": "未解除",
-    "kind": "类别",
-    "range": "记录",
-    "proofs": "完整性证明",
-    "epoch": "账本",
-    "records": "记录数",
-    "size": "已签记录",
-    "hash": "链首哈希",
-    "made": "签署时间",
-    "key": "设备公钥",
-    "signature": "中心签名",
-    "sha256": "报表 SHA-256",
-    "check": "核验：central report --check 文件",
-    "filled_by": "填报人",
-    "checked_by": "审核人",
-    "received_by": "签收人",
-    "none": "无",
-    "visits.all": "进出人次",
-    "visits.fever": "发热",
-    "visits.retested": "复测",
-    "visits.unmeasured": "未能测温",
-    "visits.referred": "转人工",
-    "visits.confirmed_by_staff": "工作人员核验放行",
-    "visits.let_in_by_centre": "中心指令放行",
-    "direction.in": "进入",
-    "direction.out": "离开",
-    "stage.authorised": "放行",
-    "stage.referred": "转人工未决",
-    "stage.refused": "拒绝",
-    "stage.undecided": "未作判定",
-    "result.passed": "通过",
-    "result.not_passed": "放行后未通过",
-    "result.forced": "强行通过",
-    "result.left": "离去",
-    "result.interrupted": "中断",
-    "result.unfinished": "未结束",
-    "person.visitor": "来访人员",
-    "person.staff": "工作人员",
-    "person.resident": "居民",
-    "person.supply": "保障人员",
-    "verdict.admit": "准入",
-    "verdict.retest": "复测",
-    "verdict.refer": "转人工",
-    "verdict.refuse": "拒绝",
-    "disposition.wear_mask": "戴口罩",
-    "disposition.observe_at_home": "居家观察",
-    "disposition.fever_clinic": "发热门诊",
-    "disposition.isolate_and_call_120": "隔离并呼叫120",
-    "code.green": "绿码",
-    "code.yellow": "黄码",
-    "code.red": "红码",
-    "code.unknown": "状态不明",
-    "code.none": "未出示码",
-    "mask.worn": "已戴口罩",
-    "mask.missing": "未戴口罩",
-    "mask.unknown": "口罩情况不明",
-    "symptoms.fever": "发热",
-    "symptoms.cough": "咳嗽",
-    "symptoms.cold": "感冒",
-    "symptoms.breathing_difficulty": "呼吸困难",
-    "symptoms.airway_infection": "呼吸道感染",
-    "forced.with_visit": "强行通过（在访）",
-    "forced.nobody": "强行通过（无人登记）",
-    "fire.alarms": "火警疏散",
-    "fire.passages": "疏散通过人次",
-    "service.started": "启动",
-    "service.stopped": "停止",
-    "service.new_epoch": "换新账本",
-    "command.done": "指令已执行",
-    "command.refused": "指令被拒",
-    "command.failed": "指令失败",
-    "document.accepted": "当日文件已收",
-    "records.all": "记录",
-    "records.abnormal": "异常记录",
-    "records.written_late": "迟写记录",
-    "records.unreadable": "不可读记录",
-    "group.visits": "来访",
-    "group.direction": "方向",
-    "group.person": "人员类别",
-    "group.verdict": "判定",
-    "group.stage": "阶段",
-    "group.result": "结果",
-    "group.ended_later": "前报未结束者的结果",
-    "group.disposition": "处置",
-    "group.code": "健康码",
-    "group.code_abnormal": "异常码",
-    "group.mask": "口罩",
-    "group.symptoms": "症状",
-    "group.unmeasured": "未能测温的原因",
-    "group.stale": "过时文件",
-    "group.forced": "强行通过",
-    "group.device_failed": "设备故障",
-    "group.device_recovered": "设备恢复",
-    "group.device_checked": "设备自检",
-    "group.fire": "火警",
-    "group.service": "服务",
-    "group.command": "中心指令",
-    "group.document": "当日文件",
-    "group.mode": "状态变化",
-    "group.policy": "方案更新",
-    "group.anomaly": "异常事件",
-    "group.other": "其他",
-    "group.records": "记录",
-    "mode.evacuating": "疏散",
-    "mode.fault": "故障停用",
-    "mode.suspended": "暂停服务",
-    "mode.closed_hours": "非开放时间",
-    "mode.degraded": "降级服务",
-    "mode.serving": "正常服务",
-    "mode.stopped": "已停止",
-    "mode.unknown": "不明",
-    "kind.visit.decided": "来访",
-    "kind.visit.closed": "来访",
-    "kind.passage.forced": "无人放行的强行通过",
-    "kind.device.failed": "设备故障",
-    "kind.fire.alarm": "火警",
-    "kind.document": "文件未被采用",
-    "kind.anomaly": "异常事件",
-    "kind.command": "指令未执行",
-    "kind.epoch.started": "换新账本",
-    "doubt.suspected": "有未消除的篡改或隐瞒嫌疑",
-    "doubt.no_key": "没有登记有效的设备公钥",
-    "doubt.missing": "缺少 {count} 条记录",
-    "doubt.unproved": "{count} 条记录尚未由设备签署",
-    "doubt.never_heard": "从未收到其签署的消息",
-    "doubt.silent": "自 {since} 起没有新的签署",
-    "doubt.end_unknown": "已换新账本，旧账本的末尾没有交代或不相符",
-    "alarm.late": "迟报",
-    "alarm.false": "谎报",
-    "alarm.concealed": "瞒报",
-    "alarm.missed": "漏报",
-}
-
-_EN: Final[Mapping[str, str]] = {
-    "title": "Daily report of the entrances",
-    "level.1": "Level 1 · everything",
-    "level.2": "Level 2 · unit",
-    "level.3": "Level 3 · gate",
-    "date": "Date",
-    "unit": "Unit",
-    "level": "Level",
-    "span": "Time covered",
-    "cut_off": "Known before",
-    "since": "Carried over since",
-    "due": "Due",
-    "on_time": "on time",
-    "late": "late",
-    "asked_for": "made on request, not a report that was due",
-    "zero": "Zero report: nothing abnormal in this time",
-    "empty": "there is no record at all of this time",
-    "not_zero": "{count} abnormal cases, see the list",
-    "all_vouched": "The records of all {all} gates are proved to be complete",
-    "not_vouched": "{count} of {all} gates cannot be vouched for",
-    "checked": "Sensor checks",
-    "all_checked": "the sensors of all {all} gates have checked themselves in the day",
-    "unchecked": "no check in the day at {count} of {all} gates: {gates}",
-    "no_gates": "No gate is registered",
-    "summary": "Summary",
-    "figure": "Figure",
-    "section.day": "This day",
-    "section.carried": "Carried over",
-    "section.unsure": "Clock unsure",
-    "total": "Total",
-    "refusals": "Why refused or referred",
-    "reason": "Reason",
-    "rule": "Rule",
-    "refused": "Refused",
-    "referred": "Referred",
-    "hours": "Hour by hour",
-    "hour": "From",
-    "in": "In",
-    "out": "Out",
-    "abnormal": "Abnormal",
-    "gates": "Gate by gate",
-    "units": "Unit by unit",
-    "site": "Site",
-    "gate": "Gate",
-    "visits": "Visits",
-    "passed": "Passed",
-    "fever": "Fever",
-    "forced": "Forced",
-    "faults": "Faults",
-    "degraded": "Hampered (min)",
-    "vouched": "Complete",
-    "yes": "proved",
-    "no": "not vouched for",
-    "doubts": "Gates not vouched for",
-    "why": "Why",
-    "cases": "Abnormal cases",
-    "cases_more": "{count} more are not listed",
-    "time": "Time",
-    "person": "Person (pseudonym)",
-    "what": "What",
-    "temperature": "°C",
-    "disposition": "Disposition",
-    "result": "Result",
-    "details": "Details",
-    "modes": "Modes (min)",
-    "policies": "Plans in force",
-    "alarms": "Alarms",
-    "raised": "Raised",
-    "cleared": "Cleared",
-    "standing": "stands",
-    "kind": "Kind",
-    "range": "Records",
-    "proofs": "Proof of completeness",
-    "epoch": "Ledger",
-    "records": "Records",
-    "size": "Signed for",
-    "hash": "Head of the chain",
-    "made": "Signed at",
-    "key": "Device key",
-    "signature": "Signature of the centre",
-    "sha256": "SHA-256 of the report",
-    "check": "To check: central report --check FILE",
-    "filled_by": "Filled in by",
-    "checked_by": "Checked by",
-    "received_by": "Received by",
-    "none": "none",
-    "visits.all": "Visits",
-    "visits.fever": "Fever",
-    "visits.retested": "Measured again",
-    "visits.unmeasured": "Could not be measured",
-    "visits.referred": "Referred to staff",
-    "visits.confirmed_by_staff": "Vouched for by staff",
-    "visits.let_in_by_centre": "Let in by the centre",
-    "direction.in": "Going in",
-    "direction.out": "Going out",
-    "stage.authorised": "Authorised",
-    "stage.referred": "Left with staff",
-    "stage.refused": "Refused",
-    "stage.undecided": "Undecided",
-    "result.passed": "Passed",
-    "result.not_passed": "Authorised, not passed",
-    "result.forced": "Forced their way",
-    "result.left": "Left",
-    "result.interrupted": "Interrupted",
-    "result.unfinished": "Unfinished",
-    "person.visitor": "Visitors",
-    "person.staff": "Staff",
-    "person.resident": "Residents",
-    "person.supply": "Suppliers",
-    "verdict.admit": "Admit",
-    "verdict.retest": "Measure again",
-    "verdict.refer": "Refer",
-    "verdict.refuse": "Refuse",
-    "disposition.wear_mask": "wear a mask",
-    "disposition.observe_at_home": "observe at home",
-    "disposition.fever_clinic": "fever clinic",
-    "disposition.isolate_and_call_120": "isolate, call 120",
-    "code.green": "Code green",
-    "code.yellow": "Code yellow",
-    "code.red": "Code red",
-    "code.unknown": "Status unknown",
-    "code.none": "No code shown",
-    "mask.worn": "Mask worn",
-    "mask.missing": "No mask",
-    "mask.unknown": "Mask not determined",
-    "symptoms.fever": "Fever",
-    "symptoms.cough": "Cough",
-    "symptoms.cold": "Cold",
-    "symptoms.breathing_difficulty": "Breathing difficulty",
-    "symptoms.airway_infection": "Airway infection",
-    "forced.with_visit": "Forced, during a visit",
-    "forced.nobody": "Forced, nobody registered",
-    "fire.alarms": "Fire alarms",
-    "fire.passages": "Passages during evacuation",
-    "service.started": "Started",
-    "service.stopped": "Stopped",
-    "service.new_epoch": "New ledger begun",
-    "command.done": "Commands done",
-    "command.refused": "Commands refused",
-    "command.failed": "Commands failed",
-    "document.accepted": "Documents taken",
-    "records.all": "Records",
-    "records.abnormal": "Abnormal records",
-    "records.written_late": "Written late",
-    "records.unreadable": "Unreadable",
-    "group.visits": "Visits",
-    "group.direction": "Direction",
-    "group.person": "Class of people",
-    "group.verdict": "Verdict",
-    "group.stage": "Stage",
-    "group.result": "Result",
-    "group.ended_later": "How visits of earlier reports ended",
-    "group.disposition": "Disposition",
-    "group.code": "Health code",
-    "group.code_abnormal": "Abnormal code",
-    "group.mask": "Mask",
-    "group.symptoms": "Symptoms",
-    "group.unmeasured": "Why not measured",
-    "group.stale": "Documents out of date",
-    "group.forced": "Forced passages",
-    "group.device_failed": "Parts that failed",
-    "group.device_recovered": "Parts that recovered",
-    "group.device_checked": "Parts that checked themselves",
-    "group.fire": "Fire",
-    "group.service": "Service",
-    "group.command": "Commands of the centre",
-    "group.document": "Documents of the day",
-    "group.mode": "Changes of mode",
-    "group.policy": "Plans adopted",
-    "group.anomaly": "Anomalies",
-    "group.other": "Other",
-    "group.records": "Records",
-    "mode.evacuating": "evacuating",
-    "mode.fault": "out of order",
-    "mode.suspended": "suspended",
-    "mode.closed_hours": "closed hours",
-    "mode.degraded": "degraded",
-    "mode.serving": "serving",
-    "mode.stopped": "stopped",
-    "mode.unknown": "unknown",
-    "kind.visit.decided": "visit",
-    "kind.visit.closed": "visit",
-    "kind.passage.forced": "forced passage that nobody had authorised",
-    "kind.device.failed": "part failed",
-    "kind.fire.alarm": "fire alarm",
-    "kind.document": "document not taken",
-    "kind.anomaly": "anomaly",
-    "kind.command": "command not obeyed",
-    "kind.epoch.started": "new ledger begun",
-    "doubt.suspected": "suspected of altered or concealed records, not settled",
-    "doubt.no_key": "no device key is registered",
-    "doubt.missing": "{count} records missing",
-    "doubt.unproved": "{count} records not yet signed for",
-    "doubt.never_heard": "nothing signed has ever come from it",
-    "doubt.silent": "nothing signed since {since}",
-    "doubt.end_unknown": "a new ledger has begun; how the old one ended was not said, or does not fit",
-    "alarm.late": "late",
-    "alarm.false": "false",
-    "alarm.concealed": "concealed",
-    "alarm.missed": "missed",
-}
-
-LANGS: Final = {"zh": _ZH, "en": _EN}
-assert _ZH.keys() == _EN.keys()  # nobody adds a word in one language only
+LANGS: Final = {"zh": zh.WORDS, "en": en.WORDS}
+assert zh.WORDS.keys() == en.WORDS.keys()  # nobody adds a word in one language only
 assert LANGS.keys() == LANGUAGES.keys()
+
+_SAID_BY: Final[Mapping[str, str]] = {
+    "ended_later": "result",
+    "device_failed": "device",
+    "device_recovered": "device",
+    "device_checked": "device",
+    "other": "kind",
+}
+"""Groups of counts whose words are those of another one."""
+
+OTHER: Final = "other_words"
+"""What `figures` puts words together as that are too many to be told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,14 +38,18 @@ class Words:
     lang: str
 
     def __call__(self, key: str, **facts: object) -> str:
-        """Return a text of the form, with its facts."""
-        return LANGS[self.lang][key].format(**facts)
+        """Return a text of the form, with its facts; of one only it may be another text."""
+        one = self.lang == "en" and facts.get("all", facts.get("count")) == 1
+        text = en.ONE.get(key) if one else None
+        return (text or LANGS[self.lang][key]).format(**facts)
 
     def count(self, group: str, word: str) -> str:
         """Return what a word of a group of counts is called."""
-        if group in {"code_abnormal", "ended_later"}:
-            return self.known("result", word) if group == "ended_later" else self.reason(word)
-        return self.known(group, word)
+        if word == OTHER:
+            return self(OTHER)
+        if group == "code_abnormal":
+            return self.reason(word)
+        return self.known(_SAID_BY.get(group, group), word)
 
     def known(self, group: str, word: str) -> str:
         """Return what a word is called where there is a text for it; else the word itself."""
@@ -437,20 +57,89 @@ class Words:
 
     def reason(self, reason: str) -> str:
         """Return the words for the reason of a finding."""
-        return reason_text(self.lang, reason)
+        return self(OTHER) if reason == OTHER else reason_text(self.lang, reason)
+
+    def joined(self, said: Iterator[str] | list[str]) -> str:
+        """Return texts one behind the other, with semicolons."""
+        return self("semicolon").join(said)
+
+    def unit(self, document: Mapping[str, Any]) -> str:
+        """Return whose report it is; level 1 that nobody has given a name is called *all*."""
+        name = str(document["unit"])
+        return self.known("name", name) if document["level"] == 1 else name
 
     def doubt(self, doubt: Mapping[str, Any]) -> str:
         """Return in words why a gate cannot be vouched for."""
         facts = {"count": doubt.get("count", ""), "since": clock_time(str(doubt.get("since", "")))}
-        text = LANGS[self.lang].get(f"doubt.{doubt['reason']}", str(doubt["reason"])).format(**facts)
-        return f"{text} ({', '.join(doubt['codes'])})" if doubt.get("codes") else text
+        key = f"doubt.{doubt['reason']}"
+        text = self(key, **facts) if key in LANGS[self.lang] else str(doubt["reason"])
+        codes = self("comma").join(map(self.code, doubt.get("codes", ())))
+        return self("colon").join((text, codes)) if codes else text
+
+    def code(self, code: str) -> str:
+        """Return what an alarm has seen."""
+        said = code_words(code)
+        return said.zh if self.lang == "zh" else said.en
+
+    def alarm(self, kind: str, code: str) -> str:
+        """Return the class of an alarm: late, false, concealed, missed; doubtful what only may be false."""
+        return self("alarm.doubtful") if code in ONLY_DOUBTFUL else self.known("alarm", kind)
+
+    def told(self, text: str) -> str:
+        """Return a sentence of a gate; in Chinese which record holds it, where there are no words for it."""
+        return (in_chinese(text) or self("in_record")) if self.lang == "zh" and text else text
 
     def case(self, case: Mapping[str, Any]) -> str:
-        """Return a short description of a case (CH-4)."""
-        reasons = [f"{self.reason(why['reason'])} {why['rule']}".strip() for why in case["reasons"]]
-        told = "; ".join([*reasons, *([case["detail"]] if case["detail"] else [])])
-        kind = self.known("kind", case["kind"])
-        return told if told and case["kind"].startswith("visit.") else f"{kind}: {told}" if told else kind
+        """Return a short description of a case or an incident (CH-4)."""
+        told = [f"{self.reason(why['reason'])} {why['rule']}".strip() for why in case["reasons"]]
+        told += [said for field, word in case["facts"].items() if (said := self._fact(case, field, word))]
+        of_somebody = case["kind"] in {Kind.VISIT_DECIDED, Kind.VISIT_CLOSED} or _is_called_back(case)
+        if told and of_somebody:
+            return self.joined(told)
+        kind = "epoch.first" if _is_first_start(case) else case["kind"]
+        return self("colon").join([self.known("kind", kind), *([self.joined(told)] if told else [])])
+
+    def _fact(self, case: Mapping[str, Any], field: str, word: str) -> str:
+        match field:
+            case "device":
+                return self.known("device", word)
+            case "document":
+                return self.known("stale", word)
+            case "what":
+                return self.known("anomaly", word)
+            case "command":
+                return self.known("order", word)
+            case "outcome":
+                return self.known("document" if case["kind"] == Kind.DOCUMENT else "outcome", word)
+            case "reason" if case["kind"] == Kind.COMMAND:
+                return self._refusal(word)
+            case "detail" if case["facts"].get("what") in {"document_refused", "called_back"}:
+                return self._reason_within(word)
+            case "previous":
+                return ""
+        return self.told(word)
+
+    def _refusal(self, word: str) -> str:
+        for group in ("refusal", "mode"):
+            if f"{group}.{word}" in LANGS[self.lang]:
+                return self.known(group, word)
+        known = self.reason(word)
+        return self.told(word) if known == word else known
+
+    def _reason_within(self, detail: str) -> str:
+        """Return the reason of a code that stands before or behind the colon, in words."""
+        for part in detail.split(": "):
+            if (known := self.reason(part)) != part:
+                return known
+        return self.told(detail)
+
+
+def _is_called_back(case: Mapping[str, Any]) -> bool:
+    return bool(case["facts"].get("what") == "called_back")
+
+
+def _is_first_start(case: Mapping[str, Any]) -> bool:
+    return bool(case["kind"] == Kind.EPOCH_STARTED and not case["facts"].get("previous"))
 
 
 def clock_time(iso: str) -> str:

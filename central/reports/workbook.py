@@ -6,7 +6,7 @@ Whatever comes from a gate is text, also where it looks like a formula. The same
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -35,20 +35,6 @@ _TIME_FORMAT: Final = "yyyy-mm-dd hh:mm:ss"
 
 Document = Mapping[str, Any]
 
-SHEETS: Final[tuple[Callable[[Document, Words], Table], ...]] = (
-    layout.summary,
-    layout.gates,
-    layout.units,
-    layout.doubts,
-    layout.cases,
-    layout.refusals,
-    layout.details,
-    layout.hours,
-    layout.modes,
-    layout.alarms,
-    layout.proofs,
-)
-
 
 def workbook(document: Document, lang: str) -> bytes:
     """Return the file; `lang`: zh or en."""
@@ -57,7 +43,7 @@ def workbook(document: Document, lang: str) -> bytes:
     front = book.active
     assert isinstance(front, Worksheet)
     _heading(front, document, words)
-    for table_of in SHEETS:
+    for table_of in layout.TABLES:
         table = table_of(document, words)
         _fill(book.create_sheet(table.title), table)
     return _steady(book, layout.at(document["cut_off"]))
@@ -115,14 +101,10 @@ def _write(cell: WorkbookCell, value: Cell) -> None:
 def _widths(table: Table) -> Iterator[float]:
     for column, head in enumerate(table.heads):
         shown = (
-            19 if isinstance(row[column], datetime) else _columns(str(row[column])) for row in table.rows
+            19 if isinstance(row[column], datetime) else layout.width(str(row[column])[:_WIDTH_MAX])
+            for row in table.rows
         )
-        yield min(_WIDTH_MAX, max([_columns(head), *shown]) + 3)
-
-
-def _columns(text: str) -> int:
-    """Return how wide a text is; Chinese characters take the room of two letters."""
-    return sum(2 if ord(letter) > 0x2E7F else 1 for letter in text[:_WIDTH_MAX])
+        yield min(_WIDTH_MAX, max([layout.width(head), *shown]) + 3)
 
 
 def _steady(book: Workbook, made: datetime) -> bytes:

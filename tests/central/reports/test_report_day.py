@@ -1,5 +1,7 @@
 """What a report says of a day: which records it counts, what it proves, whom it cannot vouch for."""
 
+from dataclasses import replace
+
 import pytest
 
 from central.reports.scopes import Scope
@@ -11,6 +13,7 @@ from gate.core.codes.model import Status
 from gate.core.delivery import PreviousEpoch, Why
 from gate.core.events import Result, Stage
 from gate.core.evidence import Evidence, MaskStatus
+from gate.core.policy import Decision
 from tests.central.reports.town import (
     ADMIT,
     FEVER,
@@ -21,6 +24,7 @@ from tests.central.reports.town import (
     REFER,
     RETEST,
     SETTINGS,
+    SUSPENDED,
     TownGate,
     code,
     ms,
@@ -95,11 +99,14 @@ def test_the_list_names_each_abnormal_visit_once_by_pseudonym(store: Store, gate
     gate.visit(NOON, (Stage.REFERRED, FEVER), (Stage.REFUSED, FEVER), evidence=HOT, result=Result.LEFT)
     gate.write(events.device_failed("thermometer", "frozen"), NOON + MINUTE)
     gate.deliver(NOON + MINUTE)
-    visit, fault = report(store, DAY, CLOSING)["cases"]
+    found = report(store, DAY, CLOSING)
+    (visit,), (fault,) = found["cases"], found["incidents"]
     assert (visit["subject"], visit["temperature_cc"], visit["result"]) == ("1a2b3c4d5e6f7a8b", 3800, "left")
     assert visit["reasons"] == [{"reason": "temperature_fever", "rule": "TH-4"}]
     assert visit["at"] == "2022-04-11T12:00:01.000+08:00"
-    assert (fault["kind"], fault["detail"]) == ("device.failed", "thermometer: frozen")
+    facts = {"device": "thermometer", "problem": "frozen"}
+    assert (fault["kind"], fault["facts"]) == ("device.failed", facts)
+    assert of(found, "cases") == {"people": 1, "incidents": 1}
 
 
 def test_everything_else_is_counted_by_its_word(store: Store, gate: TownGate) -> None:
@@ -152,6 +159,53 @@ def test_the_time_in_each_mode_begins_with_what_the_day_began_with(store: Store,
     gate.checkpoint(ms("2022-04-11T16:59:59"))
     found = report(store, DAY, CLOSING)
     assert found["modes_s"] == {"degraded": 6 * 3600, "evacuating": 3600, "serving": 10 * 3600}
+
+
+def test_who_is_turned_away_because_nobody_is_served_is_no_abnormal_case(
+    store: Store, gate: TownGate
+) -> None:
+    gate.visit(NOON, (Stage.REFUSED, SUSPENDED), result=Result.LEFT)
+    gate.visit(NOON + MINUTE, (Stage.REFUSED, with_finding(SUSPENDED, FEVER)), evidence=HOT)
+    gate.visit(NOON + 2 * MINUTE, (Stage.REFUSED, SUSPENDED), result=Result.FORCED)
+    gate.visit(NOON + 3 * MINUTE, (Stage.UNDECIDED, SUSPENDED), result=Result.LEFT)
+    gate.deliver(NOON + 4 * MINUTE)
+    found = report(store, DAY, CLOSING)
+    assert [case["seq"] for case in found["cases"]] == [3, 6], "the fever, and who has forced their way"
+    assert of(found, "cases") == {"people": 2} and of(found, "visits")["not_served"] == 2
+    assert of(found, "stage") == {"refused": 3, "undecided": 1}
+    assert of(found, "refused_for") == {
+        "suspended CO-7": 3,
+        "temperature_fever TH-4": 1,
+        "mask_missing MA-1": 1,
+    }
+    assert of(found, "records")["abnormal"] == 5, "the records stay as they were marked"
+    noon = next(hour for hour in found["hours"] if "T12:" in hour["from"])
+    assert (noon["refused"], noon["abnormal"]) == (3, 2)
+
+
+def test_a_code_that_is_called_back_is_a_case_of_whose_visit_it_was(store: Store, gate: TownGate) -> None:
+    name = gate.visit(NOON, result=None)
+    gate.write(events.anomaly("called_back", f"{name}: revoked"), NOON + 1000)
+    gate.write(events.visit_closed(name, Result.NOT_PASSED, 2000), NOON + 2000)
+    gate.deliver(NOON + MINUTE)
+    (case,) = report(store, DAY, CLOSING)["cases"]
+    assert (case["subject"], case["facts"]["what"]) == ("1a2b3c4d5e6f7a8b", "called_back")
+
+
+def test_a_day_on_which_only_parts_failed_is_a_zero_report(store: Store, gate: TownGate) -> None:
+    gate.write(events.device_failed("camera", "gone"), NOON)
+    gate.deliver(NOON)
+    found = report(store, DAY, CLOSING)
+    assert found["zero"] and not found["empty"] and len(found["incidents"]) == 1
+    gate.write(events.passage_forced(), NOON + MINUTE)
+    gate.write(events.anomaly("called_back", "0a1b2c3d-000001: revoked"), NOON + MINUTE)
+    gate.deliver(NOON + MINUTE)
+    found = report(store, DAY, CLOSING)
+    assert not found["zero"] and [len(found[name]) for name in ("cases", "incidents")] == [2, 1]
+
+
+def with_finding(one: Decision, other: Decision) -> Decision:
+    return replace(one, findings=(*one.findings, *other.findings))
 
 
 # --- which day, which section
@@ -438,6 +492,108 @@ def test_an_alarm_that_is_settled_before_the_cut_off_does_not_count(store: Store
     assert told["cleared"] == "2022-04-11T16:30:00.000+08:00"
     (told,) = report(store, DAY, "2022-04-11T16:00")["alarms"]
     assert told["cleared"] is None, "a report does not know what came later"
+
+
+# --- which alarms belong to a day
+
+AFTER = "2022-04-20T08:00"
+
+
+def listed(store: Store, day: str = DAY, cut: str = AFTER) -> list[str]:
+    """Return the codes of the alarms in the report of a day that is over, made much later."""
+    return [alarm["code"] for alarm in report(store, day, cut, since=f"{day}T00:00")["alarms"]]
+
+
+def raised(store: Store, at: str, *range_: int, epoch: str = "", code: str = "hole", since: str = "") -> int:
+    evidence = {"since_ms": ms(since)} if since else {}
+    first, last = range_ or (None, None)
+    about = Suspicion(AlarmKind.MISSED, "north", "g-1", epoch, code, first, last, evidence)
+    alarm = store.raise_alarm(about, ms(at))
+    assert alarm is not None
+    return alarm.id
+
+
+@pytest.mark.parametrize(
+    ("at", "since", "there"),
+    [
+        ("2022-04-11T23:59:59.999", "", True),
+        ("2022-04-12T00:00", "", False),
+        ("2022-04-12T00:10", "2022-04-11T23:59:59.999", True),  # it was silent on the day already
+        ("2022-04-12T00:10", "2022-04-12T00:00", False),
+        ("2022-04-10T12:00", "", True),  # and still stands
+    ],
+)
+def test_an_alarm_is_in_the_report_of_the_days_on_which_it_stood(
+    store: Store, gate: TownGate, at: str, since: str, there: bool
+) -> None:
+    raised(store, at, code="silent", since=since)
+    assert listed(store) == ["silent"] * there
+
+
+@pytest.mark.parametrize(
+    ("cleared", "there"), [("2022-04-10T23:59:59.999", False), ("2022-04-11T00:00", True)]
+)
+def test_one_that_was_over_before_is_not(store: Store, gate: TownGate, cleared: str, there: bool) -> None:
+    alarm = raised(store, "2022-04-10T12:00", code="silent")
+    store.clear_alarm(alarm, ms(cleared), by="central", reason="heard")
+    assert listed(store) == ["silent"] * there
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "there"), [(1, 2, False), (1, 3, True), (4, 4, True), (4, 90, True), (5, 90, False)]
+)
+def test_an_alarm_raised_later_is_there_when_it_is_about_records_of_the_day(
+    store: Store, gate: TownGate, first: int, last: int, there: bool
+) -> None:
+    for at in ("2022-04-10T12:00", "2022-04-11T12:00", "2022-04-12T12:00"):
+        gate.visit(ms(at))  # records 1 and 2, 3 and 4, 5 and 6
+        gate.deliver(ms(at))
+    raised(store, "2022-04-19T08:00", first, last, epoch="epoch1")
+    assert listed(store) == ["hole"] * there
+    assert listed(store, "2022-04-19") == ["hole"], "in the report of its own day in any case"
+    assert listed(store, cut="2022-04-19T08:00") == [], "what came after the cut-off is not known"
+
+
+def test_an_alarm_about_other_records_of_the_same_numbers_is_not(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON)
+    gate.deliver(NOON)
+    raised(store, "2022-04-19T08:00", 1, 2, epoch="epoch2")
+    assert listed(store) == []
+
+
+def test_a_suspicion_that_speaks_against_a_ledger_is_told_whenever_it_came(
+    store: Store, gate: TownGate
+) -> None:
+    gate.visit(NOON)
+    gate.deliver(ms("2022-04-12T00:00"))
+    raised(store, "2022-04-19T08:00", epoch="epoch1", code="went_back")
+    assert [doubt["codes"] for doubt in vouching(store, AFTER)] == [["went_back"]]
+    assert listed(store) == ["went_back"]
+    assert listed(store, "2022-04-09") == ["went_back"], "which doubts that day too"
+
+
+@pytest.mark.parametrize(("day", "there"), [(DAY, True), ("2022-04-12", False)])
+def test_that_a_report_is_late_stands_in_the_report_of_its_day(
+    store: Store, gate: TownGate, day: str, there: bool
+) -> None:
+    about = Suspicion(AlarmKind.MISSED, "", "level 1 all", day, "report_late")
+    store.raise_alarm(about, ms("2022-04-14T08:00"))
+    assert listed(store) == ["report_late"] * there
+
+
+def test_a_visit_that_goes_on_in_the_next_ledger_ends_there_in_whatever_order_they_came(
+    store: Store, gate: TownGate
+) -> None:
+    visit = gate.visit(NOON, (Stage.REFERRED, REFER), result=None)
+    old = gate.bodies
+    before = PreviousEpoch(epoch="epoch1", size=len(old), hash=gate.hashes[-1].hex(), reason="rolled back")
+    gate.begin("epoch2")
+    gate.write(events.epoch_started(before), NOON + MINUTE)
+    gate.write(events.visit_closed(visit, Result.LEFT, 2000), NOON + 2 * MINUTE)
+    gate.deliver(NOON + 3 * MINUTE)
+    store.ingest([Arrived("north", "g-1", body) for body in old], NOON + 4 * MINUTE)
+    found = report(store, DAY, CLOSING)
+    assert of(found, "result") == {"left": 1} and of(found, "ended_later") == {}
 
 
 def test_two_ledgers_of_one_day_are_proved_each(store: Store, gate: TownGate) -> None:

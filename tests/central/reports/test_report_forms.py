@@ -1,6 +1,7 @@
 """The printed forms: readable by whoever gets them, harmless whatever a gate has written."""
 
 import io
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 from openpyxl import load_workbook
 
+from central.reports.command import _tell
+from central.reports.layout import heading
 from central.reports.page import page
 from central.reports.scopes import Scope
 from central.reports.sealing import sealed
@@ -18,7 +21,7 @@ from central.store import Store
 from gate.core import events
 from gate.core.events import Result, Stage
 from gate.core.evidence import Evidence
-from tests.central.reports.town import CENTRE_KEY, FEVER, HOT, MINUTE, TownGate, code, ms, report
+from tests.central.reports.town import CENTRE_KEY, FEVER, HOT, MINUTE, TownGate, busy_day, code, ms, report
 
 Document = dict[str, Any]
 NOON = ms("2022-04-11T12:00")
@@ -95,7 +98,7 @@ def test_a_page_says_what_counts_first(document: Document, lang: str, said: str)
 
 def test_an_empty_day_prints_as_a_zero_report(store: Store) -> None:
     found = sealed(report(store, "2022-04-11", "2022-04-11T17:00"), CENTRE_KEY)
-    assert "零报告：本时段无异常情况; 本时段没有任何记录" in page(found, "zh").decode()
+    assert "零报告：本时段无异常人员；本时段没有任何记录" in page(found, "zh").decode()
     sheets = load_workbook(io.BytesIO(workbook(found, "zh")))
     assert sheets["异常名单"].max_row == 1
     assert {row[4].value for row in sheets["汇总"].iter_rows(min_row=2)} == {0}
@@ -126,6 +129,87 @@ def test_nothing_in_a_workbook_is_a_formula(document: Document, lang: str) -> No
 
 def test_the_same_report_gives_the_same_workbook(document: Document) -> None:
     assert workbook(document, "zh") == workbook(document, "zh")
+
+
+# --- the three forms say the same
+
+
+class Page(HTMLParser):
+    """Reads a page as it is seen: its tables by title, and all its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.texts: list[str] = []
+        self._tags: list[str] = []
+        self._title = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._tags.append(tag)
+        if tag == "tr":
+            self.tables.setdefault(self._title, []).append([])
+        elif tag in {"td", "th"}:
+            self.tables[self._title][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._tags.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data.strip())
+        if self._tags[-1:] == ["h2"]:
+            self._title = data
+        elif self._tags[-1:] in (["td"], ["th"]):
+            self.tables[self._title][-1][-1] = data
+
+
+def as_printed(cell: Any) -> str:
+    """Return a cell of a workbook as the page shows it."""
+    if isinstance(cell.value, datetime):
+        return f"{cell.value:%m-%d %H:%M:%S}"
+    if cell.number_format == "0.0":
+        return f"{cell.value:.1f}"
+    return "" if cell.value is None else str(cell.value)
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_page_workbook_and_text_say_the_same(
+    store: Store, lang: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy_day(store)
+    found = sealed(report(store, "2022-04-11", "2022-04-11T17:00"), CENTRE_KEY)
+    words = Words(lang)
+    page_seen = Page()
+    page_seen.feed(page(found, lang).decode())
+    front, *sheets = load_workbook(io.BytesIO(workbook(found, lang)))
+    of_book = {
+        sheet.title: [[as_printed(cell) for cell in row] for row in sheet.iter_rows()]
+        for sheet in sheets
+        if sheet.max_row > 1
+    }
+    of_page = page_seen.tables
+    # An hour is a row in the workbook and a column on the page, where it is said without its day.
+    hours = of_book[words("hours")]
+    of_book[words("hours")] = [[hours[0][0], *(row[0][6:8] for row in hours[1:])]] + [
+        [hours[0][column], *(row[column] for row in hours[1:])] for column in range(1, len(hours[0]))
+    ]
+    assert list(of_page) == list(of_book)
+    for title, rows in of_book.items():
+        assert of_page[title] == rows, title
+    facts = [[str(cell.value) for cell in row] for row in front.iter_rows()]
+    assert facts == [list(pair) for pair in heading(found, words)]
+    for name, text in facts[:-1]:
+        assert name in page_seen.texts and text in page_seen.texts, name
+    assert any(found["sha256"] in text for text in page_seen.texts)
+    _tell(found, lang)
+    told = capsys.readouterr().out.splitlines()
+    assert told[: len(facts)] == [words("colon").join(pair) for pair in facts]
+    doubts, figures = of_book[words("doubts")][1:], of_book[words("summary")][1:]
+    assert told[len(facts) :] == [
+        *("  " + " ".join(row) for row in doubts),
+        *(f"{row[-1]:>8}  {row[0]}" for row in figures),
+        words("in_short"),
+    ]
 
 
 def test_every_word_of_a_form_is_there_in_both_languages(document: Document) -> None:

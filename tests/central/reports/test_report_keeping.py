@@ -307,7 +307,7 @@ def test_the_alarm_about_a_report_that_nobody_owes_any_more_ends(
 ) -> None:
     TownGate(store, gate="g-2").register()
     BrokenFor(monkeypatch, 3)
-    desk = ReportDesk(store, settings, CENTRE_KEY)
+    desk = ReportDesk(store, replace(settings, folder=None), CENTRE_KEY)
     desk.tick(ms("2022-04-11T17:02"))
     desk.tick(ms("2022-04-11T17:04"))
     assert {alarm.about.gate for alarm in store.alarms()} >= {"g-1", "g-2"}

@@ -154,6 +154,21 @@ def test_a_report_that_was_only_asked_for_is_none_that_was_handed_in(reported: S
     assert what == "report_altered" and "not as a report that was due" in detail
 
 
+@pytest.mark.parametrize(
+    "change_",
+    [
+        "DELETE FROM records WHERE seq = 2",
+        "UPDATE records SET hash = body WHERE seq = 2",
+        "UPDATE streams SET epoch = 'other'",
+        "DELETE FROM records",
+    ],
+)
+def test_a_ledger_that_is_not_what_a_report_has_signed_for_is_found(reported: Store, change_: str) -> None:
+    change(reported, change_)
+    ((what, detail),) = problems(reported)
+    assert (what, detail[:24]) == ("report_differs", "the report of 2022-04-10")
+
+
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_whatever_sqlite_keeps_in_a_column_is_a_problem_and_no_error(reported: Store) -> None:
     for column in (each.name for each in reports.c):
