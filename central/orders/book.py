@@ -35,13 +35,16 @@ class NotMadeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What somebody wants a gate to do. `args`: see `gate.core.commands.Name`. `summary`: those in a line."""
+    """What somebody wants a gate to do. `args`: see `gate.core.commands.Name`.
+
+    `source`: the name of the file whose text is among them, "" without one.
+    """
 
     site: str
     gate: str
     name: Name
     args: Mapping[str, str | int]
-    summary: str
+    source: str
     by: str
     expires_s: int
 
@@ -70,10 +73,15 @@ class Order:
     answer: Answer | None
 
 
-def summary_of(content: str, source: str) -> str:
-    """Return a file in a line: where it came from, and which bytes these were."""
-    body = content.encode()
-    return f"{source}, {len(body)} bytes, SHA-256 {hashlib.sha256(body).hexdigest()[:16]}"
+def in_a_line(args: Mapping[str, str | int], source: str = "") -> str:
+    """Return what a command says besides its name; of a file where it came from, and which bytes these were.
+
+    `central verify` holds what is kept against it: all of it but for `source`, which nobody signs.
+    """
+    if "text" in args:
+        body = str(args["text"]).encode()
+        return f"{source}, {len(body)} bytes, SHA-256 {hashlib.sha256(body).hexdigest()[:16]}"
+    return f"after {args['after']}" if "after" in args else str(args.get("reason", ""))
 
 
 def make(
@@ -107,10 +115,11 @@ def make(
             message = command.signed(centre_key)
         except ValueError as error:
             raise NotMadeError(f"{wanted.name}: {error}") from error
+        summary = in_a_line(wanted.args, wanted.source)
         connection.execute(
             insert(commands).values(
                 id=command.id, site=wanted.site, gate=wanted.gate, epoch=ledger.epoch, counter=counter,
-                after=ledger.top, name=str(wanted.name), summary=wanted.summary, made_by=wanted.by,
+                after=ledger.top, name=str(wanted.name), summary=summary, made_by=wanted.by,
                 made_ms=now_ms, expires_ms=(expires + 1) * 1000, message=message,
             )
         )  # fmt: skip

@@ -58,14 +58,14 @@ def _ordering(function: Callable[..., None]) -> Callable[..., None]:
 @REASON
 def suspend(reason: str, **common: Any) -> None:
     """Serve no visitors until `resume`; staff still are."""
-    _order("suspend", {"reason": reason}, reason, **common)
+    _order("suspend", {"reason": reason}, **common)
 
 
 @command.command()
 @_ordering
 def resume(**common: Any) -> None:
     """End a suspension by the centre."""
-    _order("resume", {}, "", **common)
+    _order("resume", {}, **common)
 
 
 @command.command("open-once")
@@ -73,7 +73,7 @@ def resume(**common: Any) -> None:
 @REASON
 def open_once(reason: str, **common: Any) -> None:
     """Let one person pass, on record."""
-    _order("open_once", {"reason": reason}, reason, **common)
+    _order("open_once", {"reason": reason}, **common)
 
 
 @command.command()
@@ -99,14 +99,14 @@ def document(file: Path, **common: Any) -> None:
 )
 def resend(after: int, **common: Any) -> None:
     """Send all records after number N again, as far as the gate still has them."""
-    _order("resend", {"after": after}, f"after {after}", **common)
+    _order("resend", {"after": after}, **common)
 
 
 @command.command()
 @_ordering
 def checkpoint(**common: Any) -> None:
     """Sign at once how far the ledger reaches."""
-    _order("checkpoint", {}, "", **common)
+    _order("checkpoint", {}, **common)
 
 
 @click.command()
@@ -131,19 +131,17 @@ def commands(config_path: Path, *, as_json: bool, site: str | None, gate: str | 
 
 
 def _order_file(name: str, file: Path, **common: Any) -> None:
-    from central.orders.book import summary_of
-
     try:
         with file.open("rb") as opened:
             text = opened.read(FILE_BYTES_MAX).decode()
     except (OSError, UnicodeDecodeError) as error:
         refuse(f"{file} cannot be read: {error}", 2)
-    _order(name, {"text": text}, summary_of(text, file.name), **common)
+    _order(name, {"text": text}, file.name, **common)
 
 
 def _order(
-    name: str, args: dict[str, str | int], summary: str, *, config_path: Path, site: str, gate: str, by: str,
-    expires_s: int, wait_s: float, as_json: bool,
+    name: str, args: dict[str, str | int], source: str = "", *, config_path: Path, site: str, gate: str,
+    by: str, expires_s: int, wait_s: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Make the command, wait for what becomes of it, say so, and end with the status that belongs to it."""
     from central.clock import SystemClock
@@ -154,7 +152,7 @@ def _order(
     from gate.core.commands import Name
 
     clock = SystemClock()
-    wanted = Wanted(site, gate, Name(name), args, summary, by, expires_s)
+    wanted = Wanted(site, gate, Name(name), args, source, by, expires_s)
     with opened(config_path) as (store, config):
         try:
             made = book.make(store.engine, load_keys(config.centre.keys_dir).sign, wanted, clock.now_ms())

@@ -1,7 +1,7 @@
 """The alarm about a command that became void without an answer: how it is stated, and read again."""
 
 import json
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from central.orders.book import Order
 from central.store import AlarmKind, Suspicion
@@ -18,14 +18,22 @@ def suspicion(order: Order) -> Suspicion:
     return Suspicion(AlarmKind.MISSED, order.site, order.gate, order.epoch, UNANSWERED, evidence=evidence)
 
 
-def about(evidence: str) -> tuple[str, int] | None:
-    """Return which command the evidence of a row names, and how often it had been sent by then.
+class Unanswered(NamedTuple):
+    """What such an alarm says of its command: how often it had been sent by then, and who had made it."""
+
+    command: str
+    sent: int
+    by: object
+
+
+def about(evidence: Any) -> Unanswered | None:
+    """Return what the evidence of a row says.
 
     None for what somebody has altered, which is found where the alarms are checked.
     """
     try:
         said = json.loads(evidence)
-        command, sent = said["command"], said["sent"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        found = Unanswered(said["command"], said["sent"], said.get("by"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return (command, sent) if isinstance(command, str) and isinstance(sent, int) else None
+    return found if isinstance(found.command, str) and isinstance(found.sent, int) else None

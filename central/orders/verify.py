@@ -1,7 +1,8 @@
 """Check the book of commands again, from its own bytes; `central verify` does.
 
     command_altered      a row, or its columns, is not what the centre has signed; or sendings of it are gone:
-                         a number is missing, an alarm counted more, or it was answered and none is there
+                         a number is missing, an alarm counted more, or it was answered and none is there;
+                         or an alarm names another one who has made it
     command_missing      a gate has put a command on record that is not in the book
 
 What became of a command is kept nowhere but in the gate's own records, which the store proves. The other way
@@ -9,26 +10,27 @@ round they tell what the book must hold: a gate names a command only when a key 
 and it was sent. One that the gate has obeyed while the store was restored from an older backup is not missed:
 the gate's own record says from where to where its receipts went back.
 
-Not signed, and so not checked: who has made a command (`made_by`), its summary, `after`, and when it was
-sent. One that no gate has answered can be taken away unseen, and so can the last sendings of any: all of
-them when it was not answered, all but one when it was, but none that an alarm has counted.
+Not signed, and so not checked: who has made a command (`made_by`) unless an alarm names him, the name of a
+file in its summary, `after`, and when it was sent. One that no gate has answered can be taken away unseen,
+and so can the last sendings of any: all of them when it was not answered, all but one when it was, but none
+that an alarm has counted.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, select, type_coerce
+from sqlalchemy.types import NullType
 
-from central.orders.book import EARLY_S
+from central.orders.book import EARLY_S, in_a_line
 from central.orders.tables import commands, sendings
-from central.orders.unanswered import UNANSWERED, about
-from central.store import Problem, Store, StreamState
-from central.store.contents import states
+from central.orders.unanswered import UNANSWERED, Unanswered, about
+from central.store import Problem, Store
+from central.store.damage import any_text, as_stored, unreadable
 from central.store.engine import reading
-from central.store.tables import alarms, records
+from central.store.tables import alarms, records, streams
 from gate.core.codes.model import Circumstances
 from gate.core.commands import Address, CommandRefusedError, open_command
 from gate.core.events import Kind
@@ -43,20 +45,29 @@ def verify(store: Store, centre_keys: Iterable[bytes], report: Callable[[Problem
     """
     keys = tuple(centre_keys)
     known: set[str] = set()
-    with reading(store.engine) as connection:
-        for row in connection.execute(select(commands).order_by(commands.c.made_ms)):
+    count = 0
+    with reading(store.engine) as connection, any_text(connection):
+        told = _told_by_alarms(connection)
+        for row in connection.execute(as_stored(commands).order_by(commands.c.made_ms)):
+            count += 1
             known.add(row.id)
-            if problem := _problem(row, keys):
-                detail = f"{row.id}: {problem}"
-                report(Problem("command_altered", row.site, row.gate, row.epoch, None, detail))
-        sent = _check_sendings(connection, known, report)
-        for ledger in states(connection):
-            _check_answers(connection, ledger, known, sent, report)
-    return len(known)
+            if problem := _problem(row, keys, told.get(row.id)):
+                names = (str(row.site), str(row.gate), str(row.epoch))
+                report(Problem("command_altered", *names, None, f"{row.id}: {problem}"))
+        sent = _check_sendings(connection, known, told, report)
+        for row in connection.execute(as_stored(streams).order_by(streams.c.id)).all():
+            if not unreadable(row, streams):  # which is found where the ledgers are checked
+                _check_answers(connection, row, known, sent, report)
+    return count
 
 
-def _problem(row: Row[Any], keys: Sequence[bytes]) -> str:
-    """Return what is wrong with a row, "" when nothing is; read as its gate would in the last millisecond."""
+def _problem(row: Row[Any], keys: Sequence[bytes], told: Unanswered | None) -> str:
+    """Return what is wrong with a row, "" when nothing is; read as its gate would in the last millisecond.
+
+    `told`: what an alarm says of it.
+    """
+    if wrong := unreadable(row, commands):
+        return f"it cannot be read: {', '.join(wrong)}"
     try:
         signed = open_command(
             row.message,
@@ -66,34 +77,49 @@ def _problem(row: Row[Any], keys: Sequence[bytes]) -> str:
             counter=row.counter - 1,
             retained=False,
         )
-        columns = (row.id, row.counter, row.name, row.made_ms // 1000 - EARLY_S, row.expires_ms)
     except CommandRefusedError as error:
         return f"the command is not what the centre has signed ({error.reason})"
-    except TypeError:  # SQLite keeps a text where bytes or a number should be
-        return "a column holds what it cannot hold"
+    columns = (row.id, row.counter, row.name, row.made_ms // 1000 - EARLY_S, row.expires_ms)
     stated = (signed.id, signed.counter, str(signed.name), signed.not_before, (signed.expires + 1) * 1000)
-    return "" if stated == columns else "columns say other than the command"
+    if stated != columns or not _sums_up(row.summary, signed.args):
+        return "columns say other than the command"
+    if told is not None and told.by != row.made_by:
+        return f"an alarm says that it was made by {told.by}, not by {row.made_by}"
+    return ""
 
 
-def _check_sendings(connection: Connection, known: set[str], report: Callable[[Problem], None]) -> set[str]:
+def _sums_up(summary: str, args: Mapping[str, str | int]) -> bool:
+    """Say whether this is what a command says, in a line; the name of a file nobody has signed."""
+    line = in_a_line(args)
+    return summary.endswith(line) if "text" in args else summary == line
+
+
+def _check_sendings(
+    connection: Connection,
+    known: set[str],
+    told: Mapping[str, Unanswered],
+    report: Callable[[Problem], None],
+) -> set[str]:
     """Hold the sendings against the book and the alarms; return the commands that were sent."""
-    counted = _counted_by_alarms(connection)
-    sent: set[str] = set()
-    asked = select(sendings.c.command, sendings.c.n).order_by(sendings.c.command, sendings.c.n)
-    for command, rows in groupby(connection.execute(asked), key=lambda row: row.command):
+    found: dict[str, list[Any]] = {}
+    for row in connection.execute(as_stored(sendings).order_by(sendings.c.command, sendings.c.n)):
+        found.setdefault(row.command, []).append(row)
+    for command, rows in found.items():
         numbers = [row.n for row in rows]
-        sent.add(command)
-        least = counted.pop(command, 0)
+        least = told[command].sent if command in told else 0
         if command not in known:
             report(Problem("command_missing", "", "", "", None, f"{command}: it was sent, and is not here"))
         elif numbers != list(range(1, len(numbers) + 1)):
             detail = f"{command}: sendings {', '.join(map(str, numbers))} are there, numbered from 1"
             report(Problem("command_altered", "", "", "", None, detail))
+        elif any(unreadable(row, sendings) for row in rows):
+            report(Problem("command_altered", "", "", "", None, f"{command}: a sending cannot be read"))
         elif len(numbers) < least:
             _report_fewer(command, len(numbers), least, report)
-    for command in sorted(known & counted.keys()):
-        _report_fewer(command, 0, counted[command], report)
-    return sent
+    for command in sorted((known & told.keys()) - found.keys()):
+        if told[command].sent > 0:
+            _report_fewer(command, 0, told[command].sent, report)
+    return set(found)
 
 
 def _report_fewer(command: str, here: int, counted: int, report: Callable[[Problem], None]) -> None:
@@ -101,19 +127,23 @@ def _report_fewer(command: str, here: int, counted: int, report: Callable[[Probl
     report(Problem("command_altered", "", "", "", None, detail))
 
 
-def _counted_by_alarms(connection: Connection) -> dict[str, int]:
-    """Return how often commands had been sent when they became alarms: those say it, and are in their log."""
-    counted: dict[str, int] = {}
-    for evidence in connection.scalars(select(alarms.c.evidence).where(alarms.c.code == UNANSWERED)):
+def _told_by_alarms(connection: Connection) -> dict[str, Unanswered]:
+    """Return what alarms say of commands that nobody had answered: those are in their log.
+
+    Of several the one that has counted the most sendings.
+    """
+    told: dict[str, Unanswered] = {}
+    asked = select(type_coerce(alarms.c.evidence, NullType())).where(alarms.c.code == UNANSWERED)
+    for evidence in connection.scalars(asked):
         named = about(evidence)
-        if named is not None and named[1] > 0:
-            counted[named[0]] = max(named[1], counted.get(named[0], 0))
-    return counted
+        if named is not None and (named.command not in told or told[named.command].sent < named.sent):
+            told[named.command] = named
+    return told
 
 
 def _check_answers(
     connection: Connection,
-    ledger: StreamState,
+    ledger: Row[Any],
     known: set[str],
     sent: set[str],
     report: Callable[[Problem], None],
@@ -136,9 +166,9 @@ def _check_answers(
         report(Problem(what, ledger.site, ledger.gate, ledger.epoch, seq, detail))
 
 
-def _said(connection: Connection, ledger: StreamState) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def _said(connection: Connection, ledger: Row[Any]) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield number, kind and content of the proved records that may name a command, in order."""
-    asked = select(records.c.seq, records.c.kind, records.c.body).where(
+    asked = as_stored(records).where(
         records.c.stream == ledger.id,
         records.c.seq <= ledger.proved,
         records.c.kind.in_([str(Kind.COMMAND), str(Kind.ANOMALY)]),
@@ -148,5 +178,5 @@ def _said(connection: Connection, ledger: StreamState) -> Iterator[tuple[int, st
             data = json.loads(row.body)["data"]
         except (ValueError, KeyError, TypeError, RecursionError):
             continue  # retired, or altered: that is found where the records are checked
-        if isinstance(data, dict):
+        if isinstance(data, dict) and type(row.seq) is int:
             yield row.seq, row.kind, data

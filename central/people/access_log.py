@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, type_coerce, update
+from sqlalchemy.types import NullType
 
 from central.people.caller import Caller, What
 from central.people.tables import access_head, access_log
 from central.store import Problem, Store
+from central.store.damage import any_text, as_stored
 from central.store.engine import reading, writing
 from central.store.retired import summary
 from central.store.tables import attachments
@@ -66,17 +68,17 @@ def append(connection: Connection, caller: Caller, what: What, about: Mapping[st
 def entries(store: Store) -> list[Entry]:
     """Return the log, oldest first; an entry that cannot be read is left to `verify`."""
     with reading(store.engine) as connection:
-        found = (_read(row.n, row.entry) for row in _rows(connection))
+        found = (_read(row.n, _bytes(row.entry)) for row in _rows(connection))
         return [entry for entry in found if entry is not None]
 
 
 def newest_ms(store: Store, what: What) -> int | None:
     """Return when this was last done, None if never."""
     # Looked for from the end: what is asked for is written every day.
-    backwards = select(access_log).order_by(access_log.c.n.desc())
+    backwards = as_stored(access_log).order_by(access_log.c.n.desc())
     with reading(store.engine) as connection, connection.execute(backwards) as found:
         for row in found:
-            entry = _read(row.n, row.entry)
+            entry = _read(row.n, _bytes(row.entry))
             if entry is not None and entry.what == what:
                 return entry.at_ms
     return None
@@ -96,9 +98,12 @@ def verify(store: Store, report: Callable[[Problem], None]) -> int:
 
     said = _Said()
     digest, expected = _START, 0
-    with reading(store.engine) as connection:
+    with reading(store.engine) as connection, any_text(connection):
         for row in _rows(connection):
             expected += 1
+            if type(row.n) is not int:
+                found("access_log_altered", expected, "the number of an entry is none")
+                continue
             line, stored = _bytes(row.entry), _bytes(row.hash)
             entry = _read(row.n, line)
             if row.n != expected:
@@ -108,8 +113,8 @@ def verify(store: Store, report: Callable[[Problem], None]) -> int:
             digest, expected = stored, row.n
             if entry is not None:
                 said.take(entry)
-        head = connection.execute(select(access_head)).first()
-        if head is None or (head.n, _bytes(head.hash)) != (expected, digest):
+        heads = connection.execute(as_stored(access_head)).all()
+        if [(head.id, head.n, _bytes(head.hash)) for head in heads] != [(1, expected, digest)]:
             found("tail_cut", expected + 1, "the access log does not end where it was written last")
         said.compare(connection, found)
     return expected
@@ -132,7 +137,7 @@ class _Said:
 
     def compare(self, connection: Connection, found: Callable[[str, int | None, str], None]) -> None:
         """Hold it against what is gone."""
-        if _retired(connection) != self._retired:
+        if summary(connection) != self._retired:
             found("retired_differs", None, "records are retired otherwise than the access log says")
         gone = _erased(connection)
         for one in sorted(gone.keys() | self._erased.keys(), key=str):
@@ -146,21 +151,16 @@ _Erasing = tuple[Any, Any, Any]
 """When (unix milliseconds) registrations were erased, by whom, and why."""
 
 
-def _retired(connection: Connection) -> bytes:
-    try:
-        return summary(connection)
-    except TypeError:  # SQLite keeps a text where bytes should be
-        return b""
-
-
 def _erased(connection: Connection) -> Counter[_Erasing]:
-    key = (attachments.c.erased_ms, attachments.c.erased_by, attachments.c.erased_why)
-    gone = select(*key, func.count()).where(attachments.c.blob.is_(None)).group_by(*key)
-    return Counter({(at_ms, by, why): count for at_ms, by, why, count in connection.execute(gone)})
+    columns = (attachments.c.erased_ms, attachments.c.erased_by, attachments.c.erased_why)
+    key = [type_coerce(column, NullType()).label(column.name) for column in columns]
+    gone = select(*key, func.count().label("count_")).where(attachments.c.blob.is_(None)).group_by(*columns)
+    rows = connection.execute(gone)
+    return Counter({(row.erased_ms, row.erased_by, row.erased_why): row.count_ for row in rows})
 
 
 def _rows(connection: Connection) -> Iterator[Row[Any]]:
-    yield from connection.execute(select(access_log).order_by(access_log.c.n))
+    yield from connection.execute(as_stored(access_log).order_by(access_log.c.n))
 
 
 def _bytes(stored: object) -> bytes:

@@ -1,21 +1,31 @@
-"""The alarm log: every raising and clearing of an alarm, append-only and chained.
+"""The alarm log: every raising and clearing of an alarm, and every key of a gate; append-only and chained.
 
 Entry n is one line of JSON with the hash SHA-256(tag, hash of entry n-1, entry); before the first stand 32
-zero bytes. `alarms` says what it amounts to. An entry is `raised`, `widened` (the same false alarm, over more
-records) or `cleared`.
+zero bytes. `alarms` and `gate_keys` say what it amounts to. An entry is `raised`, `widened` (the same false
+alarm, over more records) or `cleared`; or `key`: how a key of a gate stands from then on.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from central.store.damage import as_stored
 from central.store.model import Alarm, AlarmKind, StoreError, Suspicion
 from central.store.tables import alarm_head, alarm_log, alarms
+
+
+class KeySaid(NamedTuple):
+    """How a key of a gate stands: the columns of `gate_keys`, but for the gate and what follows."""
+
+    public_key: bytes
+    note: str
+    registered_ms: int
+    revoked_ms: int | None
+
 
 START: Final = bytes(32)
 _TAG: Final = b"health-gate alarm log 1\0"
@@ -56,7 +66,11 @@ def raise_alarm(connection: Connection, about: Suspicion, now_ms: int) -> Alarm 
 
 
 def clear_alarm(connection: Connection, alarm_id: int, now_ms: int, by: str, reason: str) -> bool:
-    """Write into the log that an alarm is over; False when it is over already or never was."""
+    """Write into the log that an alarm is over; False when it is over already or never was.
+
+    Raises ValueError for what is no text in UTF-8.
+    """
+    must_be_text(by=by, reason=reason)
     head = _lock(connection)
     over = update(alarms).where(alarms.c.id == alarm_id, alarms.c.cleared_ms.is_(None))
     if connection.execute(over.values(cleared_ms=now_ms)).rowcount == 0:
@@ -65,6 +79,21 @@ def clear_alarm(connection: Connection, alarm_id: int, now_ms: int, by: str, rea
         connection, head, {"what": "cleared", "at_ms": now_ms, "alarm": alarm_id, "by": by, "reason": reason}
     )
     return True
+
+
+def note_key(connection: Connection, site: str, gate: str, key: KeySaid, now_ms: int) -> None:
+    """Write into the log how a key of a gate stands from now on."""
+    said = {"site": site, "gate": gate, **key._asdict(), "public_key": key.public_key.hex()}
+    _append(connection, _lock(connection), {"what": "key", "at_ms": now_ms, **said})
+
+
+def must_be_text(**said: str) -> None:
+    """Raise ValueError for what cannot be written as UTF-8, as half a pair of surrogates."""
+    for name, words in said.items():
+        try:
+            words.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{name}: this is no text in UTF-8") from error
 
 
 def read_alarms(connection: Connection, *, standing: bool) -> Iterator[Alarm]:
@@ -171,16 +200,20 @@ def read_log(connection: Connection) -> Iterator[Row[Any]]:
 
 
 def read_head(connection: Connection) -> tuple[object, object] | None:
-    """Return number and hash of the entry that was written last, as they are stored; None: they are gone."""
-    head = connection.execute(as_stored(alarm_head)).first()
-    return None if head is None else (head.n, head.hash)
+    """Return number and hash of the entry that was written last, as they are stored; None: they are gone.
+
+    Or another row claims to be that: there is one, with the number 1.
+    """
+    heads = connection.execute(as_stored(alarm_head)).all()
+    return (heads[0].n, heads[0].hash) if [head.id for head in heads] == [1] else None
 
 
 class Amounts:
-    """What the entries of a log amount to: the alarms by number."""
+    """What the entries of a log amount to: the alarms by number, and the keys by gate and public key."""
 
     def __init__(self) -> None:
         self.alarms: dict[int, Alarm] = {}
+        self.keys: dict[tuple[str, str, bytes], KeySaid] = {}
 
     def add(self, n: int, entry: bytes) -> bool:
         """Take the next entry into account; False when it makes no sense."""
@@ -197,6 +230,10 @@ class Amounts:
         if what == "raised":
             about = Suspicion(**{**said, "kind": AlarmKind(said["kind"])})
             self.alarms[n] = Alarm(n, about, at_ms)
+            return
+        if what == "key":
+            site, gate, public_key = said.pop("site"), said.pop("gate"), bytes.fromhex(said.pop("public_key"))
+            self.keys[site, gate, public_key] = KeySaid(public_key, **said)
             return
         before = self.alarms[said["alarm"]]
         if what == "widened":

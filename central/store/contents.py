@@ -148,16 +148,6 @@ def sealed(connection: Connection, name: Name, seq: int) -> bytes | None:
     return None if blob is None else bytes(blob)
 
 
-def erase_sealed(connection: Connection, name: Name, seq: int, now_ms: int, by: str, reason: str) -> bool:
-    """Delete every attachment of this record, declared or not, and note who did it and why."""
-    numbers = select(streams.c.id).where(*_at(name)).scalar_subquery()
-    there = update(attachments).where(
-        attachments.c.stream == numbers, attachments.c.seq == seq, attachments.c.blob.is_not(None)
-    )
-    noted = there.values(blob=None, erased_ms=now_ms, erased_by=by, erased_why=reason)
-    return connection.execute(noted).rowcount > 0
-
-
 _DECLARED: Final = streams.join(records, records.c.stream == streams.c.id).join(
     attachments,
     (attachments.c.stream == records.c.stream)

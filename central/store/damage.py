@@ -4,12 +4,14 @@ SQLite keeps any value in any column, and text that is none; a driver that conve
 question then. Here values are asked for as they are stored, and looked at one by one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Connection, Row, Table, select, type_coerce
+from sqlalchemy import Boolean, Connection, Row, Table, inspect, select, type_coerce
 from sqlalchemy.types import NullType
+
+from central.store.model import StoreError
 
 DAMAGED: Final = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 """What reading a value raises that is not what its column should hold."""
@@ -54,3 +56,38 @@ def guarded(check: Callable[[], None], say: Callable[[str], None]) -> None:
         check()
     except DAMAGED as error:
         say(f"it cannot be read ({type(error).__name__})")
+
+
+def without_rules(connection: Connection, tables: Iterable[Table]) -> Iterator[tuple[str, str]]:
+    """Yield the tables that hold what their rules forbade, with what is missing: somebody has taken it away.
+
+    Raises StoreError for a table or column that is not there, or on PostgreSQL is of another type: then
+    nothing can be asked.
+    """
+    known = inspect(connection)
+    there = set(known.get_table_names())
+    for table in tables:
+        found = known.get_columns(table.name) if table.name in there else []
+        here = {column["name"]: column for column in found}
+        for column in table.c:
+            if column.name not in here or not _typed(here[column.name]["type"], column, connection):
+                raise StoreError(f"{table.name}.{column.name} is gone or of another type; {_RESTORE}")
+        key = known.get_pk_constraint(table.name)["constrained_columns"]
+        if set(key) != set(table.primary_key.columns.keys()):
+            yield table.name, "its primary key is gone: a row may be there twice"
+        loose = [column.name for column in table.c if here[column.name]["nullable"] and not column.nullable]
+        if loose:
+            yield table.name, f"these may be empty and must not: {', '.join(loose)}"
+
+
+_RESTORE: Final = 'somebody has altered the tables; restore a backup (docs/centre.md, "Backup")'
+
+
+def _typed(here: Any, column: Any, connection: Connection) -> bool:
+    """Tell whether a column is of its type, as far as the database cares: SQLite keeps anything anywhere."""
+    if connection.dialect.name == "sqlite":
+        return True
+    try:
+        return bool(here.python_type is column.type.python_type)
+    except NotImplementedError:
+        return False

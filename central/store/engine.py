@@ -122,7 +122,19 @@ def _is_operational(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    cause = getattr(error, "orig", None) or error
+    said = str(cause).strip().partition("\n")[0]
+    return f"{said}; {_RESTORE}" if _is_damaged(cause) else said
+
+
+def _is_damaged(cause: Exception) -> bool:
+    """Tell whether the database's own files are broken: it will not mend by itself."""
+    if isinstance(cause, psycopg.Error):
+        return isinstance(cause, psycopg.errors.DataCorrupted | psycopg.errors.IndexCorrupted)
+    return getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_CORRUPT
+
+
+_RESTORE: Final = 'stop the centre, keep the damaged file, restore a backup (docs/centre.md, "Backup")'
 
 
 def bring_up_to_date(engine: Engine, *, migrate: bool) -> None:

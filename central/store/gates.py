@@ -1,9 +1,14 @@
-"""Which keys speak for which gate."""
+"""Which keys speak for which gate. Whatever is said of them stands in the alarm log as well."""
 
-from sqlalchemy import Connection, func, insert, select, update
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from central.store.alarm_log import clear_alarm
-from central.store.model import Code, GateKey, Trust
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from central.store.alarm_log import KeySaid, clear_alarm, must_be_text, note_key
+from central.store.damage import as_stored, unreadable
+from central.store.model import Code, GateKey, Problem, Trust
 from central.store.reading import Name, is_name
 from central.store.tables import alarms, checkpoints, gate_keys, streams
 from gate.core.codes.trust import key_id
@@ -17,18 +22,17 @@ def register(connection: Connection, site: str, gate: str, public_key: bytes, no
         raise ValueError(f"{site}/{gate} is no name of a gate: 1 to 32 letters, digits, _ or - each")
     if len(public_key) != _KEY_SIZE:
         raise ValueError(f"a public key has {_KEY_SIZE} bytes, this one {len(public_key)}")
-    again = (
-        update(gate_keys)
-        .where(gate_keys.c.site == site, gate_keys.c.gate == gate, gate_keys.c.public_key == public_key)
-        .values(revoked_ms=None)
-    )
-    if connection.execute(again).rowcount == 0:
+    must_be_text(note=note)
+    own = (gate_keys.c.site == site, gate_keys.c.gate == gate, gate_keys.c.public_key == public_key)
+    known = connection.execute(select(gate_keys).where(*own).with_for_update()).first()
+    if known is None:
+        key = KeySaid(public_key, note, now_ms, None)
         kid = key_id(public_key).hex()
-        connection.execute(
-            insert(gate_keys).values(
-                site=site, gate=gate, kid=kid, public_key=public_key, note=note, registered_ms=now_ms
-            )
-        )
+        connection.execute(insert(gate_keys).values(site=site, gate=gate, kid=kid, **key._asdict()))
+        note_key(connection, site, gate, key, now_ms)
+    elif known.revoked_ms is not None:
+        connection.execute(update(gate_keys).where(*own).values(revoked_ms=None))
+        note_key(connection, site, gate, KeySaid(public_key, known.note, known.registered_ms, None), now_ms)
     _clear_unknown(connection, site, gate, now_ms)
 
 
@@ -59,7 +63,12 @@ def revoke(connection: Connection, site: str, gate: str, kid: str | None, now_ms
     )
     if kid is not None:
         still_valid = still_valid.where(gate_keys.c.kid == kid)
-    return connection.execute(still_valid.values(revoked_ms=max(now_ms, newest_ms or now_ms))).rowcount
+    over = still_valid.values(revoked_ms=max(now_ms, newest_ms or now_ms)).returning(gate_keys)
+    keys = sorted(connection.execute(over).all(), key=lambda row: row.id)
+    for row in keys:
+        key = KeySaid(bytes(row.public_key), row.note, row.registered_ms, row.revoked_ms)
+        note_key(connection, site, gate, key, now_ms)
+    return len(keys)
 
 
 def read(connection: Connection) -> list[GateKey]:
@@ -71,3 +80,40 @@ def read(connection: Connection) -> list[GateKey]:
         )
         for row in connection.execute(ordered)
     ]
+
+
+# What `verify` looks at
+
+
+def check_keys(
+    connection: Connection,
+    said: Mapping[tuple[str, str, bytes], KeySaid],
+    report: Callable[[Problem], None],
+) -> None:
+    """Hold the keys against what the log says of them; one problem per gate and cause."""
+    rest = dict(said)
+    found: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for row in connection.execute(as_stored(gate_keys).order_by(gate_keys.c.id)).all():
+        cause = _cause(row, rest)
+        if cause:
+            found[str(row.site), str(row.gate), cause].append(str(row.kid))
+    for site, gate, public_key in rest:
+        found[site, gate, "the log says that this key was registered, and it is gone"].append(
+            key_id(public_key).hex()
+        )
+    for (site, gate, cause), kids in found.items():
+        more = f" (and {len(kids) - 1} more)" if len(kids) > 1 else ""
+        report(Problem("keys_differ", site, gate, "", None, f"{kids[0]}{more}: {cause}"))
+
+
+def _cause(row: Row[Any], rest: dict[tuple[str, str, bytes], KeySaid]) -> str:
+    """Return what is wrong with a row, "" when nothing is; and take from `rest` what the log says of it."""
+    logged = rest.pop((row.site, row.gate, row.public_key), None)
+    if wrong := unreadable(row, gate_keys):
+        return f"it cannot be read: {', '.join(wrong)}"
+    here = KeySaid(row.public_key, row.note, row.registered_ms, row.revoked_ms)
+    if logged is None:
+        return "the log does not say that this key was registered"
+    if logged != here or row.kid != key_id(row.public_key).hex():
+        return "the log says otherwise of this key: when it was registered, or whether it is revoked"
+    return ""

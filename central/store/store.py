@@ -61,7 +61,7 @@ class Store:
         """Believe what this key (Ed25519, 32 bytes) signs for this gate; again after a revocation, too.
 
         Clears the gate's alarms `unknown_gate` and `unknown_key`. Raises ValueError for a name or key that
-        is none.
+        is none, and for a note that is no text in UTF-8.
         """
         with writing(self.engine) as connection:
             gates.register(connection, site, gate, public_key, now_ms, note)
@@ -116,7 +116,10 @@ class Store:
             return alarm_log.raise_alarm(connection, about, now_ms)
 
     def clear_alarm(self, alarm_id: int, now_ms: int, *, by: str = "", reason: str = "") -> bool:
-        """Write into the log that an alarm is over; False when it is over already or never was."""
+        """Write into the log that an alarm is over; False when it is over already or never was.
+
+        Raises ValueError for what is no text in UTF-8.
+        """
         with writing(self.engine) as connection:
             return alarm_log.clear_alarm(connection, alarm_id, now_ms, by, reason)
 
@@ -193,13 +196,3 @@ class Store:
         """Return the attachment that a record declares; None when it has none, or it is erased or missing."""
         with reading(self.engine) as connection:
             return contents.sealed(connection, Name(site, gate, epoch), seq)
-
-    def erase_sealed(
-        self, site: str, gate: str, epoch: str, seq: int, now_ms: int, *, by: str, reason: str
-    ) -> bool:
-        """Delete a person's fields and note who did it and why; False when there was nothing to erase.
-
-        The chain stays whole: it holds the hash, and an erased attachment counts as present.
-        """
-        with writing(self.engine) as connection:
-            return contents.erase_sealed(connection, Name(site, gate, epoch), seq, now_ms, by, reason)

@@ -18,12 +18,16 @@ Nothing that is derived is believed. What can be found, in one word each:
     conflict_altered     a record that was kept beside the others does not have its hash, or its place
     alarm_log_altered    the chain of the alarm log is broken
     alarms_differ        the alarms are not what the log amounts to
+    keys_differ          the keys of the gates are not what the log amounts to: one was added, exchanged,
+                         taken away, or made valid again
+    schema_differs       a table has lost the rules that kept rows from being there twice, or empty
     retired_differs      records without bytes, whose hashes are not those over which they were retired
 
 What cannot be read at all is reported with the word of the check that tried, and the next check follows.
+Where no key is here that has signed, one problem stands for all of a gate: it says how many, and the first.
 
-Who holds the database can do everything at once and leave no contradiction: whole ledgers with all that was
-ever said of them can be taken away. The gates hold receipts, and receipts are published: compare with those.
+Who holds the database can do everything at once and leave no contradiction: what that is, and what to do
+about it, stands in docs/centre.md.
 """
 
 import hashlib
@@ -32,13 +36,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, func, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, or_, select, type_coerce
 from sqlalchemy.types import NullType
 
 from central.store import alarm_log, streams
 from central.store.contents import DAY_MS
-from central.store.damage import any_text, as_stored, guarded, unreadable
+from central.store.damage import any_text, as_stored, guarded, unreadable, without_rules
 from central.store.engine import reading
+from central.store.gates import check_keys
 from central.store.judging import trust_in
 from central.store.lineage import check_lineage, follows
 from central.store.model import Alarm, Code, Counts, Problem, Trust
@@ -52,12 +57,12 @@ from central.store.tables import (
     checkpoints,
     conflicts,
     gate_keys,
+    metadata,
     receipts,
     records,
 )
 from central.store.tables import streams as stream_rows
 from gate.core.chain import genesis, link
-from gate.core.codes.trust import key_id
 from gate.core.delivery import Checkpoint, Receipt
 from gate.core.signed import SignedError, read_unproved
 
@@ -74,9 +79,13 @@ def verify(store: Store, centre_keys: Iterable[bytes], report: Report) -> Counts
     """
     keys = tuple(centre_keys)
     with reading(store.engine) as connection, any_text(connection):
+        for table, detail in without_rules(connection, metadata.sorted_tables):
+            report(Problem("schema_differs", "", "", "", None, f"{table}: {detail}"))
         checks = [_StreamCheck(connection, stream, keys, report) for stream in _ledgers(connection, report)]
         for check in checks:
             check.run()
+        _unsigned(checks, "checkpoint_altered", report)
+        _unsigned(checks, "receipt_altered", report)
         guarded(lambda: _check_lineage(checks), _about_nobody(report, "stream_differs"))
         guarded(lambda: _orphans(connection, report), _about_nobody(report, "record_inserted"))
         entries = _alarms(connection, report)
@@ -113,7 +122,10 @@ def _number(value: object) -> int | None:
 
 @dataclass(slots=True)
 class _StreamCheck:
-    """The check of one ledger. `hashes`: those of the chain, as computed here, where somebody asks."""
+    """The check of one ledger. `hashes`: those of the chain, as computed here, where somebody asks.
+
+    `unsigned`: what no key that is here has signed, by the word for it, with its number.
+    """
 
     connection: Connection
     stream: Stream
@@ -129,6 +141,7 @@ class _StreamCheck:
     receipts: int = 0
     attachments: int = 0
     retired: int = 0
+    unsigned: list[tuple[str, int]] = field(default_factory=list)
 
     def run(self) -> None:
         """Check the records first; everything else is held against them."""
@@ -168,6 +181,8 @@ class _StreamCheck:
             if type(row.seq) is not int:
                 self.found("record_altered", None, "a record's number is none")
                 continue
+            if type(row.seen_ms) is not int:
+                self.found("record_altered", row.seq, "when it came is no time")
             self.top = max(self.top, row.seq)
             readable = not self._is_retired(row, retired) and self._check_body(row)
             if 0 < row.seq <= self.stream.linked:
@@ -242,6 +257,8 @@ class _StreamCheck:
         ):  # fmt: skip
             if self.hashes.get(seq) not in {None, digest}:
                 self.found("stream_differs", seq, f"the hash of what is {what} is another")
+        if (own.ended is None) != (own.ended_hash is None):
+            self.found("stream_differs", own.ended, "an end without its hash, or the other way round")
         if self.top != own.top:
             self.found("stream_differs", own.top, f"the highest record should be {own.top}, is {self.top}")
         if own.proved and not self._proof_of(own.proved, own.proved_hash):
@@ -287,9 +304,15 @@ class _StreamCheck:
 
         def check(row: Row[Any]) -> None:
             self.checkpoints += 1
-            if not self._sound_checkpoint(row, keys):
+            if not self._sound_checkpoint(row):
                 self.found("checkpoint_altered", row.size, f"checkpoint {row.id} is not what was signed")
-            elif row.trust == Trust.TRUSTED and row.size <= self.linked and not (row.contradicted and said):
+            elif row.trust != Trust.TRUSTED:
+                return
+            elif (trust := _trust_then(row, keys)) in {Trust.UNKNOWN_GATE, Trust.UNKNOWN_KEY}:
+                self.unsigned.append(("checkpoint_altered", row.size))
+            elif trust is Trust.BAD_SIGNATURE:
+                self.found("checkpoint_altered", row.size, f"checkpoint {row.id} is not what was signed")
+            elif row.size <= self.linked and not (row.contradicted and said):
                 self._compare("checkpoint_differs", row.size, row.hash, f"checkpoint {row.id}")
 
         self._each(checkpoints, "size", "checkpoint_altered", check)
@@ -297,10 +320,7 @@ class _StreamCheck:
     def _keys(self) -> list[Row[Any]]:
         own = (gate_keys.c.site == self.stream.site, gate_keys.c.gate == self.stream.gate)
         rows = self.connection.execute(as_stored(gate_keys).where(*own).order_by(gate_keys.c.id)).all()
-        sound = [row for row in rows if not unreadable(row, gate_keys)]
-        if len(sound) < len(rows) or any(row.kid != key_id(row.public_key).hex() for row in sound):
-            self.found("checkpoint_altered", None, "a key of the gate cannot be read, or has another name")
-        return sound
+        return [row for row in rows if not unreadable(row, gate_keys)]  # the others `check_keys` names
 
     def _said_to_differ(self) -> bool:
         own = self.stream
@@ -308,7 +328,7 @@ class _StreamCheck:
         said = select(func.count()).where(of_stream, alarms.c.code == str(Code.CHECKPOINT_DIFFERS))
         return bool(self.connection.scalar(said))
 
-    def _sound_checkpoint(self, row: Row[Any], keys: list[Row[Any]]) -> bool:
+    def _sound_checkpoint(self, row: Row[Any]) -> bool:
         own = self.stream
         try:
             says = Checkpoint.read(read_unproved(row.message))
@@ -316,22 +336,20 @@ class _StreamCheck:
             return False
         names = (says.site, says.gate, says.epoch) == (own.site, own.gate, own.epoch)
         columns = (says.size, says.hash, says.at_ms) == (row.size, row.hash, row.at_ms)
-        columns = columns and row.trust in _KEPT
         digest = hashlib.sha256(row.message).digest() == row.digest
-        if row.trust != Trust.TRUSTED:
-            return names and columns and digest
-        # A key that was revoked later was good then.
-        then = [key for key in keys if key.revoked_ms is None or key.revoked_ms >= row.came_ms]
-        signed = trust_in(row.message, then) in {Trust.TRUSTED, Trust.REVOKED_KEY}
-        return names and columns and digest and signed
+        return names and columns and row.trust in _KEPT and digest
 
     def _check_receipts(self) -> None:
         given: list[int] = []
 
         def check(row: Row[Any]) -> None:
             self.receipts += 1
-            if not self._sound_receipt(row):
+            reason = self._unsound_receipt(row)
+            if reason == "unknown_key":
+                self.unsigned.append(("receipt_altered", row.upto))
+            elif reason:
                 self.found("receipt_altered", row.upto, "the receipt is not what the centre has signed")
+            if reason:
                 return
             given.append(row.at_ms)
             if row.upto > self.linked:
@@ -350,15 +368,17 @@ class _StreamCheck:
         elif newest_ms != last_ms:
             self.found("stream_differs", None, "a receipt is here that is later than the last one given")
 
-    def _sound_receipt(self, row: Row[Any]) -> bool:
+    def _unsound_receipt(self, row: Row[Any]) -> str:
         own = self.stream
         try:
             says = Receipt.opened(row.message, self.centre_keys)
-        except (SignedError, TypeError, AttributeError):
-            return False
+        except SignedError as error:
+            return error.reason
+        except (TypeError, AttributeError):
+            return "unreadable"
         names = (says.site, says.gate, says.epoch) == (own.site, own.gate, own.epoch)
         columns = (says.upto, says.hash, says.at_ms) == (row.upto, row.hash, row.at_ms)
-        return names and columns and row.day == says.at_ms // DAY_MS
+        return "" if names and columns and row.day == says.at_ms // DAY_MS else "columns"
 
     def _compare(self, what: str, seq: int, digest: bytes, whose: str) -> None:
         if self.hashes.get(seq) not in {None, digest}:
@@ -370,8 +390,11 @@ class _StreamCheck:
         def check(row: Row[Any]) -> None:
             self.attachments += 1
             present.add((row.seq, row.digest))
+            noted = row.erased_ms is not None or row.erased_by or row.erased_why
             erased = row.blob is None and row.erased_ms is not None
-            if not erased and (row.blob is None or hashlib.sha256(row.blob).digest() != row.digest):
+            if row.blob is not None and noted:
+                self.found("attachment_altered", row.seq, "it is noted as erased, and is here")
+            elif not erased and (row.blob is None or hashlib.sha256(row.blob).digest() != row.digest):
                 self.found("attachment_altered", row.seq, "the attachment does not have its hash")
 
         self._each(attachments, "seq", "attachment_altered", check)
@@ -408,6 +431,32 @@ class _StreamCheck:
         return (epoch, says.seq) == (own.epoch, row.seq)
 
 
+def _trust_then(row: Row[Any], keys: list[Row[Any]]) -> Trust:
+    """Return whether a checkpoint is signed by a key that was believed when it came; revoked later or not."""
+    return trust_in(
+        row.message, [key for key in keys if key.revoked_ms is None or key.revoked_ms >= row.came_ms]
+    )
+
+
+def _unsigned(checks: Iterable[_StreamCheck], what: str, report: Report) -> None:
+    """Report, once for each gate, what is signed with a key that is not here."""
+    gates: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for check in checks:
+        own = [(check.stream.epoch, number) for word, number in check.unsigned if word == what]
+        gates.setdefault((check.stream.site, check.stream.gate), []).extend(own)
+    for (site, gate), found in gates.items():
+        if found:
+            epoch, number = found[0]
+            detail = f"{len(found)} from here on: no key that may have signed {_OF_WHOM[what]} is here"
+            report(Problem(what, site, gate, epoch, number, detail))
+
+
+_OF_WHOM: Final = {
+    "checkpoint_altered": "checkpoints of this gate when they came",
+    "receipt_altered": "receipts of the centre",
+}
+
+
 def _check_lineage(checks: Iterable[_StreamCheck]) -> None:
     """Hold what the rows say of which ledger follows which against the ledgers' own first records."""
     gates: dict[tuple[str, str], list[_StreamCheck]] = {}
@@ -430,7 +479,7 @@ def _orphans(connection: Connection, report: Report) -> None:
     """Find what belongs to no stream; on SQLite nothing else would prevent it."""
     for table in _OF_STREAMS:
         lost = select(table.c.stream, func.count().label("rows")).where(
-            table.c.stream.not_in(select(stream_rows.c.id))
+            or_(table.c.stream.not_in(select(stream_rows.c.id)), table.c.stream.is_(None))
         )
         for row in connection.execute(lost.group_by(table.c.stream)).all():
             detail = f"{row.rows} rows of {table.name} belong to stream {row.stream}, which is not there"
@@ -447,6 +496,9 @@ def _alarms(connection: Connection, report: Report) -> int:
     digest, expected, amounts = alarm_log.START, 0, alarm_log.Amounts()
     for row in alarm_log.read_log(connection):
         expected += 1
+        if type(row.n) is not int:
+            found("alarm_log_altered", expected, "the number of an entry is none")
+            continue
         if row.n != expected:
             found("alarm_log_altered", expected, f"entries {expected} to {row.n - 1} are missing")
         elif not _in_chain(digest, row) or not amounts.add(row.n, row.entry):
@@ -457,6 +509,7 @@ def _alarms(connection: Connection, report: Report) -> int:
         found("tail_cut", expected + 1, "where the alarm log was written last cannot be read: it is gone")
     elif head != (expected, digest):
         found("tail_cut", expected + 1, "the alarm log does not end where it was written last")
+    guarded(lambda: check_keys(connection, amounts.keys, report), _about_nobody(report, "keys_differ"))
     guarded(lambda: _compare_alarms(amounts.alarms, connection, found), partial(found, "alarms_differ", None))
     return expected
 

@@ -12,7 +12,7 @@ S = 1000
 
 
 def wanted(name: Name = Name.CHECKPOINT, *, gate: str = "g-1", expires_s: int = 120, **args: Any) -> Wanted:
-    return Wanted("north", gate, name, args, "in a line", "Li", expires_s)
+    return Wanted("north", gate, name, args, "a file", "Li", expires_s)
 
 
 def a_gate(store: Store, gate: str = "g-1", epoch: str = "epoch1") -> Ledger:

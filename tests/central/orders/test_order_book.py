@@ -38,7 +38,7 @@ def test_the_gate_obeys_what_was_made_for_it(store: Store) -> None:
     assert dict(obeyed.args) == {"reason": "cleaning"}
     assert (order.made_by, order.summary, order.after, order.sent, order.answer) == (
         "Li",
-        "in a line",
+        "cleaning",
         5,
         0,
         None,

@@ -1,5 +1,7 @@
 """Somebody has the database in his hands: what he does to the book of commands is found and named."""
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -68,7 +70,7 @@ def test_every_byte_of_a_command_counts(store: Store, orders: list[Order]) -> No
     [
         "counter = counter - 1", "made_ms = made_ms - 5000", "expires_ms = expires_ms + 1000",
         "expires_ms = expires_ms - 1000", "name = 'resume'", "epoch = 'other'", "site = 'south'",
-        "message = (SELECT message FROM commands WHERE name = 'checkpoint')",
+        "message = (SELECT message FROM commands WHERE name = 'checkpoint')", "summary = 'disinfection'",
     ],
 )  # fmt: skip
 def test_a_column_that_says_other_than_what_was_signed_is_found(
@@ -79,10 +81,98 @@ def test_a_column_that_says_other_than_what_was_signed_is_found(
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("change", ["message = 'text'", "counter = 'text'", "made_ms = 'text'"])
-def test_a_text_in_another_column_is_found(store: Store, orders: list[Order], change: str) -> None:
-    """Only on SQLite: PostgreSQL keeps to the types of its columns."""
-    tamper(store, f"UPDATE commands SET {change} WHERE id = :id", id=orders[1].id)
+@pytest.mark.parametrize("value", ["'text'", "x'ff'", "CAST(x'ff' AS TEXT)", "7", "1.5"])
+@pytest.mark.parametrize(
+    "column",
+    ["site", "gate", "epoch", "counter", "name", "summary", "made_by", "made_ms", "expires_ms", "message"],
+)
+def test_whatever_sqlite_keeps_in_a_column_is_found(
+    store: Store, orders: list[Order], column: str, value: str
+) -> None:
+    """PostgreSQL keeps to the types of its columns."""
+    if column == "made_by" and value != "x'ff'":
+        return  # a text, or a number that becomes one: nobody has signed it
+    tamper(store, f"UPDATE commands SET {column} = {value} WHERE id = :id", id=orders[1].id)
+    assert "command_altered" in {what for what, _, _ in problems(store)}
+
+
+def without_rules(store: Store, *statements: str) -> None:
+    """Change the file as somebody could who heeds no foreign keys. Only on SQLite."""
+    with closing(sqlite3.connect(str(store.engine.url.database))) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "command_sendings SET command = x'ff' WHERE n = 2", "command_sendings SET n = 'text' WHERE n = 1",
+        "command_sendings SET at_ms = 'text' WHERE n = 1", "commands SET id = x'ff' WHERE name = 'suspend'",
+        "commands SET id = CAST(x'ff' AS TEXT) WHERE name = 'suspend'",
+    ],
+)  # fmt: skip
+def test_a_sending_that_cannot_be_read_is_found(store: Store, orders: list[Order], change: str) -> None:
+    without_rules(store, f"UPDATE {change}")
+    found = {what for what, _, _ in problems(store)}
+    assert found and found <= {"command_altered", "command_missing"}
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "change",
+    ["streams SET proved = 'text'", "streams SET site = x'ff'", "records SET body = 7",
+     "records SET kind = CAST(x'ff' AS TEXT)", "alarms SET evidence = x'ff'", "alarms SET evidence = 7"],
+)  # fmt: skip
+def test_what_was_altered_beside_the_book_stops_nothing(
+    store: Store, orders: list[Order], change: str
+) -> None:
+    assert store.raise_alarm(suspicion(orders[0]), NOW_MS) is not None
+    tamper(store, f"UPDATE {change}")
+    assert problems(store) == []
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_a_ledger_whose_name_cannot_be_read_is_left_to_the_check_of_ledgers(
+    store: Store, orders: list[Order]
+) -> None:
+    """Bytes for a name could not even be printed as JSON."""
+    tamper(store, "DELETE FROM command_sendings", "UPDATE streams SET site = x'ff' WHERE gate = 'g-1'")
+    assert problems(store) == []
+
+
+def test_nothing_in_a_column_is_found(store: Store, orders: list[Order]) -> None:
+    """Who can write can also drop what forbids it."""
+    if store.engine.dialect.name == "sqlite":
+        without_rules(
+            store, "CREATE TABLE other AS SELECT * FROM commands", "DROP TABLE commands",
+            "ALTER TABLE other RENAME TO commands",
+        )  # fmt: skip
+    for column in ("site", "epoch", "counter", "name", "summary", "made_by", "made_ms", "message"):
+        if store.engine.dialect.name == "postgresql":
+            tamper(store, f"ALTER TABLE commands ALTER COLUMN {column} DROP NOT NULL")
+        tamper(store, f"CREATE TABLE kept_{column} AS SELECT id, {column} FROM commands")
+        tamper(store, f"UPDATE commands SET {column} = NULL WHERE id = :id", id=orders[1].id)
+        assert [what for what, _, _ in problems(store)] == ["command_altered"], column
+        tamper(store, f"UPDATE commands SET {column} = (SELECT {column} FROM kept_{column} AS k"
+                      " WHERE k.id = commands.id)")  # fmt: skip
+    assert problems(store) == []
+
+
+def test_another_name_than_an_alarm_has_is_found(store: Store, orders: list[Order]) -> None:
+    silent = made(store, NOW_MS + 5 * S)
+    assert store.raise_alarm(suspicion(silent), NOW_MS) is not None
+    assert problems(store) == []
+    tamper(store, "UPDATE commands SET made_by = 'Wu' WHERE id = :id", id=silent.id)
+    assert problems(store) == [("command_altered", "g-1", None)]
+
+
+def test_which_bytes_a_file_had_is_held_against_them(store: Store, orders: list[Order]) -> None:
+    order = made(store, NOW_MS + 5 * S, wanted(Name.POLICY, text="plan = 1"))
+    assert order.summary.startswith("a file, 8 bytes, SHA-256 ")
+    assert problems(store) == []
+    other = order.summary.replace("8 bytes", "9 bytes")
+    tamper(store, "UPDATE commands SET summary = :other WHERE id = :id", other=other, id=order.id)
     assert problems(store) == [("command_altered", "g-1", None)]
 
 

@@ -1,5 +1,7 @@
 import json
 
+from central.people.caller import Caller
+from central.people.privacy import Place, erase
 from central.store import SEALED_BYTES_MAX, ArrivedSealed
 from tests.central.store.ledgers import Centre, Ledger, declare
 
@@ -55,12 +57,12 @@ def test_an_erased_attachment_is_gone_for_good_and_the_chain_stays_whole(
     with_sealed(ledger)
     centre.attach(ledger.sealed(11, BLOB))
     centre.take(ledger.arrived())
-    place = ("north", "g-1", "epoch1", 11)
-    assert centre.store.erase_sealed(*place, centre.now_ms, by="Li", reason="asked to be forgotten")
-    assert not centre.store.erase_sealed(*place, centre.now_ms, by="Li", reason="again")
-    assert centre.store.sealed(*place) is None
+    place = Place("north", "g-1", "epoch1", 11)
+    assert erase(centre.store, [place], Caller("Li", "asked to be forgotten"), centre.now_ms) == 1
+    assert erase(centre.store, [place], Caller("Li", "again"), centre.now_ms) == 0
+    assert centre.store.sealed("north", "g-1", "epoch1", 11) is None
     centre.attach(ledger.sealed(11, BLOB))  # the gate sends it once more
-    assert centre.store.sealed(*place) is None
+    assert centre.store.sealed("north", "g-1", "epoch1", 11) is None
     assert centre.hear(ledger).advanced
     assert centre.problems() == []
 

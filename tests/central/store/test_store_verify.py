@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from central.store import AlarmKind, StoreError, Suspicion, open_store, verify
+from central.store import AlarmKind, Problem, StoreError, Suspicion, open_store, verify
 from central.store.retired import summary
+from gate.core.codes.trust import key_id
 from tests.central.store.ledgers import CENTRE, NOW_MS, Centre, Ledger, altered, declare
 
 BLOB = b"sealed"
@@ -49,7 +50,7 @@ def flipped(body: bytes) -> bytes:
 def test_what_was_looked_at_is_counted(whole: Centre) -> None:
     counts = verify(whole.store, [CENTRE.public_key().public_bytes_raw()], pytest.fail)
     assert (counts.streams, counts.records, counts.parked) == (1, 13, 1)
-    assert (counts.checkpoints, counts.receipts, counts.attachments, counts.alarm_entries) == (1, 1, 1, 3)
+    assert (counts.checkpoints, counts.receipts, counts.attachments, counts.alarm_entries) == (1, 1, 1, 4)
 
 
 def test_a_flipped_byte_is_found(whole: Centre, ledger: Ledger) -> None:
@@ -187,11 +188,12 @@ def test_a_stream_that_claims_what_is_not_there_is_found(
         ("UPDATE checkpoints SET message = digest", "checkpoint_altered"),
         ("DELETE FROM checkpoints", "stream_differs"),
         ("UPDATE checkpoints SET trust = 'rubbish'", "checkpoint_altered"),
-        ("UPDATE gate_keys SET kid = '00000000'", "checkpoint_altered"),
+        ("UPDATE gate_keys SET kid = '00000000'", "keys_differ"),
         ("DELETE FROM receipts", "tail_cut"),
         ("UPDATE streams SET receipt_ms = receipt_ms - 1", "stream_differs"),
         ("UPDATE streams SET receipt_ms = NULL", "stream_differs"),
         ("UPDATE streams SET head = head + 1", "stream_differs"),
+        ("UPDATE streams SET ended_hash = :hash", "stream_differs"),
         ("UPDATE streams SET successor = 'epoch0'", "stream_differs"),
         ("UPDATE conflicts SET seq = 4", "conflict_altered"),
         ("UPDATE gate_keys SET public_key = :hash", "checkpoint_altered"),
@@ -201,6 +203,10 @@ def test_a_stream_that_claims_what_is_not_there_is_found(
         ("UPDATE attachments SET blob = digest", "attachment_altered"),
         ("UPDATE attachments SET blob = NULL", "attachment_altered"),
         ("DELETE FROM attachments", "attachment_altered"),
+        ("UPDATE attachments SET erased_ms = 5", "attachment_altered"),
+        ("UPDATE attachments SET erased_by = 'Li'", "attachment_altered"),
+        ("UPDATE alarm_head SET id = 2", "tail_cut"),
+        ("INSERT INTO alarm_head SELECT 2, n, hash FROM alarm_head", "tail_cut"),
         ("UPDATE conflicts SET body = digest", "conflict_altered"),
         ("DELETE FROM conflicts", "stream_differs"),
     ],
@@ -227,7 +233,7 @@ def test_a_wiped_alarm_log_leaves_what_it_was_about(centre: Centre, ledger: Ledg
     centre.hear(clone)
     wiped = ("DELETE FROM alarms", "DELETE FROM alarm_log", "UPDATE alarm_head SET n = 0, hash = :hash")
     tamper(centre, *wiped, hash=bytes(32))
-    assert centre.problems() == [("checkpoint_differs", 1)]
+    assert centre.problems() == [("checkpoint_differs", 1), ("keys_differ", None)]
 
 
 def test_records_of_no_stream_are_found(whole: Centre) -> None:
@@ -238,6 +244,18 @@ def test_records_of_no_stream_are_found(whole: Centre) -> None:
     assert whole.problems() == [("record_inserted", None)]
 
 
+def test_rows_that_name_no_stream_at_all_are_found(whole: Centre) -> None:
+    """Who can write can also drop what forbids it."""
+    if whole.store.engine.dialect.name == "postgresql":
+        tamper(whole, "ALTER TABLE receipts DROP CONSTRAINT receipts_pkey",
+               "ALTER TABLE receipts ALTER COLUMN stream DROP NOT NULL")  # fmt: skip
+    else:
+        tamper(whole, "CREATE TABLE other AS SELECT * FROM receipts", "DROP TABLE receipts",
+               "ALTER TABLE other RENAME TO receipts")  # fmt: skip
+    tamper(whole, "UPDATE receipts SET stream = NULL")
+    assert ("record_inserted", None) in whole.problems()
+
+
 def entry(centre: Centre, n: int) -> dict[str, Any]:
     with centre.store.engine.connect() as connection:
         line = connection.execute(text("SELECT entry FROM alarm_log WHERE n = :n"), {"n": n}).scalar_one()
@@ -246,21 +264,21 @@ def entry(centre: Centre, n: int) -> dict[str, Any]:
 
 
 def test_a_changed_alarm_is_found(whole: Centre) -> None:
-    said = entry(whole, 1) | {"code": "harmless"}
-    tamper(whole, "UPDATE alarm_log SET entry = :entry WHERE n = 1", entry=json.dumps(said).encode())
-    assert ("alarm_log_altered", 1) in whole.problems()
+    said = entry(whole, 2) | {"code": "harmless"}
+    tamper(whole, "UPDATE alarm_log SET entry = :entry WHERE n = 2", entry=json.dumps(said).encode())
+    assert ("alarm_log_altered", 2) in whole.problems()
 
 
 @pytest.mark.parametrize(
     ("statements", "problems"),
     [
         (["DELETE FROM alarm_log WHERE n = 1"], [("alarm_log_altered", 1)]),
-        (["DELETE FROM alarm_log WHERE n = 3"], [("tail_cut", 3)]),
+        (["DELETE FROM alarm_log WHERE n = 4"], [("tail_cut", 4)]),
         (["UPDATE alarm_log SET hash = :hash WHERE n = 2"], [("alarm_log_altered", 2)]),
-        (["UPDATE alarm_head SET n = 2"], [("tail_cut", 4)]),
-        (["UPDATE alarms SET cleared_ms = 7 WHERE id = 1"], [("alarms_differ", 1)]),
-        (["UPDATE alarms SET first = 1 WHERE id = 2"], [("alarms_differ", 2)]),
-        (["DELETE FROM alarms WHERE id = 1"], [("alarms_differ", 1)]),
+        (["UPDATE alarm_head SET n = 2"], [("tail_cut", 5)]),
+        (["UPDATE alarms SET cleared_ms = 7 WHERE id = 2"], [("alarms_differ", 2)]),
+        (["UPDATE alarms SET first = 1 WHERE id = 3"], [("alarms_differ", 3)]),
+        (["DELETE FROM alarms WHERE id = 2"], [("alarms_differ", 2)]),
         (
             ["UPDATE alarm_log SET n = 9 WHERE n = 1", "UPDATE alarm_log SET n = 1 WHERE n = 2",
              "UPDATE alarm_log SET n = 2 WHERE n = 9"],
@@ -318,9 +336,9 @@ def test_a_record_that_is_nested_too_deeply_to_be_read_is_found(whole: Centre, l
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ("UPDATE alarms SET kind = 'rubbish' WHERE id = 1", "alarms_differ"),
-        ("UPDATE alarms SET evidence = 'rubbish' WHERE id = 1", "alarms_differ"),
-        ("UPDATE alarms SET evidence = '[1]' WHERE id = 1", "alarms_differ"),
+        ("UPDATE alarms SET kind = 'rubbish' WHERE id = 2", "alarms_differ"),
+        ("UPDATE alarms SET evidence = 'rubbish' WHERE id = 2", "alarms_differ"),
+        ("UPDATE alarms SET evidence = '[1]' WHERE id = 2", "alarms_differ"),
         ("DELETE FROM alarm_head", "tail_cut"),
     ],
 )
@@ -341,6 +359,7 @@ def test_a_store_whose_alarm_log_lost_its_head_says_so(whole: Centre) -> None:
     [
         ("UPDATE records SET seq = 'text' WHERE seq = 5", "record_missing"),
         ("UPDATE records SET hash = 'text' WHERE seq = 5", "record_altered"),
+        ("UPDATE records SET seen_ms = 'text' WHERE seq = 5", "record_altered"),
         ("UPDATE records SET kind = CAST(x'ff' AS TEXT) WHERE seq = 5", "record_altered"),
         ("UPDATE streams SET linked_hash = 'text'", "stream_differs"),
         ("UPDATE streams SET proved = 'text'", "stream_differs"),
@@ -353,7 +372,7 @@ def test_a_store_whose_alarm_log_lost_its_head_says_so(whole: Centre) -> None:
         ("UPDATE alarm_log SET entry = 'text' WHERE n = 1", "alarm_log_altered"),
         ("UPDATE alarm_log SET hash = 'text' WHERE n = 1", "alarm_log_altered"),
         ("UPDATE alarm_head SET hash = 'text'", "tail_cut"),
-        ("UPDATE alarms SET evidence = CAST(x'ff' AS TEXT) WHERE id = 1", "alarms_differ"),
+        ("UPDATE alarms SET evidence = CAST(x'ff' AS TEXT) WHERE id = 2", "alarms_differ"),
         ("INSERT INTO retired VALUES (1, 2, 'text', 0)", "retired_differs"),
         ("INSERT INTO retired VALUES (1, 'text', 'text', 0)", "retired_differs"),
     ],
@@ -363,7 +382,7 @@ def test_a_value_of_the_wrong_type_is_found_and_the_rest_is_checked(
 ) -> None:
     """Only on SQLite: PostgreSQL keeps to the types of its columns."""
     with in_sqlite(sqlite_template, tmp_path) as centre:
-        tamper(centre, change, "UPDATE alarms SET first = 99 WHERE id = 2")
+        tamper(centre, change, "UPDATE alarms SET first = 99 WHERE id = 3")
         found = {what for what, _ in centre.problems()}
         assert {problem, "alarms_differ"} <= found
         summary_of(centre)
@@ -444,3 +463,172 @@ def test_records_kept_beside_that_changed_places_are_found(centre: Centre, ledge
 def test_the_clock_of_a_receipt_is_signed_too(whole: Centre) -> None:
     tamper(whole, f"UPDATE receipts SET at_ms = {NOW_MS + 5}")
     assert whole.problems() == [("receipt_altered", 11)]
+
+
+# Whose checkpoints are believed
+
+
+@pytest.fixture
+def gates(whole: Centre) -> Centre:
+    """Beside the whole gate one with 5 checkpoints by a key that was revoked and its successor."""
+    first, second = Ledger(gate="g-2"), Ledger(gate="g-2", key=b"2" * 32)
+    whole.register(first)
+    for _ in range(5):
+        first.write(1)
+        whole.prove(first, first.size)
+    whole.store.revoke_key("north", "g-2", None, whole.now_ms)
+    whole.register(second)
+    assert whole.problems() == []
+    return whole
+
+
+def about_keys(centre: Centre) -> list[tuple[str, str, str]]:
+    found: list[Problem] = []
+    verify(centre.store, [CENTRE.public_key().public_bytes_raw()], found.append)
+    return [(problem.what, problem.gate, problem.detail) for problem in found]
+
+
+_ADDED = (
+    "INSERT INTO gate_keys (id, site, gate, kid, public_key, note, registered_ms)"
+    " SELECT 99, site, gate, :kid, :other, note, registered_ms FROM gate_keys WHERE gate = 'g-1'"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "gate", "said"),
+    [
+        ("UPDATE gate_keys SET revoked_ms = NULL", "g-2", "the log says otherwise"),
+        ("UPDATE gate_keys SET revoked_ms = revoked_ms + 1", "g-2", "the log says otherwise"),
+        ("UPDATE gate_keys SET revoked_ms = 1 WHERE gate = 'g-1'", "g-1", "the log says otherwise"),
+        ("UPDATE gate_keys SET registered_ms = 1 WHERE gate = 'g-1'", "g-1", "the log says otherwise"),
+        ("UPDATE gate_keys SET note = 'x' WHERE gate = 'g-1'", "g-1", "the log says otherwise"),
+        ("UPDATE gate_keys SET kid = '00000000' WHERE gate = 'g-1'", "g-1", "the log says otherwise"),
+        (_ADDED, "g-1", "the log does not say"),
+        ("DELETE FROM gate_keys WHERE revoked_ms IS NULL AND gate = 'g-2'", "g-2", "it is gone"),
+    ],
+)
+def test_a_key_that_stands_otherwise_than_was_said_is_found(
+    gates: Centre, change: str, gate: str, said: str
+) -> None:
+    other = Ledger(key=b"o" * 32).public_key
+    tamper(gates, change, other=other, kid=key_id(other).hex())
+    found = [(what, of_gate) for what, of_gate, detail in about_keys(gates) if said in detail]
+    assert ("keys_differ", gate) in found
+    assert len(found) == 1
+
+
+def test_keys_that_are_gone_are_one_problem_for_each_gate_and_cause(gates: Centre) -> None:
+    tamper(gates, "DELETE FROM gate_keys")
+    found = about_keys(gates)
+    assert sorted(what_gate[:2] for what_gate in found) == [
+        ("checkpoint_altered", "g-1"), ("checkpoint_altered", "g-2"),
+        ("keys_differ", "g-1"), ("keys_differ", "g-2"),
+    ]  # fmt: skip
+    (checkpoints,) = (detail for what, gate, detail in found if (what, gate) == ("checkpoint_altered", "g-2"))
+    assert checkpoints.startswith("5 from here on: ")
+    (keys,) = (detail for what, gate, detail in found if (what, gate) == ("keys_differ", "g-2"))
+    assert "(and 1 more)" in keys
+
+
+def test_what_an_exchanged_key_has_signed_is_not_believed(gates: Centre) -> None:
+    other = Ledger(key=b"o" * 32).public_key
+    change = "UPDATE gate_keys SET public_key = :other, kid = :kid WHERE gate = 'g-1'"
+    tamper(gates, change, other=other, kid=key_id(other).hex())
+    assert [what for what, _, _ in about_keys(gates)] == ["checkpoint_altered", "keys_differ", "keys_differ"]
+
+
+@pytest.mark.parametrize("mend", ["register", "revoke"])
+def test_saying_anew_what_holds_mends_the_keys(gates: Centre, mend: str) -> None:
+    if mend == "register":
+        tamper(gates, "DELETE FROM gate_keys WHERE gate = 'g-1'")
+        gates.register(Ledger())
+    else:
+        oldest = "SELECT min(registered_ms) FROM gate_keys WHERE gate = 'g-2'"
+        tamper(gates, f"UPDATE gate_keys SET revoked_ms = NULL WHERE registered_ms = ({oldest})")
+        gates.store.revoke_key("north", "g-2", key_id(Ledger().public_key).hex(), gates.now_ms)
+    assert gates.problems() == []
+
+
+def test_a_key_that_is_registered_again_stands_in_the_log(gates: Centre) -> None:
+    gates.register(Ledger())
+    gates.register(Ledger(gate="g-2"))
+    assert gates.problems() == []
+    before = entries(gates)
+    gates.register(Ledger(gate="g-2"))
+    assert entries(gates) == before, "nothing has changed"
+
+
+def entries(centre: Centre) -> int:
+    with centre.store.engine.connect() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM alarm_log")).scalar_one())
+
+
+@pytest.mark.parametrize("statement", [{"by": "\ud800"}, {"reason": "so \udfff"}])
+def test_what_is_no_text_is_not_written_into_the_log(whole: Centre, statement: dict[str, str]) -> None:
+    (alarm,) = whole.store.alarms()
+    with pytest.raises(ValueError, match="no text in UTF-8"):
+        whole.store.clear_alarm(alarm.id, 7, **statement)
+    with pytest.raises(ValueError, match="note: this is no text"):
+        whole.store.register_gate("north", "g-9", bytes(32), 7, note="\ud800")
+    assert whole.store.alarms() == [alarm]
+    assert whole.problems() == []
+
+
+def test_a_number_that_is_none_in_the_log_is_found(sqlite_template: Path, tmp_path: Path) -> None:
+    with in_sqlite(sqlite_template, tmp_path) as centre:
+        tamper(
+            centre, "CREATE TABLE other AS SELECT * FROM alarm_log", "DROP TABLE alarm_log",
+            "ALTER TABLE other RENAME TO alarm_log", "UPDATE alarm_log SET n = 'text' WHERE n = 3",
+        )  # fmt: skip
+        assert {what for what, _ in centre.problems()} == {
+            "alarm_log_altered", "tail_cut", "alarms_differ", "schema_differs",
+        }  # fmt: skip
+
+
+def test_a_damaged_file_says_what_to_do(sqlite_template: Path, tmp_path: Path) -> None:
+    with in_sqlite(sqlite_template, tmp_path) as centre:
+        tamper(centre, "UPDATE records SET body = zeroblob(900000) WHERE seq = 5")
+        with centre.store.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA page_size").scalar()
+    path = tmp_path / "central.db"
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with pytest.raises(StoreError, match=r'malformed; .*restore a backup \(docs/centre.md, "Backup"\)'):
+        open_store(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize(
+    ("sqlite", "postgresql"),
+    [
+        ("CREATE TABLE other (n INTEGER NOT NULL, entry BLOB NOT NULL, hash BLOB NOT NULL)",
+         "ALTER TABLE alarm_log DROP CONSTRAINT alarm_log_pkey"),
+        ("CREATE TABLE other (n INTEGER NOT NULL PRIMARY KEY, entry BLOB, hash BLOB NOT NULL)",
+         "ALTER TABLE alarm_log ALTER COLUMN entry DROP NOT NULL"),
+    ],
+)  # fmt: skip
+def test_a_table_that_has_lost_its_rules_is_named(whole: Centre, sqlite: str, postgresql: str) -> None:
+    if whole.store.engine.dialect.name == "postgresql":
+        tamper(whole, postgresql)
+    else:
+        tamper(whole, sqlite, "INSERT INTO other SELECT * FROM alarm_log", "DROP TABLE alarm_log",
+               "ALTER TABLE other RENAME TO alarm_log")  # fmt: skip
+    assert whole.problems() == [("schema_differs", None)]
+
+
+def test_a_column_that_is_gone_is_said_in_words(whole: Centre) -> None:
+    tamper(whole, "ALTER TABLE receipts DROP COLUMN at_ms")
+    with pytest.raises(StoreError, match=r"receipts.at_ms is gone.*restore a backup"):
+        whole.problems()
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+def test_a_column_of_another_type_is_said_in_words(whole: Centre) -> None:
+    tamper(whole, "ALTER TABLE records ALTER COLUMN seq TYPE text")
+    with pytest.raises(StoreError, match=r"records.seq is gone or of another type"):
+        whole.problems()
+
+
+def test_a_table_that_is_gone_is_said_in_words(whole: Centre) -> None:
+    tamper(whole, "DROP TABLE receipts")
+    with pytest.raises(StoreError, match=r"receipts.stream is gone"):
+        whole.problems()
