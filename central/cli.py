@@ -43,7 +43,7 @@ def main() -> None:
 @click.argument("folder", type=PATH)
 def init(folder: Path) -> None:
     """Make the centre's keys and an example configuration in FOLDER; nothing is overwritten."""
-    from central.keys import FOR_GATES, KeysError, make_keys, write_new
+    from central.keys import FOR_GATES, SEAL_KEY, SIGN_KEY, KeysError, make_keys, write_new
     from central.setup import CONFIG_NAME, example
 
     folder = folder.absolute()
@@ -53,8 +53,8 @@ def init(folder: Path) -> None:
             made.append(folder / CONFIG_NAME)
     except KeysError as error:
         refuse(str(error), 1)
-    for path in made:
-        click.echo(f"made {path}")
+    for path in (folder / name for name in (SIGN_KEY, SEAL_KEY, FOR_GATES, CONFIG_NAME)):
+        click.echo(f"made {path}" if path in made else f"kept {path} as it was")
     click.echo(
         f"Keep a copy of the .key files where nobody else comes; without them no gate believes this centre.\n"
         f"Next: say in {folder / CONFIG_NAME} where the broker is,\n"

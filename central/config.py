@@ -3,13 +3,13 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
-from central.alerts.settings import AlertSettings
+from central.alerts.settings import AlertSettings, tangles
 from central.people.settings import PeopleSettings, RetentionSettings, SiteSettings
 from central.reports.settings import ReportSettings
 from central.subscriber import BrokerSettings
@@ -73,7 +73,7 @@ class WatchSection:
     late_s         a gate has had records for so long that are not proved here
     hole_s         a record is missing for so long and nothing fills the gap
     silent_s       a gate has said nothing; a healthy one signs a checkpoint every 60 s
-    lost_s         the broker has reported a gate's connection broken
+    lost_s         the broker has reported a gate's connection broken, or a gate itself in fault
     clock_s        a gate's clock differs by so much from the centre's
     """
 
@@ -114,11 +114,15 @@ def load_config(path: Path) -> Config:
 
 def parse_config(name: str, data: Mapping[str, Any]) -> Config:
     """Check configuration data already parsed; `name` stands for the file in messages."""
+    config, sound, problems = None, None, []
     try:
-        return examine(Config, name, data, _STAND_INS, _contradictions)
+        config = sound = examine(Config, name, data, _STAND_INS, _contradictions)
     except ConfigError as error:
-        problems = [_named(problem, data) for problem in error.problems]
-        raise ConfigError(name, problems, error.sound) from None
+        sound, problems = error.sound, list(error.problems)
+    problems += tangles(data.get("alerts"))
+    if config is None or problems:
+        raise ConfigError(name, [_named(problem, data) for problem in problems], sound)
+    return replace(config, alerts=replace(config.alerts, lang=config.alerts.lang or config.reports.lang))
 
 
 def broker_settings(mqtt: MqttSection) -> BrokerSettings:

@@ -20,8 +20,9 @@ from gate.core.mode import Mode
 
 _TOPIC: Final = re.compile(r"hg/1/([A-Za-z0-9_-]{1,32})/([A-Za-z0-9_-]{1,32})/(.+)", re.ASCII)
 READY: Final = "ready"
+STOPPED: Final = "disconnected"
 LOST: Final = "lost"
-_STATES: Final = frozenset({READY, "disconnected", LOST})
+_STATES: Final = frozenset({READY, STOPPED, LOST})
 _MODES: Final = frozenset(map(str, Mode))
 _STATE_BYTES_MAX: Final = 16 * 1024
 

@@ -27,7 +27,7 @@ CONFIG: Final = click.option(
 )  # fmt: skip
 AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="For scripts: JSON instead.")
 LANG: Final = click.option(
-    "--lang", default="zh", show_default=True, type=click.Choice(["zh", "en"]), help="Language of the texts."
+    "--lang", type=click.Choice(["zh", "en"]), help="Language of the texts; that of the reports without it."
 )
 
 

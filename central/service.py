@@ -319,7 +319,9 @@ class Centre:
             since_ms = known.since_ms if known and known.state == stated.state else now_ms
             # The broker, which speaks for a gate that is lost, knows nothing of its mode.
             before = known.mode if known and stated.state == LOST else ""
-            reports[names] = GateReport(stated.state, since_ms, stated.mode or before)
+            mode = stated.mode or before
+            mode_ms = known.mode_ms if known and known.mode == mode else now_ms
+            reports[names] = GateReport(stated.state, since_ms, mode, mode_ms)
             if names in self._known and stated.state == READY:
                 self._on_ready(*names)
         for names in list(self._strangers)[:-_STRANGERS_MAX]:  # they could fill the memory

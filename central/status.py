@@ -282,4 +282,7 @@ def moment(ms: int | None, zone: tzinfo | None = None) -> str:
     """Return unix milliseconds as time with its offset, of a zone or the machine's own; nothing for None."""
     if ms is None:
         return ""
-    return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).isoformat(" ", timespec="seconds")
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).isoformat(" ", timespec="seconds")
+    except (OverflowError, ValueError):  # a gate may state any number
+        return f"{ms} ms"

@@ -10,7 +10,8 @@ of those that stand are over.
     missed/silent   nothing at all has come from a registered gate for `silent_s`; one that has stopped in
                     order may be silent until its next report is due (`central.absence`)
     missed/lost     the broker says that the gate's connection broke, and for `lost_s` it has not come back
-    missed/fault    the gate says of itself that it is in `fault`: it lets nobody in, or writes late
+    missed/fault    for `lost_s` the gate has said of itself that it is in `fault`: it lets nobody in, or
+                    writes late; over when for `lost_s` it has named another mode
     false/clock     the clock that a gate's checkpoints go by differs from the centre's by more than `clock_s`
 
 Nobody is accused of the centre's own absence: time counts only while the centre is listening, and while it is
@@ -24,6 +25,7 @@ from enum import StrEnum
 from typing import Final
 
 from central.config import WatchSection
+from central.intake import STOPPED
 from central.store import Alarm, AlarmKind, GateKey, StreamState, Suspicion
 from gate.core.mode import Mode
 
@@ -48,12 +50,13 @@ class Code(StrEnum):
 class GateReport:
     """What a gate's state message said, and when (unix milliseconds) it began to say that state.
 
-    `mode`: the last one that the gate itself has named, "" while it has named none.
+    `mode`: the last one that the gate itself has named, "" while it has named none; since when, `mode_ms`.
     """
 
     state: str
     since_ms: int
     mode: str = ""
+    mode_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ class Watch:
         self._unmet: dict[int, _Since] = {}
         self._stuck: dict[int, _Since] = {}
         self._behind: dict[int, int] = {}
+        self._noted_ms: dict[Names, int] = {}
 
     def examine(
         self,
@@ -114,16 +118,16 @@ class Watch:
         known = _known(keys)
         streams = {state.id: state for state in states if (state.site, state.gate) in known}
         self._forget(streams)
+        stand = {key_of(alarm.about): alarm for alarm in standing}
         found = [
             *self._delays(streams.values(), now_ms),
             *self._silences(streams.values(), known, stopped, listening_since_ms, now_ms),
             *self._losses(known, reports, now_ms),
-            *_faults(known, reports),
+            *self._faults(known, reports, stand, now_ms),
         ]
         seen = {key_of(about) for about in found}
-        stand = {key_of(alarm.about): alarm for alarm in standing}
         by_name = {(state.site, state.gate, state.epoch): state for state in streams.values()}
-        over = _Over(by_name, known, reports, self._settings.clock_s * 1000)
+        over = _Over(by_name, known, reports, self._settings, now_ms)
         return Judgement(
             raised=tuple(about for about in found if key_of(about) not in stand),
             over=tuple(alarm for key, alarm in stand.items() if key not in seen and over(alarm)),
@@ -206,6 +210,33 @@ class Watch:
                 evidence = {"since_ms": report.since_ms}
                 yield Suspicion(AlarmKind.MISSED, site, gate, "", Code.LOST, evidence=evidence)
 
+    def _faults(
+        self,
+        known: Mapping[Names, int],
+        reports: Mapping[Names, GateReport],
+        stand: Mapping[Key, Alarm],
+        now_ms: int,
+    ) -> Iterator[Suspicion]:
+        """Take a gate at its word: with a ledger that it cannot use it has no other way to say so.
+
+        A relay that comes and goes is none yet. One that was in fault when it stopped is not well: what began
+        before that is raised when it is due, but not again once somebody has looked into it.
+        """
+        for (site, gate), report in reports.items():
+            if (site, gate) not in known or report.mode != Mode.FAULT:
+                continue
+            about = Suspicion(
+                AlarmKind.MISSED, site, gate, "", Code.FAULT,
+                evidence={"state": report.state, "since_ms": report.mode_ms},
+            )  # fmt: skip
+            if report.state == STOPPED:
+                if key_of(about) in stand:
+                    self._noted_ms[site, gate] = report.since_ms
+                if report.mode_ms >= report.since_ms or self._noted_ms.get((site, gate)) == report.since_ms:
+                    continue
+            if now_ms - report.mode_ms > self._settings.lost_s * 1000:
+                yield about
+
 
 @dataclass(frozen=True, slots=True)
 class _Over:
@@ -214,7 +245,8 @@ class _Over:
     streams: Mapping[tuple[str, str, str], StreamState]
     known: Mapping[Names, int]
     reports: Mapping[Names, GateReport]
-    clock_ms: int
+    settings: WatchSection
+    now_ms: int
 
     def __call__(self, alarm: Alarm) -> bool:
         about = alarm.about
@@ -249,16 +281,19 @@ class _Over:
         return report is not None and report.state != "lost"
 
     def fault(self, alarm: Alarm) -> bool:
-        """The gate has named another mode."""
+        """The gate has named another mode, and stays with it."""
         report = self.reports.get((alarm.about.site, alarm.about.gate))
-        return report is not None and report.mode not in {"", Mode.FAULT}
+        if report is None or report.mode in {"", Mode.FAULT}:
+            return False
+        return self.now_ms - report.mode_ms > self.settings.lost_s * 1000
 
     def clock(self, alarm: Alarm) -> bool:
         """A checkpoint has come since, and by it the clock is right."""
         state = self.state(alarm.about)
         if state is None or state.successor:
             return True
-        return (state.heard_ms or 0) > alarm.raised_ms and abs(ahead_ms(state) or 0) <= self.clock_ms
+        right = abs(ahead_ms(state) or 0) <= self.settings.clock_s * 1000
+        return right and (state.heard_ms or 0) > alarm.raised_ms
 
 
 _OVER: Final[Mapping[tuple[AlarmKind, str], Callable[[_Over, Alarm], bool]]] = {
@@ -269,16 +304,6 @@ _OVER: Final[Mapping[tuple[AlarmKind, str], Callable[[_Over, Alarm], bool]]] = {
     (AlarmKind.MISSED, Code.FAULT): _Over.fault,
     (AlarmKind.FALSE, Code.CLOCK): _Over.clock,
 }
-
-
-def _faults(known: Mapping[Names, int], reports: Mapping[Names, GateReport]) -> Iterator[Suspicion]:
-    """Take a gate at its word: with a ledger that it cannot use it has no other way to say so.
-
-    One that has stopped is not in fault any more, nor is it well: what stands about it stays.
-    """
-    for (site, gate), report in reports.items():
-        if (site, gate) in known and report.mode == Mode.FAULT and report.state != "disconnected":
-            yield Suspicion(AlarmKind.MISSED, site, gate, "", Code.FAULT, evidence={"state": report.state})
 
 
 def _known(keys: Iterable[GateKey]) -> dict[Names, int]:

@@ -31,6 +31,9 @@ _ASK_WHO: Final = (
     "a restored or exchanged card? Ask who did it; the old records are safe here",
 )
 
+ONLY_DOUBTFUL: Final = frozenset({"unknown_gate", "unknown_key", "clock"})
+"""Alarms of the class *false* that accuse nobody: a gate that is not registered yet, a clock to be set."""
+
 CODES: Final[Mapping[str, CodeWords]] = {
     "altered": CodeWords(
         "已证实的记录内容不符", "other bytes for a proved record",

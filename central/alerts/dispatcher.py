@@ -161,7 +161,7 @@ class Dispatcher(Worker):
         if claimed is None:
             return
         role = self._settings.named(claimed.role)
-        lang = role.lang if role else "zh"
+        lang = (role and role.lang) or self._settings.spoken
         message = word(claimed.dues, claimed.duties, lang=lang, utc_offset_min=self._settings.utc_offset_min)
         sending = _Sending(claimed, self._clock.monotonic())
         self._sending[address] = sending

@@ -47,11 +47,12 @@ class _Words:
 
 KINDS_ZH: Final[Mapping[AlertKind, str]] = {
     AlertKind.FIRE: "火警", AlertKind.FEVER: "体温异常", AlertKind.POSITIVE_TEST: "检测阳性",
-    AlertKind.ABNORMAL_CODE: "健康码异常", AlertKind.FORCED_PASSAGE: "强行通过", AlertKind.FALSE: "谎报",
-    AlertKind.CONCEALED: "瞒报", AlertKind.MISSED: "漏报", AlertKind.LATE: "迟报",
+    AlertKind.ABNORMAL_CODE: "健康码异常", AlertKind.FORCED_PASSAGE: "强行通过",
+    AlertKind.FALSE: "谎报或存疑", AlertKind.CONCEALED: "瞒报", AlertKind.MISSED: "漏报",
+    AlertKind.LATE: "迟报",
     AlertKind.REFUSAL: "不配合", AlertKind.SYMPTOMS: "可疑症状", AlertKind.RISK_AREA: "风险地区",
     AlertKind.SENSOR_FAULT: "设备故障", AlertKind.COMMAND_REFUSED: "指令未执行",
-    AlertKind.EPOCH_STARTED: "台账重建", AlertKind.ABNORMAL: "异常", AlertKind.FOLLOW_UP: "后续工作",
+    AlertKind.EPOCH_STARTED: "台账启用", AlertKind.ABNORMAL: "异常", AlertKind.FOLLOW_UP: "后续工作",
 }  # fmt: skip
 
 _WORDS: Final[Mapping[str, _Words]] = {

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from central.alerts.codes import code_words
+from central.alerts.codes import ONLY_DOUBTFUL, code_words
 from central.store.model import Alarm, AlarmKind, StoredRecord
 from gate.core.commands import Refusal
 
@@ -176,6 +176,8 @@ def of_alarm(alarm: Alarm) -> Alert:
     about = alarm.about
     kind, severity, zh, en = _ALARMS[about.kind]
     code, span = _word(about.code), _span(about.first, about.last)
+    if code in ONLY_DOUBTFUL:
+        zh, en = "存疑", "doubtful"
     words = code_words(code)
     zh, en = f"{zh}：{words.zh}", f"{en}: {words.en}"
     if span:

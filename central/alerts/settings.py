@@ -18,6 +18,7 @@ The addresses are those of Apprise (https://appriseit.com/services/). They hold 
 to the centre's user alone.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -28,21 +29,23 @@ from gate.checked import did_you_mean
 
 Name = Annotated[str, MinLen(1), MaxLen(32)]
 Url = Annotated[str, MinLen(1), MaxLen(2000)]
+Lang = Literal["zh", "en"]
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
     """People who are told together, each at their own address.
 
-    `escalate_to` is told when nobody has answered for `after_s` seconds. `lang`: of the messages.
-    `per_minute`: messages to one address; the robots of DingTalk and WeCom take 20 and then none for a while.
+    `escalate_to` is told when nobody has answered for `after_s` seconds. `lang`: of its messages, where it is
+    another than that of the section. `per_minute`: messages to one address; the robots of DingTalk and WeCom
+    take 20 and then none for a while.
     """
 
     name: Name
     urls: Annotated[tuple[Url, ...], MinLen(1), MaxLen(16)] = field(repr=False)
     escalate_to: Name | None = None
     after_s: Annotated[int, Ge(60), Le(86_400)] = 300
-    lang: Literal["zh", "en"] = "zh"
+    lang: Lang | None = None
     per_minute: Annotated[int, Ge(1), Le(600)] = 20
 
     def __post_init__(self) -> None:
@@ -70,25 +73,19 @@ class Rule:
 class AlertSettings:
     """The section `[alerts]`. Without a rule nobody is told, and alerts wait in `central alerts`.
 
-    `utc_offset_min`: local time in messages, minutes east of UTC.
+    `utc_offset_min`: local time in messages, minutes east of UTC. `lang`: of messages and lists; that of the
+    reports where the file names none.
     """
 
     role: Annotated[tuple[Role, ...], MaxLen(64)] = ()
     rule: Annotated[tuple[Rule, ...], MaxLen(256)] = ()
     utc_offset_min: Annotated[int, Ge(-720), Le(840)] = 480
+    lang: Lang | None = None
 
-    def __post_init__(self) -> None:
-        names = [role.name for role in self.role]
-        if len(set(names)) != len(names):
-            raise ValueError("two roles have the same name")
-        asked = [rule.role for rule in self.rule] + [
-            role.escalate_to for role in self.role if role.escalate_to
-        ]
-        if unknown := sorted(set(asked) - set(names)):
-            told = (f"there is no role {name!r}{did_you_mean(name, names)}" for name in unknown)
-            raise ValueError("; ".join(told))
-        for role in self.role:
-            self._check_escalation(role)
+    @property
+    def spoken(self) -> Lang:
+        """The language of whoever has no own."""
+        return self.lang or "zh"
 
     def named(self, name: str) -> Role | None:
         """Return the role of this name, if there is one."""
@@ -99,13 +96,47 @@ class AlertSettings:
         names = dict.fromkeys(rule.role for rule in self.rule if rule.takes(alert))
         return tuple(role for name in names if (role := self.named(name)))
 
-    def _check_escalation(self, role: Role) -> None:
-        seen: list[str] = []
-        step: Role | None = role
-        while step is not None:
-            if step.name in seen:
-                raise ValueError(
-                    f"the escalation of {role.name} goes in a circle: {' -> '.join([*seen, step.name])}"
-                )
-            seen.append(step.name)
-            step = self.named(step.escalate_to) if step.escalate_to else None
+
+def tangles(section: object) -> Iterator[str]:
+    """Yield what is wrong between the entries of the section as the file has it, with the place if it is one.
+
+    Whatever else is wrong in it is passed over: that is said beside this.
+    """
+    roles, rules = _entries(section, "role"), _entries(section, "rule")
+    names = [name for role in roles.values() if (name := _word(role, "name"))]
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        yield f"alerts: two roles have the same name: {name}"
+    for kind, key, entries in (("role", "escalate_to", roles), ("rule", "role", rules)):
+        for number, entry in entries.items():
+            if (asked := _word(entry, key)) and asked not in names:
+                yield f"alerts.{kind}.{number}.{key}: there is no role {asked!r}{did_you_mean(asked, names)}"
+    yield from _circles({_word(role, "name"): _word(role, "escalate_to") for role in roles.values()})
+
+
+def _circles(calls: Mapping[str, str]) -> Iterator[str]:
+    """Yield each circle in which roles call one another, once."""
+    known: set[frozenset[str]] = set()
+    for name in calls:
+        path, step = [], name
+        while step and step not in path:
+            path.append(step)
+            step = calls.get(step, "")
+        circle = path[path.index(step) :] if step else []
+        if circle and frozenset(circle) not in known:
+            known.add(frozenset(circle))
+            said = " -> ".join([*circle, circle[0]])
+            yield f"alerts: the escalation of {circle[0]} goes in a circle: {said}"
+
+
+def _entries(section: object, name: str) -> dict[int, Mapping[str, object]]:
+    listed = section.get(name) if isinstance(section, dict) else None
+    return {
+        number: entry
+        for number, entry in enumerate(listed if isinstance(listed, list) else [])
+        if isinstance(entry, dict)
+    }
+
+
+def _word(entry: Mapping[str, object], key: str) -> str:
+    said = entry.get(key)
+    return said if isinstance(said, str) else ""

@@ -1,9 +1,10 @@
 """How the answers are stated: as JSON for programs, and in lines for people.
 
-Times are local; the documents say their offset. Whatever words stand in records are shown as they are; they
+Times are local and say their offset. Whatever words stand in records are shown as they are; they
 were made harmless when they were read.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Final
@@ -18,6 +19,7 @@ from central.people.sightings import Lost
 from central.people.trace import Contact, Shared, Trace
 from central.people.visits import Visit
 from central.reports.spans import local
+from central.status import moment
 from gate.core.texts import reason_text
 
 _MINUTE_MS: Final = 60_000
@@ -149,10 +151,11 @@ class Statement:
 
     # In lines
 
-    def sheet_lines(self, found: Sheet) -> Iterator[str]:
-        """Tell the sheet of a person."""
+    def sheet_lines(self, found: Sheet, reference: str) -> Iterator[str]:
+        """Tell the sheet of the person with this reference."""
         yield from (self._visit_line(visit) for visit in found.visits)
-        yield f"{len(found.visits)} visit{'' if len(found.visits) == 1 else 's'}"
+        visits = f"{len(found.visits)} visit{'' if len(found.visits) == 1 else 's'}"
+        yield visits if found.visits else _unknown(reference)
         yield from _lost_lines(found.lost)
 
     def rounds_lines(self, found: Rounds) -> Iterator[str]:
@@ -177,8 +180,8 @@ class Statement:
             yield "nothing abnormal"
         yield from _lost_lines(found.lost)
 
-    def trace_lines(self, found: Trace) -> Iterator[str]:
-        """Tell where a person was, and with whom."""
+    def trace_lines(self, found: Trace, reference: str) -> Iterator[str]:
+        """Tell where the person with this reference was, and with whom."""
         for shared in found.shared:
             yield f"{shared.presence.site}  {self._presence_line(shared.presence)}"
             for contact in shared.contacts:
@@ -188,12 +191,13 @@ class Statement:
             for gate, at_ms in shared.fires:
                 yield f"  fire alarm at {gate}, {self._clock(at_ms)}: the arm was free, nobody was seen"
         contacts = sum(len(shared.contacts) for shared in found.shared)
-        yield f"{len(found.visits)} visits, {len(found.shared)} stays, {contacts} inside at the same time"
+        counts = f"{len(found.visits)} visits, {len(found.shared)} stays, {contacts} inside at the same time"
+        yield counts if found.visits or found.shared else _unknown(reference)
         yield from _lost_lines(found.lost)
 
     def entry_line(self, entry: Entry) -> str:
         """Tell one entry of the access log."""
-        about = " ".join(f"{name}={said}" for name, said in entry.about.items())
+        about = "  ".join(f"{name} {_stated(said)}" for name, said in entry.about.items() if said is not None)
         return _plain(
             f"{entry.n}  {self._clock(entry.at_ms)}  {entry.what}  {entry.by}: {entry.reason}  {about}"
         )
@@ -247,11 +251,29 @@ class Statement:
         return None if at_ms is None else self.at(at_ms)
 
     def _clock(self, at_ms: int) -> str:
-        return self.at(at_ms)[:19].replace("T", " ")
+        return moment(at_ms, self._zone)
 
 
 def _lost(lost: Lost) -> Document:
     return {"unreadable": lost.unreadable, "retired": lost.retired}
+
+
+def _unknown(reference: str) -> str:
+    """Say that nothing was found: whoever has mistyped a subject must not take it for an answer."""
+    return f"{reference} is known by no record of this span"
+
+
+def _stated(said: Any) -> str:
+    """State a word as it is, what has parts by its parts, and anything else as JSON."""
+    match said:
+        case str():
+            return said
+        case list():
+            return ", ".join(map(_stated, said)) or "none"
+        case dict():
+            return " ".join(f"{name} {_stated(part)}" for name, part in said.items()) or "none"
+        case _:
+            return json.dumps(said)
 
 
 def _lost_lines(lost: Lost) -> Iterator[str]:

@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 REASON: Final = click.option("--reason", required=True, help="Why; it stands in the access log.")
 BY: Final = click.option("--by", required=True, help="Who asks; it stands in the access log.")
 SITE: Final = click.option("--site", help="Only this site.")
+_AHEAD_MS: Final = 366 * 86_400_000  # a gate's clock may be wrong
 SUBJECT: Final = click.option(
-    "--subject", metavar="S", help="The reference of a pass, or a pseudonym of a record (then of its day)."
+    "--subject",
+    metavar="S",
+    help="16 hexadecimal digits: the reference of a pass, or a pseudonym of a record (then of its day).",
 )
 SPAN: Final = (
     click.option("--from", "since", required=True, metavar="TIME", help="Day, or local time, or ISO 8601."),
@@ -69,7 +72,7 @@ def person(
         whom, span = asked.subject(subject), asked.span(since, until)
         asked.note(What.PERSON, {"subject": whom.reference, "site": site, **span.stated})
         found = sheet(asked.store, whom, span.from_ms, span.to_ms, site)
-        asked.show(asked.statement.sheet(found), asked.statement.sheet_lines(found))
+        asked.show(asked.statement.sheet(found), asked.statement.sheet_lines(found, whom.reference))
 
 
 @click.command()
@@ -84,7 +87,7 @@ def trace(
         whom, span = asked.subject(subject), asked.span(since, until)
         asked.note(What.TRACE, {"subject": whom.reference, "site": site, **span.stated})
         found = following.trace(asked.store, whom, asked.stay, span.from_ms, span.to_ms, site)
-        asked.show(asked.statement.trace(found), asked.statement.trace_lines(found))
+        asked.show(asked.statement.trace(found), asked.statement.trace_lines(found, whom.reference))
 
 
 @click.command()
@@ -165,8 +168,11 @@ def erase(
     if of_record == (subject is not None) or (subject is not None and (gate or epoch or seq)):
         raise click.UsageError("say whose: --subject, or one record with --gate, --epoch and --seq")
     with _asked(config_path, how) as asked:
+        unknown = False
         if subject is not None:
-            places = privacy.sealed_of(asked.store, asked.subject(subject))
+            whom = asked.subject(subject)
+            subject, places = whom.reference, privacy.sealed_of(asked.store, whom)
+            unknown = not places and not asked.knows(whom)
         else:
             assert gate is not None and epoch is not None and seq is not None
             try:
@@ -174,7 +180,8 @@ def erase(
             except privacy.SealedError as error:
                 refuse(str(error), 1)
         count = privacy.erase(asked.store, places, asked.caller, asked.now_ms, subject=subject)
-        click.echo(f"{count} registration{'' if count == 1 else 's'} erased")
+        said = f"{count} registration{'' if count == 1 else 's'} erased"
+        click.echo(f"{said}: {whom.reference} is known by no record" if unknown else said)
         if not privacy.scrub(asked.store):
             refuse("somebody is using the database: the bytes are still in its files; repeat the command", 1)
 
@@ -201,7 +208,7 @@ def retention(config_path: Path, *, dry_run: bool, as_json: bool) -> None:
 
 @click.command("access-log")
 @_all(CONFIG, LANG, AS_JSON)
-def access_log(config_path: Path, lang: str, *, as_json: bool) -> None:
+def access_log(config_path: Path, lang: str | None, *, as_json: bool) -> None:
     """Show who has looked at whom, what was erased, and why."""
     from central.people.access_log import entries
 
@@ -230,7 +237,7 @@ class _Asked:
 
         self.config, self.store, self.caller, self.now_ms = config, store, caller, now_ms
         self.zone = config.reports.zone
-        self.statement = Statement(self.zone, how.get("lang", "en"))
+        self.statement = Statement(self.zone, how.get("lang") or config.reports.lang)
         self._as_json = how.get("as_json", False)
 
     @property
@@ -258,6 +265,12 @@ class _Asked:
             return Subject(reference, keys)
         except SubjectError as error:
             raise click.BadParameter(str(error), param_hint="--subject") from None
+
+    def knows(self, whom: Subject) -> bool:
+        """Tell whether a visit of this person is on record, whenever it was."""
+        from central.people.sheet import sheet
+
+        return bool(sheet(self.store, whom, 0, self.now_ms + _AHEAD_MS).visits)
 
     def span(self, since: str, until: str) -> _Span:
         from_ms = self._instant("--from", since, later=False)

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, LargeBinary, and_, func, liter
 from central.people.settings import DAY_MS
 from central.reports.tables import OUT_OF_TIME
 from central.store.retired import retired_upto
+from central.store.succession import in_succession
 from central.store.tables import records, streams
 from gate.core.codes.model import Travel
 from gate.core.events import Kind, Result
@@ -90,6 +91,7 @@ class Ledger:
     site: str
     gate: str
     epoch: str
+    successor: str = ""
 
 
 @dataclass(slots=True)
@@ -148,13 +150,13 @@ _event: Final = msgspec.json.Decoder(_Event).decode
 
 
 def ledgers(connection: Connection, site: str | None = None, gate: str | None = None) -> list[Ledger]:
-    """Return the ledgers of a site or gate, or all, in order of age."""
-    asked = select(streams.c.id, streams.c.site, streams.c.gate, streams.c.epoch).order_by(streams.c.id)
+    """Return the ledgers of a site or gate, or all: by site and gate, each before its successor."""
+    asked = select(streams.c.id, streams.c.site, streams.c.gate, streams.c.epoch, streams.c.successor)
     if site is not None:
         asked = asked.where(streams.c.site == site)
     if gate is not None:
         asked = asked.where(streams.c.gate == gate)
-    return [Ledger(*row) for row in connection.execute(asked)]
+    return in_succession(Ledger(*row) for row in connection.execute(asked))
 
 
 def rows(

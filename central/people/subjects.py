@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from central.people.settings import DAY_MS, SiteSettings
-from gate.core.pseudonyms import PSEUDONYMOUS, UTC_OFFSETS_MIN, day_key, pseudonym, site_key
+from gate.core.pseudonyms import DIGITS, PSEUDONYMOUS, UTC_OFFSETS_MIN, day_key, pseudonym, site_key
 
 _WHAT: Final = PSEUDONYMOUS[0]
-_SUBJECT: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}")
+_SUBJECT: Final = re.compile(rf"[0-9a-f]{{{DIGITS}}}")
 _WEST_MS, _EAST_MS = (minutes * 60_000 for minutes in UTC_OFFSETS_MIN)
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KEY_BYTES_MAX: Final = 1024
@@ -37,13 +37,13 @@ class SubjectError(ValueError):
 class Subject:
     """One person: by the reference of a pass, or by a pseudonym as it stands in a record (then of its day).
 
-    Raises SubjectError for what is neither.
+    Both are 16 hexadecimal digits, small or capital. Raises SubjectError for what is neither.
     """
 
     def __init__(self, reference: str, keys: Keys) -> None:
-        if not _SUBJECT.fullmatch(reference):
-            raise SubjectError("a subject is 16 hexadecimal digits, from a pass or from a record")
-        self.reference = reference
+        self.reference = reference.lower()
+        if not _SUBJECT.fullmatch(self.reference):
+            raise SubjectError(f"a subject is {DIGITS} hexadecimal digits, from a pass or from a record")
         self._keys = keys
         self._names: dict[tuple[str, range], frozenset[str]] = {}
 

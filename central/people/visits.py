@@ -216,8 +216,7 @@ def remarkable_visits(
     """Return those of the `visits` of which a record is remarkable (`sightings.read_remarkable`)."""
     span = (from_ms - VISIT_MS_MAX, to_ms + VISIT_MS_MAX)
     found: list[Visit] = []
-    by_gate = sorted(ledgers(connection, site), key=lambda ledger: (ledger.site, ledger.gate, ledger.id))
-    for _, own in groupby(by_gate, key=lambda ledger: (ledger.site, ledger.gate)):
+    for _, own in groupby(ledgers(connection, site), key=lambda ledger: (ledger.site, ledger.gate)):
         found += visits_of(read_remarkable(connection, own, *span, reasons, lost))
     return [visit for visit in in_order(found) if _begins_in(visit, from_ms, to_ms)]
 

@@ -251,7 +251,7 @@ class Application:
     def _centre(self, config: Config, keys: CentreKeys) -> Centre:
         assert config.centre is not None
         try:
-            key = device_key(config.gate.state_dir)
+            key = device_key(config.gate.state_dir, self._key_made)
         except IdentityError as error:
             log.error("%s; until then the centre signs for nothing of this gate", error)
             self._part_failed(Device.IDENTITY, str(error))
@@ -266,6 +266,16 @@ class Application:
             on_went_back=lambda had, now: self._inbox.post(ReceiptWentBack(had, now)),
             on_disagreement=lambda upto, reason: self._inbox.post(ReceiptDisagreed(upto, reason)),
         )
+
+    def _key_made(self) -> None:
+        """Say that the key is another one than the centre knows; a gate's first one is made known anyway."""
+        seq, _ = self._ledger.head
+        if seq > 0:
+            log.warning(
+                "new device key for an existing ledger of %d records: register it at the centre with "
+                "`gate identity` here and `central gates add` there, or it signs for nothing of this gate",
+                seq,
+            )
 
     def _renew_ledger(self, reason: str) -> LedgerRenewed | None:
         """Begin a new epoch; None when that is not possible now, which is tried again."""

@@ -7,6 +7,7 @@ records, but the centre signs for none of them; a new key must be registered wit
 """
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -30,12 +31,15 @@ class IdentityError(Exception):
     """The device key cannot be used; the message says which file, and what to do."""
 
 
-def device_key(state_dir: Path) -> Ed25519PrivateKey:
-    """Return the key of this device, made and made durable if there is none yet. Raises IdentityError."""
+def device_key(state_dir: Path, on_made: Callable[[], None] = lambda: None) -> Ed25519PrivateKey:
+    """Return the key of this device, made and made durable if there is none yet. Raises IdentityError.
+
+    `on_made` is told when it had to be made.
+    """
     path = state_dir / KEY_NAME
     with suppress(OSError):  # what cannot be looked for cannot be read either, and that is said
-        if not path.exists():
-            _make(path)
+        if not path.exists() and _make(path):
+            on_made()
     return read_key(path)
 
 
@@ -68,12 +72,12 @@ def _damaged(path: Path) -> str:
     )
 
 
-def _make(path: Path) -> None:
-    """Make a key under its name, whole or not at all; the one that was there first stays."""
+def _make(path: Path) -> bool:
+    """Make a key under its name, whole or not at all; False where one was there first, which stays."""
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_new(path, pem, owned_as_folder=True)  # `gate identity` may be run as root
+        return write_new(path, pem, owned_as_folder=True)  # `gate identity` may be run as root
     except OSError as error:
         raise IdentityError(
             f"the device key {path} cannot be made ({error.strerror}); "

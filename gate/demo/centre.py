@@ -10,7 +10,7 @@ import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from gate.app.identity import as_line, device_key
 from gate.config import CentreSection
@@ -81,11 +81,11 @@ class DemoCentre:
 
     def proved(self) -> int:
         """Return up to where the centre has proved the gate's records. Raises CentreError."""
-        self._thread.join()
-        if self._problem:
-            raise CentreError(self._problem)
-        (gate,) = json.loads(self._ask("status", "--json"))
-        return int(gate["proved"])
+        return int(self._gate()["proved"])
+
+    def receipted(self) -> int:
+        """Return up to where the gate has told the centre that it knows so. Raises CentreError."""
+        return int(self._gate()["receipted"])
 
     def table(self) -> str:
         """Return what an operator sees: the gates, and the alarms that stand. Raises CentreError."""
@@ -99,6 +99,13 @@ class DemoCentre:
         except CentreError as error:
             return str(error)
         return ""
+
+    def _gate(self) -> dict[str, Any]:
+        self._thread.join()
+        if self._problem:
+            raise CentreError(self._problem)
+        (gate,) = json.loads(self._ask("status", "--json"))
+        return dict(gate)
 
     def _start(self) -> None:
         try:

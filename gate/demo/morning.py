@@ -43,6 +43,7 @@ from gate.store.ledger import LedgerError, Verification, owner, verify
 SITE: Final = "demo-hall"
 GATE: Final = "gate-1"
 DELIVERY_S: Final = 20.0
+SETTLE_S: Final = 10.0
 ASK_AGAIN_S: Final = 0.5
 
 
@@ -105,7 +106,8 @@ def run_morning(
         centre = stack.enter_context(_centre(config, address)) if there_is_a_centre() else None
         config = replace(config, centre=centre.section if centre else None)
         try:
-            _play(config, service, count, seed, console, centre.table if centre and with_centre else None)
+            shown = centre if with_centre and not headless else None
+            _play(config, service, count, seed, console, shown)
             checked = verify(state / LEDGER_NAME)
             witness.wait_for(checked.records, DELIVERY_S)
             proved = _wait_for_proof(centre, checked.records) if centre else None
@@ -136,8 +138,9 @@ def _play(
     count: int,
     seed: int,
     console: Console,
-    centre_table: Callable[[], str] | None,
+    shown: DemoCentre | None,
 ) -> None:
+    """Have the visitors come; `shown`: the centre whose table is to be shown after each of them."""
     rng = random.Random(seed)  # noqa: S311 - a draw of visitors, not a secret
     stage = Stage()
     clock = SystemClock(lambda: True)
@@ -160,10 +163,10 @@ def _play(
         for number, scene in enumerate(visitors(count, seed), 1):
             narrator.announce(number, scene.zh if config.gate.lang == "zh" else scene.en)
             play.perform(scene)
-            if config.centre is not None:
+            if shown is not None:
+                _show(shown, app, narrator)
+            elif config.centre is not None:
                 _tell_receipts(app, narrator)
-            if centre_table is not None:
-                narrator.show(centre_table())
         if config.centre is not None:  # it may have come up after the last visitor
             _until(lambda: _tell_receipts(app, narrator), DELIVERY_S)
         narrator.close()
@@ -197,6 +200,18 @@ def _tell_receipts(app: Application, narrator: Narrator) -> bool:
     status = app.sink.status()
     narrator.receipt(status.acknowledged, status.head)
     return status.acknowledged == status.head
+
+
+def _show(centre: DemoCentre, app: Application, narrator: Narrator) -> None:
+    """Show the gate as the centre has it, once each knows what the other has: the table says what was told.
+
+    What the gate has receipts for the centre learns from the next checkpoint, which is asked for here.
+    """
+    _until(lambda: _tell_receipts(app, narrator), SETTLE_S)
+    told = app.sink.status().acknowledged
+    app.sink.make_checkpoint()
+    _until(lambda: centre.receipted() >= told, SETTLE_S)
+    narrator.show(centre.table())
 
 
 def _until(holds: Callable[[], bool], patience_s: float) -> None:

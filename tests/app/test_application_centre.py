@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest import MonkeyPatch, fixture, mark
+from pytest import LogCaptureFixture, MonkeyPatch, fixture, mark
 
 from gate.app.centre import CentreKeys
 from gate.app.identity import KEY_NAME, device_key
@@ -101,6 +101,23 @@ def test_a_gate_whose_key_is_damaged_serves_and_says_so(tmp_path: Path, broker: 
             stream = client.centre.stream(epoch_of(gate))
             wait_for(lambda: stream.linked == len(gate.bodies()), 5, "everything at the centre, unproved")
             assert client.centre.checkpoints == []
+
+
+def test_a_lost_key_is_replaced_loudly_once_there_are_records(
+    tmp_path: Path, broker: Mosquitto, caplog: LogCaptureFixture
+) -> None:
+    def warnings_of_a_run() -> list[str]:
+        caplog.clear()
+        with RunningGate(config) as gate:
+            wait_for(gate.events, 3, "the first record")
+        return [one.getMessage() for one in caplog.records if "device key" in one.getMessage()]
+
+    config = with_centre(tmp_path, broker.port)
+    assert warnings_of_a_run() == [], "the first key of a first ledger"
+    (config.gate.state_dir / KEY_NAME).unlink()
+    (warning,) = warnings_of_a_run()
+    assert "`gate identity` here and `central gates add` there" in warning
+    assert warnings_of_a_run() == [], "the same key as before"
 
 
 def test_a_ledger_that_was_rolled_back_is_put_aside_and_a_new_epoch_says_why(

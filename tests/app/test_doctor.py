@@ -34,6 +34,7 @@ from gate.app.doctor.check import Part, Running
 from gate.app.documents import DocumentFolder
 from gate.config import (
     CameraSection,
+    CentreSection,
     Config,
     GateSection,
     MqttSection,
@@ -42,11 +43,13 @@ from gate.config import (
     load_config,
 )
 from gate.core import events
+from gate.core.delivery import Ask, Receipt
 from gate.core.documents import Document, Occupancy, sign_document
 from gate.core.moment import Moment
 from gate.sinks.connection import Connection
 from gate.store.ledger import Ledger, Outbox
 from tests.brokers import HOST, Mosquitto, StrictBroker, Subscriber, free_port, password_file, wait_for
+from tests.centre import CENTRE_KEY, DEVICE_KEY, public
 from tests.integration.test_mosquitto import Authority, a_tls_broker
 
 NOW = Moment(mono_ns=1_000_000_000, wall_ms=1_800_000_000_000, clock_trusted=True)
@@ -207,6 +210,20 @@ def test_a_gate_that_trusts_nobody_and_simulates_is_warned_about(tmp_path: Path)
     assert checks["configuration"].status is Status.WARNING
     assert checks["configuration"].value.endswith("simulated: thermometer, pins")
     assert (checks["trusted keys"].status, checks["trusted keys"].value) == (Status.WARNING, "none")
+
+
+def test_of_a_simulation_nothing_is_said_about_hardware(tmp_path: Path) -> None:
+    path = write_config(tmp_path, extra=f'[simulation]\nworld_log = "{tmp_path / "world.jsonl"}"')
+    path.write_text(path.read_text().replace('[camera]\ndevice = "/dev/v4l/by-id/none"', ""))
+    check = by_name(machine.configuration(path, machine.Found()))["configuration"]
+    assert (check.status, check.value) == (
+        Status.WARNING, f"{path}, all simulated: visitors come by themselves",
+    )  # fmt: skip
+    assert "take [simulation] out" in check.advice
+    with claim(tmp_path / "state"):
+        checks = by_name(doctor.examine(path))
+    assert checks["gate"].value == "running"
+    assert {checks[name].value for name in devices.NAMES} == {"all hardware is simulated"}
 
 
 # State folder
@@ -615,6 +632,43 @@ def test_a_running_gate_keeps_its_connection(tmp_path: Path) -> None:
     log = (tmp_path / "broker" / "log").read_text()
     assert " as gate-north-hall-gate-1-doctor " in log
     assert " as gate-north-hall-gate-1 " not in log
+
+
+@mark.parametrize(
+    ("key", "gate", "status", "words"),
+    [
+        (CENTRE_KEY, "gate-1", Status.OK, "signed with a key of centre.keys_file"),
+        (DEVICE_KEY, "gate-1", Status.FAILED, "signed with key "),
+        (CENTRE_KEY, "gate-2", Status.WARNING, "no receipt for this gate (misaddressed)"),
+        (None, "gate-1", Status.OK, "none kept by the broker yet"),
+    ],
+)
+def test_a_receipt_of_another_centre_than_the_one_configured(
+    tmp_path: Path, key: Ed25519PrivateKey | None, gate: str, status: Status, words: str
+) -> None:
+    file = tmp_path / "centre.json"
+    file.write_text(json.dumps({"sign": [public(CENTRE_KEY).hex()], "seal": "cd" * 32}))
+    with Mosquitto(tmp_path / "broker") as mosquitto:
+        config = replace(a_config(tmp_path, port=mosquitto.port), centre=CentreSection(file))
+        if key is not None:
+            receipt = Receipt("north-hall", gate, "ab" * 8, 3, b"h" * 32, at_ms=1, ask=Ask.NOTHING).signed(
+                key
+            )
+            topic = "hg/1/north-hall/gate-1/receipt"
+            publish.single(topic, receipt, qos=1, retain=True, hostname=HOST, port=mosquitto.port)
+        check = asked(config)["receipts"]
+    assert (check.status, check.value.startswith(words)) == (status, True)
+    if status is Status.FAILED:
+        assert "of another centre, no receipt counts" in check.advice
+
+
+def test_receipts_are_looked_for_only_where_that_makes_sense(tmp_path: Path) -> None:
+    config = replace(a_config(tmp_path, port=free_port()), centre=CentreSection(tmp_path / "none.json"))
+    assert asked(config)["receipts"].value == "see broker"
+    with Mosquitto(tmp_path / "broker") as mosquitto:
+        config = replace(config, mqtt=replace(config.mqtt, port=mosquitto.port))
+        assert asked(config)["receipts"].value == "see centre"
+        assert asked(replace(config, centre=None))["receipts"].value == "not needed without a centre"
 
 
 def test_clear_text_beyond_this_machine_is_warned_about(tmp_path: Path) -> None:

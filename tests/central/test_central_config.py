@@ -101,6 +101,35 @@ def test_misspelled_roles_and_kinds_have_a_hint() -> None:
     assert "(found 'feverr'; did you mean 'fever'?)" in found
 
 
+def test_everything_that_is_wrong_with_the_alerts_is_said_at_once() -> None:
+    url = {"urls": ["json://host"]}
+    roles = [
+        {"name": "duty", "escalate_to": "leadr", "per_minute": 0} | url,
+        {"name": "leader", "escalate_to": "leader"} | url,
+        {"name": "leader"} | url,
+    ]
+    found = problems(SMALLEST | {"alerts": {"role": roles, "rule": [{"role": "dutty"}, {"role": "nobody"}]}})
+    assert [line.partition(" (found")[0] for line in found] == [
+        "alerts.role 'duty': per_minute: Input should be greater than or equal to 1",
+        "alerts: two roles have the same name: leader",
+        "alerts.role 'duty': escalate_to: there is no role 'leadr'; did you mean 'leader'?",
+        "alerts.rule no. 1: role: there is no role 'dutty'; did you mean 'duty'?",
+        "alerts.rule no. 2: role: there is no role 'nobody'",
+    ]
+    del roles[2]
+    (per_minute, *_, circle) = problems(SMALLEST | {"alerts": {"role": roles}, "reports": {"lang": "de"}})
+    assert "per_minute" in per_minute
+    assert circle == "alerts: the escalation of leader goes in a circle: leader -> leader"
+
+
+def test_alerts_speak_like_the_reports_unless_they_say_otherwise() -> None:
+    def spoken(**alerts: Any) -> str:
+        return parse_config("x", SMALLEST | {"reports": {"lang": "en"}, "alerts": alerts}).alerts.spoken
+
+    assert (spoken(), spoken(lang="zh")) == ("en", "zh")
+    assert parse_config("x", SMALLEST).alerts.spoken == "zh"
+
+
 def test_places_that_can_be_written_are_good(tmp_path: Path) -> None:
     tables = {"centre": {"store": f"sqlite:///{tmp_path}/c.db"}, "reports": {"folder": f"{tmp_path}/a/b"}}
     assert list(misplaced(parse_config("x", changed(**tables)))) == []

@@ -514,7 +514,7 @@ def test_a_gate_that_says_it_is_in_fault_is_an_alarm_and_shown_until_it_says_oth
     def shown() -> tuple[str, str]:
         return next((one.state, one.mode) for one in overview(store, NOW_MS) if one.gate == "g-1")
 
-    with RunningCentre(broker.port, keys, store):
+    with RunningCentre(broker.port, keys, store) as centre:
         for said, stands in (("serving", False), ("fault", True), ("degraded", False)):
             state = {"v": 1, "state": "ready", "mode": said}
             gate.publish("state", json.dumps(state).encode(), retain=True)
@@ -523,6 +523,13 @@ def test_a_gate_that_says_it_is_in_fault_is_an_alarm_and_shown_until_it_says_oth
             gate.publish("state", b'{"v":1,"state":"lost"}', retain=True)  # which says nothing of the mode
             wait_for(lambda: shown()[0] == "lost", 10, "that to be shown")
             assert shown()[1] == said
+            kept = centre.centre._reports["north", "g-1"]
+            gate.publish("state", json.dumps(state).encode(), retain=True)
+            wait_for(lambda: shown()[0] == "ready", 10, "that it is back")
+            back = centre.centre._reports["north", "g-1"]
+            assert (back.mode_ms, back.since_ms > kept.since_ms) == (kept.mode_ms, True), (
+                "a mode outlasts a link"
+            )
     assert "missed/fault  north/g-1: the gate says that it is in fault" in caplog.text
     assert "{'" not in caplog.text
 

@@ -219,25 +219,71 @@ def test_a_lost_connection_counts_when_it_does_not_come_back() -> None:
     assert centre.until(90 * S, [here]) == []
 
 
+OURS = ("north", "g-1")
+
+
+def said(centre: Centre, mode: str, state: str = "ready") -> None:
+    """Have the gate say this, now, as the centre keeps it."""
+    before = centre.reports.get(OURS, GateReport("ready", 0))
+    since_ms = before.since_ms if before.state == state else centre.now_ms
+    mode_ms = before.mode_ms if before.mode == mode else centre.now_ms
+    centre.reports = {OURS: GateReport(state, since_ms, mode, mode_ms)}
+
+
 def test_a_gate_that_says_that_it_is_in_fault_is_believed_until_it_says_other() -> None:
     centre = Centre()
-    centre.stopped = {("north", "g-1"): 1}  # in order: its silence is excused, for it cannot sign
-    centre.reports = {("north", "g-1"): GateReport("ready", 1 * S, "suspended")}
+    centre.stopped = {OURS: 1}  # in order: its silence is excused, for it cannot sign
+    said(centre, "suspended")
     here = fresh(100 * S)
     assert centre.until(5 * S, [here]) == []
-    centre.reports = {("north", "g-1"): GateReport("ready", 1 * S, "fault")}
-    assert centre.until(6 * S, [here]) == ["fault"]
+    said(centre, "fault")
+    assert centre.until(20 * S, [here]) == []
+    assert centre.until(21 * S, [here]) == ["fault"]
     about = centre.standing[0].about
     assert (about.kind, about.site, about.gate, about.epoch) == (AlarmKind.MISSED, "north", "g-1", "")
-    for later in (GateReport("lost", 7 * S, "fault"), GateReport("disconnected", 7 * S, "fault")):
-        centre.reports = {("north", "g-1"): later}
-        assert "fault" in centre.until(centre.now_ms + S, [here])
+    for state in ("lost", "disconnected"):
+        said(centre, "fault", state)
+        assert "fault" in centre.until(centre.now_ms + 9 * S, [here])
     centre.restart()
-    assert "fault" in centre.until(centre.now_ms + S, [here]), "until it has said anything"
-    centre.reports = {("north", "g-1"): GateReport("lost", 8 * S)}
-    assert "fault" in centre.until(centre.now_ms + S, [here]), "what the broker says is not the gate's word"
-    centre.reports = {("north", "g-1"): GateReport("ready", 9 * S, "degraded")}
+    assert "fault" in centre.until(centre.now_ms + 9 * S, [here]), "until it has said anything"
+    said(centre, "", "lost")
+    assert "fault" in centre.until(centre.now_ms + 20 * S, [here]), (
+        "what the broker says is not the gate's word"
+    )
+    said(centre, "degraded")
+    assert "fault" in centre.until(centre.now_ms + 15 * S, [here])
     assert "fault" not in centre.until(centre.now_ms + S, [here])
+
+
+def test_a_relay_that_comes_and_goes_is_no_alarm_and_ends_none() -> None:
+    centre = Centre()
+    for at_s in range(0, 120, 10):
+        said(centre, "serving" if at_s % 20 else "fault")
+        assert centre.until(at_s * S + 10 * S, [fresh(centre.now_ms)]) == []
+    said(centre, "fault")
+    centre.until(140 * S, [fresh(120 * S)])
+    for at_s in range(140, 200, 10):
+        said(centre, "fault" if at_s % 20 else "serving")
+        centre.until(at_s * S + 10 * S, [fresh(centre.now_ms)])
+    assert centre.log == [(136 * S, "+fault")]
+
+
+def test_a_gate_that_is_stopped_in_fault_is_an_alarm_until_somebody_has_looked_into_it() -> None:
+    centre = Centre()
+    centre.stopped = {OURS: 1}
+    here = fresh(0)
+    said(centre, "serving")
+    centre.until(10 * S, [here])
+    said(centre, "fault")
+    centre.until(13 * S, [here])
+    said(centre, "fault", "disconnected")
+    assert centre.until(25 * S, [here]) == []
+    assert "fault" in centre.until(26 * S, [here])
+    assert "fault" in centre.until(60 * S, [here])
+    centre.standing = [one for one in centre.standing if one.about.code != "fault"]
+    assert "fault" not in centre.until(90 * S, [here]), "it is still off, and that is known"
+    said(centre, "fault")
+    assert "fault" in centre.until(91 * S, [here]), "it is back, and in fault"
 
 
 @pytest.mark.parametrize(

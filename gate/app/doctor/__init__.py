@@ -73,7 +73,7 @@ def _with_config(config: Config, path: Path, world: World) -> Iterator[Part]:
     yield _decoder()
     gate, why_not = machine.hands_off(state_dir)
     if config.simulation is not None:
-        why_not = why_not or "all hardware is simulated"
+        why_not = "all hardware is simulated"
     yield Part((gate.name,), lambda: [gate], 1)
     yield from _devices(config, world) if why_not is None else [_skipped(devices.NAMES, why_not)]
     advice = f"check the network and the name server of this machine: {config.mqtt.host} takes too long"

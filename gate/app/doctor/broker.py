@@ -1,10 +1,10 @@
-"""Checks of the broker: a connection with the gate's credentials, and the dates of certificates."""
+"""Checks of the broker: a connection as the gate, the receipt that is kept, and the dates of certificates."""
 
 import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,23 +14,33 @@ from typing import Final, get_args
 from cryptography import x509
 
 from gate.app.application import mqtt_settings
+from gate.app.centre import load_centre_keys
 from gate.app.doctor.check import Check, Status, skipped
+from gate.checked import ConfigError
 from gate.config import Config
 from gate.core.moment import Moment
-from gate.sinks.connection import Connection, ProtocolVersion, Session
+from gate.core.signed import SignedError
+from gate.sinks.connection import Connection, Packet, ProtocolVersion, Session
 from gate.sinks.faults import LinkDown
+from gate.sinks.receipts import opened
 from gate.sinks.settings import INCOMING_MAX, MqttSettings
 
-BROKER: Final = ("broker", "certificates")
+OnReceipt = Callable[[bytes], None]
+
+BROKER: Final = ("broker", "receipts", "certificates")
 
 ANSWER_S: Final = 2.5  # of each of two attempts, one for each protocol version
 KEEPALIVE_S: Final = 3  # also paho's patience with a TLS handshake
 LOOK_S: Final = 2.0
+RECEIPT_S: Final = 1.0  # a broker sends what it keeps together with its answer to the subscription
 DAYS_LEFT_MIN: Final = 30
 
 
 def broker(config: Config, now: Moment) -> Iterator[Check]:
-    """Connect as the gate does, under another client id, and leave; then look at the certificates' dates."""
+    """Connect as the gate does, under another client id, and leave; then look at the certificates' dates.
+
+    For a gate with a centre, take along the receipt that the broker keeps for it.
+    """
     try:
         settings = mqtt_settings(config)
     except OSError as error:
@@ -38,11 +48,39 @@ def broker(config: Config, now: Moment) -> Iterator[Check]:
         advice = "give mqtt.password_file a file with the password that the gate's user can read"
         yield Check("broker", Status.FAILED, value, advice=advice)
         return
-    yield _connection(settings)
+    kept: list[bytes] = []
+    connection = _connection(settings, kept.append if config.centre else None)
+    yield connection
+    yield skipped("receipts", "see broker") if connection.status is Status.FAILED else _receipts(config, kept)
     yield _certificates(settings, now) if settings.tls else _without_tls(settings)
 
 
-def _connection(settings: MqttSettings) -> Check:
+def _receipts(config: Config, kept: list[bytes]) -> Check:
+    """Check that the centre whose receipt the broker keeps is the one whose keys this gate has."""
+    if config.centre is None:
+        return Check("receipts", Status.OK, "not needed without a centre")
+    file = config.centre.keys_file
+    try:
+        keys = load_centre_keys(file)
+    except ConfigError:
+        return skipped("receipts", "see centre")
+    if not kept:
+        return Check("receipts", Status.OK, "none kept by the broker yet")
+    try:
+        opened(kept[-1], keys.sign, config.gate.site, config.gate.id)
+    except SignedError as error:
+        if error.reason == "unknown_key":
+            kid = kept[-1].rpartition(b"\n")[2].partition(b" ")[0].decode()
+            advice = f"{file} is of another centre, no receipt counts: bring centre.json from the right one"
+            return Check(
+                "receipts", Status.FAILED, f"signed with key {kid}", "a key of centre.keys_file", advice
+            )
+        advice = "somebody else writes to this gate's topic of receipts: see the broker's access list"
+        return Check("receipts", Status.WARNING, f"no receipt for this gate ({error.reason})", advice=advice)
+    return Check("receipts", Status.OK, "signed with a key of centre.keys_file")
+
+
+def _connection(settings: MqttSettings, on_receipt: OnReceipt | None) -> Check:
     where = f"{settings.host}:{settings.broker_port}"
     caller = replace(
         settings,
@@ -51,7 +89,7 @@ def _connection(settings: MqttSettings) -> Check:
         keepalive_s=KEEPALIVE_S,
     )
     try:
-        version = _call(caller)
+        version = _call(caller, on_receipt)
     except LinkDown as fault:
         problem, _, advice = fault.words.partition("; ")
         return Check("broker", Status.FAILED, problem, "a connection", advice)
@@ -59,12 +97,12 @@ def _connection(settings: MqttSettings) -> Check:
     return Check("broker", Status.OK, f"{where} accepts{user}, MQTT {version}")
 
 
-def _call(settings: MqttSettings) -> ProtocolVersion:
+def _call(settings: MqttSettings, on_receipt: OnReceipt | None) -> ProtocolVersion:
     """Return the protocol version with which the broker accepts the gate; raises LinkDown in words."""
     versions: tuple[ProtocolVersion, ...] = get_args(ProtocolVersion)
     for version in versions:
         try:
-            _shake_hands(settings, version)
+            _shake_hands(settings, version, on_receipt)
         except LinkDown as fault:
             if version == versions[-1] or not fault.wrong_version:
                 raise
@@ -73,12 +111,21 @@ def _call(settings: MqttSettings) -> ProtocolVersion:
     raise AssertionError("the last version returns or raises")
 
 
-def _shake_hands(settings: MqttSettings, version: ProtocolVersion) -> None:
+def _shake_hands(settings: MqttSettings, version: ProtocolVersion, on_receipt: OnReceipt | None) -> None:
+    packets: list[Packet] = []
+    session = Session(INCOMING_MAX)
     # Without a last will: the end of this connection must not tell the world that the gate is lost.
-    link = Connection(settings, version, time.monotonic, session=Session(INCOMING_MAX))
+    link = Connection(settings, version, time.monotonic, session=session, on_packet=packets.append)
     wake, other_end = socket.socketpair()
     with wake, other_end, closing(link):
         link.open(wake)
+        if on_receipt is not None:
+            link.subscribe(f"{settings.topic_prefix}/receipt")
+            until = time.monotonic() + RECEIPT_S
+            while not packets and (left_s := until - time.monotonic()) > 0:
+                link.pump(wake, left_s)
+            for packet in packets:
+                on_receipt(packet.payload)
         link.leave()
 
 

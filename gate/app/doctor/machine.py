@@ -64,6 +64,10 @@ def configuration(path: Path, found: Found) -> Iterator[Check]:
 
 
 def _as_configured(path: Path, config: Config) -> Check:
+    if config.simulation is not None:
+        value = f"{path}, all simulated: visitors come by themselves"
+        advice = "fine for trying things out; take [simulation] out of a gate that visitors use"
+        return Check("configuration", Status.WARNING, value, advice=advice)
     simulated = {
         "thermometer": config.thermometer.bus == SIMULATED_BUS,
         "pins": config.pins.factory == "mock",

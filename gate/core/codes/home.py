@@ -26,6 +26,7 @@ from gate.core.codes.cose import KID, Sign1, create_sign1, parse_sign1, read_cbo
 from gate.core.codes.model import (
     NAME,
     REGISTRATION_FIELDS,
+    STATUS_REASONS,
     Assurance,
     Authenticity,
     Circumstances,
@@ -69,7 +70,6 @@ _FRESHNESS_REASONS: Final = {
     Freshness.EXPIRED: Reason.EXPIRED,
     Freshness.NOT_YET_VALID: Reason.NOT_YET_VALID,
 }
-_STATUS_REASONS: Final = {Status.YELLOW: Reason.STATUS_YELLOW, Status.RED: Reason.STATUS_RED}
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -273,7 +273,7 @@ def _reason(found: Authentic, freshness: Freshness, site: str | None, trust: Tru
         return Reason.WRONG_SITE
     if (claims.issuer, claims.pass_id.hex()) in trust.revoked:
         return Reason.REVOKED
-    return _FRESHNESS_REASONS.get(freshness) or _STATUS_REASONS.get(claims.status, Reason.OK)
+    return _FRESHNESS_REASONS.get(freshness) or STATUS_REASONS.get(claims.status, Reason.OK)
 
 
 def _parse(raw: bytes) -> tuple[Sign1, Claims]:

@@ -142,6 +142,10 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate_limited"
 
 
+STATUS_REASONS: Final = {Status.YELLOW: Reason.STATUS_YELLOW, Status.RED: Reason.STATUS_RED}
+"""Why a code is not accepted that states this, whatever else there is to say of it."""
+
+
 def reference(data: bytes) -> str:
     """Return what stands for a person or a pass that a code names: 16 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(data).hexdigest()[:16]
@@ -226,7 +230,7 @@ class CodeResult:
     @property
     def abnormal(self) -> bool:
         """True for an authentic yellow or red, whatever else there is to say of the code."""
-        return self.authenticity is Authenticity.VERIFIED and self.status in {Status.YELLOW, Status.RED}
+        return self.authenticity is Authenticity.VERIFIED and self.status in STATUS_REASONS
 
     @property
     def verified(self) -> bool:

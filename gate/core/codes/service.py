@@ -8,6 +8,7 @@ from typing import Final
 
 from gate.core.codes.china import VISIBLE
 from gate.core.codes.model import (
+    STATUS_REASONS,
     Assurance,
     Authenticity,
     CodeResult,
@@ -52,8 +53,6 @@ class ServiceAnswer:
 
 # What a service can add to: anything else against a token was seen in its own text, and stands.
 _OPEN: Final = frozenset({Reason.NOT_CHECKABLE, Reason.CLOCK_UNTRUSTED})
-
-_STATUS_REASONS: Final = {Status.YELLOW: Reason.STATUS_YELLOW, Status.RED: Reason.STATUS_RED}
 
 _UNREACHED: Final = {
     Outcome.TIMEOUT: Reason.SERVICE_TIMEOUT,
@@ -102,6 +101,6 @@ def answered(result: CodeResult, answer: ServiceAnswer) -> CodeResult:
     unless_bad = Reason.OK if timed else Reason.CLOCK_UNTRUSTED
     return replace(
         stated,
-        reason=_STATUS_REASONS.get(answer.status, unless_bad),
+        reason=STATUS_REASONS.get(answer.status, unless_bad),
         freshness=Freshness.CURRENT if timed else Freshness.UNKNOWN,
     )

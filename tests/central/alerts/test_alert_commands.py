@@ -25,7 +25,10 @@ def run(store: Store, store_url: str, tmp_path: Path) -> Command:
         f'[centre]\nkeys_dir = "{tmp_path}"\nstore = "{store_url}"\n[mqtt]\nhost = "localhost"\n'
     )
 
-    def call(group: str, *arguments: str) -> Result:
+    def call(group: str, *arguments: str, reports: str = "") -> Result:
+        if reports:
+            with config.open("a") as file:
+                file.write(f"[reports]\n{reports}\n")
         command = {"alerts": alerts, "tasks": tasks}[group]
         return CliRunner().invoke(command, ["--config", str(config), *arguments])
 
@@ -45,7 +48,7 @@ def test_the_list_says_what_where_when_and_who_was_told(store: Store, run: Comma
     office.dispatcher.take([record(fever())])
     office.after()
     assert run("alerts").output == (
-        "1  2026-11-22 12:00:00  alarm  fever  hall-east/gate_1  "
+        "1  2026-11-22 12:00:00+08:00  alarm  fever  hall-east/gate_1  "
         "体温异常 (CH-2)  [told 2/2 duty after 1.2 s]\n"
     )
     assert run("alerts", "--lang", "en").output.count("fever, measured twice (CH-2)") == 1
@@ -55,8 +58,17 @@ def test_the_list_says_what_where_when_and_who_was_told(store: Store, run: Comma
 
 def test_that_nobody_was_told_and_that_the_time_is_unsure_is_said(store: Store, run: Command) -> None:
     Book(store.engine).note(classify(event(fever(), trusted=False)), NOON_MS)
-    assert "12:00:00?  alarm" in run("alerts").output
+    assert "12:00:00+08:00?  alarm" in run("alerts").output
     assert "[told nobody]" in run("alerts").output
+
+
+def test_language_and_zone_are_those_of_the_reports(store: Store, run: Command) -> None:
+    Book(store.engine).note(classify(event(fever())), NOON_MS)
+    listed = run("alerts", reports='lang = "en"\ntime_zone = "Europe/Berlin"').output
+    assert "05:00:00+01:00  alarm  fever  hall-east/gate_1  fever, measured twice" in listed
+    assert "体温异常" in run("alerts", "--lang", "zh").output
+    assert "+01:00  hall-east/gate_1  CH-3  Disinfect the measuring point" in run("tasks").output
+    assert run("alerts", "ack", "1", "--by", "Wang").output.strip().endswith(("+01:00", "+02:00"))
 
 
 def test_taking_on_and_ticking_off_to_the_end(store: Store, run: Command) -> None:

@@ -123,6 +123,17 @@ def test_a_database_that_is_away_for_a_while_costs_nothing(
     assert [(alert.told, alert.to_tell) for alert in Book(engine).open_alerts()] == [(1, 1), (1, 1)]
 
 
+def test_a_role_is_told_in_its_own_language_or_in_that_of_the_section(engine: Engine) -> None:
+    roles = Role("duty", ("desk",)), Role("leader", ("boss",), lang="zh")
+    at = Office(engine, AlertSettings(roles, (Rule("duty"), Rule("leader")), lang="en"))
+    at.after()
+    at.dispatcher.take([record(fever())])
+    at.after()
+    assert [title.split(" [")[0] for title in (*at.titles("desk"), *at.titles("boss"))] == [
+        "Health gate", "健康闸机",
+    ]  # fmt: skip
+
+
 class Threads:
     """A real dispatcher at work, ended with the test."""
 

@@ -226,6 +226,12 @@ def test_every_code_of_the_store_and_of_the_watch_has_words() -> None:
     assert alert.zh == "漏报：of_later"
 
 
+def test_a_gate_that_nobody_has_registered_is_not_called_a_liar() -> None:
+    alert = of_alarm(Alarm(1, Suspicion(AlarmKind.FALSE, "s", "g", "", store.Code.UNKNOWN_GATE), NOON_MS))
+    assert alert.zh.startswith("存疑：闸机未登记")
+    assert alert.en.startswith("doubtful: ")
+
+
 def test_of_a_broken_link_it_is_said_that_nothing_is_lost_and_what_to_do() -> None:
     alert = of_alarm(Alarm(1, Suspicion(AlarmKind.MISSED, "s", "g", "", watch.Code.LOST), NOON_MS))
     assert alert.zh == (

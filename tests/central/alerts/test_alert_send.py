@@ -14,7 +14,7 @@ from central.alerts.dispatcher import Dispatcher
 from central.alerts.messages import Message
 from central.alerts.rules import AlertKind, Severity
 from central.alerts.send import AppriseChannel, open_addresses
-from central.alerts.settings import AlertSettings, Role, Rule
+from central.alerts.settings import AlertSettings, Role, Rule, tangles
 from central.clock import SystemClock
 from gate.checked import build
 from tests.brokers import free_port, wait_for
@@ -227,10 +227,6 @@ def test_the_section_of_the_configuration_is_read() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ('name = "leader"', 'name = "duty"', "two roles have the same name"),
-        ('escalate_to = "leader"', 'escalate_to = "nobody"', "there is no role 'nobody'"),
-        ('role = "duty"', 'role = "nobody"', "there is no role 'nobody'"),
-        ('lang = "en"', 'escalate_to = "duty"', "goes in a circle: duty -> leader -> duty"),
         ('urls = ["json://localhost"]', 'urls = ["a", "a"]', "an address is named twice"),
         ("after_s = 120", "after_s = 5", "greater than or equal to 60"),
         ('kinds = ["fever", "fire"]', 'kinds = ["feaver"]', "'fever'"),
@@ -241,6 +237,37 @@ def test_what_is_wrong_in_the_section_is_said(old: str, new: str, problem: str) 
     settings, problems = build(AlertSettings, tomllib.loads(SECTION.replace(old, new)))
     assert settings is None
     assert problem in " ".join(problems.values())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('name = "leader"', 'name = "duty"', "alerts: two roles have the same name: duty"),
+        (
+            'escalate_to = "leader"', 'escalate_to = "leadr"',
+            "alerts.role.0.escalate_to: there is no role 'leadr'; did you mean 'leader'?",
+        ),
+        ('role = "duty"', 'role = "nobody"', "alerts.rule.0.role: there is no role 'nobody'"),
+        (
+            'lang = "en"', 'escalate_to = "duty"',
+            "alerts: the escalation of duty goes in a circle: duty -> leader -> duty",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_tangled_in_the_section_is_said(old: str, new: str, problem: str) -> None:
+    assert list(tangles(tomllib.loads(SECTION))) == []
+    assert problem in list(tangles(tomllib.loads(SECTION.replace(old, new))))
+
+
+def test_each_circle_is_said_once_and_nothing_strange_stops_it() -> None:
+    calls = {"a": "b", "b": "a", "c": "a", "d": "d", "e": "", "f": "f"}
+    roles = [{"name": name, "escalate_to": call} for name, call in calls.items()]
+    assert list(tangles({"role": roles})) == [
+        f"alerts: the escalation of {said[0]} goes in a circle: {said}"
+        for said in ("a -> b -> a", "d -> d", "f -> f")
+    ]
+    for strange in (None, 1, [], {"role": 1}, {"role": [1]}, {"role": [{"name": 1}], "rule": [{"role": []}]}):
+        assert list(tangles(strange)) == []
 
 
 def test_from_a_record_to_webhook_and_mail_and_the_log(

@@ -7,8 +7,9 @@ from sqlalchemy import text
 
 from central.people.access_log import entries, newest_ms, note, verify
 from central.people.caller import Caller, What
+from central.people.privacy import Place, erase
 from central.store import Problem, Store
-from tests.central.people.hall import LI, problems
+from tests.central.people.hall import LI, HallGate, at, problems
 from tests.central.reports.town import TownGate
 
 
@@ -60,6 +61,8 @@ def test_who_says_neither_name_nor_reason_may_not_ask(by: str, reason: str) -> N
         (["DELETE FROM access_log"], [("tail_cut", 1)]),
         (["UPDATE access_head SET n = 3"], [("tail_cut", 5)]),
         (["DELETE FROM access_head"], [("tail_cut", 5)]),
+        (["UPDATE access_head SET id = 2"], [("tail_cut", 5)]),
+        (["INSERT INTO access_head SELECT 2, n, hash FROM access_head"], [("tail_cut", 5)]),
         (["INSERT INTO access_log SELECT 5, entry, hash FROM access_log WHERE n = 4"],
          [("access_log_altered", 5), ("tail_cut", 6)]),
         (["UPDATE access_log SET n = 9 WHERE n = 1", "UPDATE access_log SET n = 1 WHERE n = 2",
@@ -84,14 +87,53 @@ def test_whatever_is_done_to_it_is_found(
         ("access_log SET hash = 'text' WHERE n = 2", [("access_log_altered", 2), ("access_log_altered", 3)]),
         ("access_head SET hash = 'text'", [("tail_cut", 5)]),
         ("access_head SET n = 'text'", [("tail_cut", 5)]),
+        ("access_log SET entry = 7 WHERE n = 2", [("access_log_altered", 2)]),
+        (
+            f"access_log SET hash = {2**62} WHERE n = 2",
+            [("access_log_altered", 2), ("access_log_altered", 3)],
+        ),
+        ("access_head SET hash = 9", [("tail_cut", 5)]),
+        ("access_log SET entry = CAST(x'ff' AS TEXT) WHERE n = 2", [("access_log_altered", 2)]),
     ],
 )
-def test_a_text_where_bytes_should_be_is_found(
+def test_another_value_where_bytes_should_be_is_found(
     noted: Store, change: str, found: list[tuple[str, int]]
 ) -> None:
     """Only on SQLite: PostgreSQL keeps to the types of its columns."""
     tamper(noted, f"UPDATE {change}")
     assert problems(noted) == found
+
+
+@pytest.mark.parametrize("table", ["access_log", "access_head"])
+@pytest.mark.parametrize("column", ["n", "entry", "hash"])
+def test_nothing_where_a_value_should_be_is_found(noted: Store, table: str, column: str) -> None:
+    """Who can write can also drop what forbids it."""
+    if (table, column) == ("access_head", "entry"):
+        return
+    if noted.engine.dialect.name == "sqlite":
+        tamper(
+            noted, f"CREATE TABLE other AS SELECT * FROM {table}", f"DROP TABLE {table}",
+            f"ALTER TABLE other RENAME TO {table}",
+        )  # fmt: skip
+    else:
+        tamper(noted, f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey")
+        tamper(noted, f"ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL")
+    tamper(noted, f"UPDATE {table} SET {column} = NULL WHERE n = (SELECT max(n) FROM {table})")
+    assert {what for what, _ in problems(noted)} - {"schema_differs"} != set()
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("value", ["CAST(x'ff' AS TEXT)", "x'ff'", "7"])
+@pytest.mark.parametrize("column", ["erased_by", "erased_why", "erased_ms"])
+def test_whatever_stands_where_an_erasure_is_noted_is_found(store: Store, column: str, value: str) -> None:
+    gate = HallGate(store)
+    gate.register()
+    seq = gate.register_sealed(b"sealed", None, "09:00")
+    gate.deliver(at("10:00"))
+    assert erase(store, [Place("north", "g-1", "epoch1", seq)], LI, at("11:00")) == 1
+    assert problems(store) == []
+    tamper(store, f"UPDATE attachments SET {column} = {value}")
+    assert "erased_differs" in {what for what, _ in problems(store)}
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)

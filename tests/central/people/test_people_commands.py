@@ -80,7 +80,7 @@ def test_the_sheet_of_a_person(store: Store, hall: HallGate, run: Command) -> No
     ]
     assert (told["unreadable"], told["retired"]) == (0, 0)
     lines = run("person", *ASKED, *WHO).output
-    assert "2022-04-11 09:30:00  north/g-1  in  visitor" in lines
+    assert "2022-04-11 09:30:00+08:00  north/g-1  in  visitor" in lines
     assert "2 visits" in lines
     assert [(entry.what, entry.by, entry.about["subject"]) for entry in entries(store)] == 2 * [
         ("person", "Li", ALICE)
@@ -93,11 +93,42 @@ def test_a_trace(store: Store, hall: HallGate, run: Command) -> None:
     assert (contact["person"], contact["entered"]["gate"], contact["until_assumed"]) == ("staff", "g-1", True)
     assert (contact["shared_from"][11:16], contact["shared_until"][11:16]) == ("09:30", "11:00")
     lines = run("trace", *ASKED, *WHO).output
-    assert "in g-1 2022-04-11 09:00:01, not seen leaving" in lines
+    assert "in g-1 2022-04-11 09:00:01+08:00, not seen leaving" in lines
     assert "2 visits, 1 stays, 1 inside at the same time" in lines
     assert entries(store)[-1].what == "trace"
     assert entries(store)[-1].about["from"] == "2022-04-11T00:00:00.000+08:00"
     assert entries(store)[-1].about["to"] == "2022-04-12T00:00:00.000+08:00"
+
+
+def test_somebody_whom_no_record_names_is_told_from_somebody_who_never_came(
+    store: Store, hall: HallGate, run: Command
+) -> None:
+    unknown = "0123456789abcdef"
+    for command in ("person", "trace"):
+        result = run(command, "--subject", unknown, *SPAN, *WHO)
+        assert (result.exit_code, result.output) == (0, f"{unknown} is known by no record of this span\n")
+    assert good(run("person", "--subject", unknown, *SPAN, *WHO, "--json"))["visits"] == []
+    assert run("erase", "--subject", unknown, *WHO).output == (
+        f"0 registrations erased: {unknown} is known by no record\n"
+    )
+    assert run("erase", "--subject", BOB.upper(), *WHO).output == "0 registrations erased\n"
+    assert entries(store)[-1].about["subject"] == BOB
+
+
+def test_the_access_log_is_for_people(store: Store, hall: HallGate, run: Command) -> None:
+    run("person", *ASKED, *WHO)
+    run("erase", "--gate", "g-1", "--epoch", "epoch1", "--seq", "3", *WHO)
+    run("retention")
+    first, second, *others = run("access-log").output.splitlines()
+    assert not [line for line in (first, second, *others) if "None" in line or "{" in line]
+    assert first.endswith(
+        f"  person  Li: contact tracing  subject {ALICE}  "
+        "from 2022-04-11T00:00:00.000+08:00  to 2022-04-12T00:00:00.000+08:00"
+    )
+    assert second.endswith(
+        "  erase  Li: contact tracing  erased 1  records site north gate g-1 epoch epoch1 seq 3"
+    )
+    assert first[:5] + first[22:29] == "1  20" + "+08:00 "
 
 
 def test_rounds_ask_for_no_reason_and_are_noted_all_the_same(
@@ -106,8 +137,8 @@ def test_rounds_ask_for_no_reason_and_are_noted_all_the_same(
     told = good(run("rounds", "--date", DAY, "--at", "12:00", "--json"))
     assert [member["due"][11:16] for member in told["overdue"]] == ["11:00"]
     lines = run("rounds", "--date", DAY, "--at", "12:00").output
-    assert "1 members of staff, 1 overdue at 2022-04-11 12:00:00" in lines
-    assert "since 2022-04-11 11:00:01 (59 min)" in lines
+    assert "1 members of staff, 1 overdue at 2022-04-11 12:00:00+08:00" in lines
+    assert "since 2022-04-11 11:00:01+08:00 (59 min)" in lines
     assert {(entry.what, entry.reason) for entry in entries(store)} == {("rounds", "staff rounds (SB-3)")}
     assert run("rounds", "--date", DAY, "--at", f"{DAY}T12:00:00+08:00").output == lines
     assert run("rounds").exit_code == 0
@@ -192,6 +223,9 @@ def test_nothing_is_shown_when_it_cannot_be_noted(store: Store, hall: HallGate, 
         ("person", SPAN, "--subject"),
         ("person", ("--subject", "x' OR 1=1", *SPAN), "16 hexadecimal digits"),
         ("person", ("--subject", "\x1b[2J", *SPAN), "16 hexadecimal digits"),
+        ("person", ("--subject", "ZZ", *SPAN), "16 hexadecimal digits"),
+        ("trace", ("--subject", ALICE[1:], *SPAN), "16 hexadecimal digits"),
+        ("erase", ("--subject", f"{ALICE}0"), "16 hexadecimal digits"),
         ("person", ("--subject", ALICE, "--from", "yesterday", "--to", DAY), "must be a time"),
         ("person", ("--subject", ALICE, "--from", DAY, "--to", "9999-12-31"), "must be a time"),
         ("person", ("--subject", ALICE, "--from", DAY, "--to", "2022-04-10"), "later than"),

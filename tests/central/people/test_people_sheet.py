@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from central.people.risk import Risk, by_risk
 from central.people.sheet import Sheet, sheet
 from central.people.sightings import KINDS, Ledger, Lost, strays
 from central.people.visits import visits
 from central.store import Arrived, Store, open_store
+from central.store.tables import streams
 from gate.core import events
 from gate.core.codes.model import Travel
 from gate.core.events import Result, Stage
@@ -76,6 +78,20 @@ def test_a_visit_that_a_new_ledger_has_ended_is_whole(hall: HallGate, show: Show
     hall.write(events.visit_closed("0a1b2c3d-000001", Result.INTERRUPTED, None), at("09:05"))
     (visit,) = show().visits
     assert (visit.result, visit.epoch, visit.perhaps) == ("interrupted", "epoch1", True)
+
+
+def test_a_visit_begins_in_the_older_ledger_whichever_came_first(
+    store: Store, hall: HallGate, show: Show
+) -> None:
+    hall.begin("epoch2")
+    hall.write(events.visit_closed("0a1b2c3d-000001", Result.INTERRUPTED, None), at("09:05"))
+    hall.send(at("09:05"))
+    hall.begin("epoch1")
+    hall.comes(ALICE, "09:00", result=None)
+    assert [visit.epoch for visit in show().visits] == ["epoch2"], "as long as nobody knows better"
+    with store.engine.begin() as connection:
+        connection.execute(update(streams).where(streams.c.epoch == "epoch1").values(successor="epoch2"))
+    assert [visit.epoch for visit in show().visits] == ["epoch1"]
 
 
 def test_the_band_is_told_and_never_the_value(hall: HallGate, show: Show) -> None:
