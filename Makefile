@@ -16,11 +16,11 @@ help: ## List the targets
 demo: setup-demo ## Set up, then run a morning at the gate with simulated hardware
 	$(BIN)/gate demo $(ARGS)
 
-test: check ## Set up, check, then run all tests (with a real Mosquitto)
+test: check ## Set up, check, then run the tests (with a real Mosquitto and PostgreSQL)
 	$(if $(ARGS),$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS),$(BIN)/pytest tests/core --numprocesses 2 --cov)
 	$(if $(ARGS),,$(BIN)/pytest tests --ignore tests/core --numprocesses 4 --dist loadgroup)
 
-soak: setup-test ## Run the long tests: gates, broker, centre and database killed and frozen, for minutes
+soak: setup-test ## Run the long tests: parts killed and frozen for minutes, every store on PostgreSQL as well
 	$(BIN)/pytest tests -m soak --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: setup-test ## Lint, formatting, types, and who may import whom

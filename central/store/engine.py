@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -139,7 +140,7 @@ _RESTORE: Final = 'stop the centre, keep the damaged file, restore a backup (doc
 
 def bring_up_to_date(engine: Engine, *, migrate: bool) -> None:
     """Run the steps that this database lacks, all or none of them. Raises StoreError."""
-    script = ScriptDirectory.from_config(_config())
+    script = _steps()
     with writing(engine) as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
@@ -154,6 +155,11 @@ def bring_up_to_date(engine: Engine, *, migrate: bool) -> None:
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+@cache
+def _steps() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
 
 
 def _config() -> Config:

@@ -8,8 +8,11 @@ import pytest
 
 from central.store import Store, open_store
 from tests.central.postgres import Postgres
+from tests.central.reused import ReusedDatabase
 
 DATABASES = ["sqlite", "postgresql"]
+QUICK_DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)]
+"""SQLite; in `make soak` PostgreSQL as well, which takes ten times as long over it."""
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,11 @@ def postgres_template(postgres: Postgres) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def postgres_reused(postgres: Postgres, postgres_template: str) -> ReusedDatabase:
+    return ReusedDatabase(lambda: postgres.new_database(postgres_template))
+
+
 @pytest.fixture(params=DATABASES)
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database without any table."""
@@ -41,14 +49,19 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return cluster.new_database()
 
 
-@pytest.fixture(params=DATABASES)
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a store with nothing in it. Migrating takes seconds: each test gets a copy."""
+def empty_store(request: pytest.FixtureRequest, folder: Path) -> str:
+    """Return the URL of a store with nothing in it: a copy, or one put back, as migrating takes long."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "central.db")
-        return f"sqlite:///{tmp_path / 'central.db'}"
-    cluster: Postgres = request.getfixturevalue("postgres")
-    return cluster.new_database(request.getfixturevalue("postgres_template"))
+        shutil.copy(request.getfixturevalue("sqlite_template"), folder / "central.db")
+        return f"sqlite:///{folder / 'central.db'}"
+    reused: ReusedDatabase = request.getfixturevalue("postgres_reused")
+    return reused.url()
+
+
+@pytest.fixture(params=QUICK_DATABASES)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store with nothing in it, for what is built on the store."""
+    return empty_store(request, tmp_path)
 
 
 @pytest.fixture

@@ -214,7 +214,7 @@ def test_the_rest_of_the_script_in_english(
     assert "demo-hall/gate-1" not in told, "nobody has asked to see the centre's table"
 
 
-@pytest.mark.apart
+@pytest.mark.soak
 def test_green_and_red_in_chinese(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

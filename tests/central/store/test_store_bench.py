@@ -1,8 +1,11 @@
 import re
 
+import pytest
+
 from bench import bench_ingest
 
 
+@pytest.mark.soak
 def test_the_benchmark_of_the_store_measures_both_ways_on_every_database() -> None:
     lines = bench_ingest.run(rounds=1, batches=1)
     first = [line.split("|")[1].strip() for line in lines if line.startswith("|")]

@@ -13,9 +13,16 @@ from sqlalchemy import text
 from central.store import AlarmKind, Problem, StoreError, Suspicion, open_store, verify
 from central.store.retired import summary
 from gate.core.codes.trust import key_id
+from tests.central.conftest import QUICK_DATABASES, empty_store
 from tests.central.store.ledgers import CENTRE, NOW_MS, Centre, Ledger, altered, declare
 
 BLOB = b"sealed"
+
+
+@pytest.fixture(params=QUICK_DATABASES)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store with nothing in it."""
+    return empty_store(request, tmp_path)
 
 
 @pytest.fixture
