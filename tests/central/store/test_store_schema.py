@@ -38,30 +38,6 @@ def test_a_store_can_be_opened_without_migrating_it(empty_url: str) -> None:
     open_store(empty_url, migrate=False).close()
 
 
-def test_keys_of_an_older_store_are_taken_into_the_log(store_url: str) -> None:
-    with open_store(store_url) as store:
-        centre, ledgers = Centre(store), [Ledger(), Ledger(gate="g-2")]
-        for ledger in ledgers:
-            ledger.write(1)
-            centre.register(ledger)
-            centre.prove(ledger)
-        store.revoke_key("north", "g-2", None, centre.now_ms)
-        _set_back(store, "DELETE FROM alarm_log", "UPDATE alarm_head SET n = 0, hash = :start")
-        assert {what for what, _ in centre.problems()} == {"keys_differ"}
-    with open_store(store_url) as store:
-        assert Centre(store).problems() == []
-        # Whoever sets the version back has nothing taken in.
-        _set_back(store, "UPDATE gate_keys SET revoked_ms = NULL")
-    with open_store(store_url) as store:
-        assert Centre(store).problems() == [("keys_differ", None)]
-
-
-def _set_back(store: Store, *statements: str) -> None:
-    with store.engine.begin() as connection:
-        for statement in (*statements, "UPDATE alembic_version SET version_num = 'v0006'"):
-            connection.execute(text(statement), {"start": bytes(32)} if ":start" in statement else {})
-
-
 def test_the_store_of_a_newer_version_is_refused_and_not_touched(store_url: str) -> None:
     with open_store(store_url) as store, store.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'v9999'"))
