@@ -52,7 +52,7 @@ def serve(config: Config) -> None:
             open_things.callback(server.close)
         inbox = Inbox(clock.monotonic)
         subscriber = Subscriber(settings, topics(config.mqtt), inbox, monotonic=clock.monotonic)
-        dispatcher = Dispatcher(store.engine, config.alerts, clock)
+        dispatcher = Dispatcher(store.engine, config.alerts, clock, config.reports.zone)
         reporter = Reporter(store, config.reports, keys.sign, clock)
         retention = Retention(store, config.retention, clock)
         courier = Courier(

@@ -147,7 +147,7 @@ def add(config_path: Path, file: IO[bytes], note: str) -> None:
 @AS_JSON
 def list_(config_path: Path, *, as_json: bool) -> None:
     """List all keys of all gates."""
-    from central.status import moment
+    from central.clock import moment
 
     with opened(config_path) as (store, config):
         keys, zone = store.gates(), config.reports.zone
@@ -329,7 +329,7 @@ def _plain(alarm: Alarm) -> dict[str, object]:
 
 def _in_words(alarm: Alarm, zone: tzinfo, *, evidence: bool) -> str:
     from central.alerts.codes import code_words, in_words
-    from central.status import moment
+    from central.clock import moment
 
     lines = [f"{alarm.id}  {in_words(alarm.about)}, since {moment(alarm.raised_ms, zone)}"]
     to_do = code_words(alarm.about.code).to_do_en

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import tzinfo
 from itertools import groupby
 from typing import Final
 
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from central.absence import Absences
 from central.alerts.codes import code_words
+from central.clock import moment
 from central.intake import READY
 from central.states import Said, read_states
 from central.store import Alarm, GateKey, Store, StreamState
@@ -276,13 +277,3 @@ def span(ms: int) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
-
-
-def moment(ms: int | None, zone: tzinfo | None = None) -> str:
-    """Return unix milliseconds as time with its offset, of a zone or the machine's own; nothing for None."""
-    if ms is None:
-        return ""
-    try:
-        return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).isoformat(" ", timespec="seconds")
-    except (OverflowError, ValueError):  # a gate may state any number
-        return f"{ms} ms"

@@ -112,8 +112,7 @@ def _answer(
 ) -> None:
     """Answer each number, say what became of it, and end with 1 when one of them is unknown."""
     from central.alerts.book import UnknownNumberError
-    from central.clock import SystemClock
-    from central.status import moment
+    from central.clock import SystemClock, moment
 
     unknown = []
     for number in dict.fromkeys(numbers):
@@ -129,7 +128,7 @@ def _answer(
 
 
 def _alert_line(alert: NotedAlert, lang: str, zone: tzinfo) -> str:
-    from central.status import moment
+    from central.clock import moment
 
     at_ms = alert.noted_ms if alert.event_ms is None else alert.event_ms
     unsure = "" if alert.clock_trusted else "?"
@@ -146,7 +145,7 @@ def _alert_line(alert: NotedAlert, lang: str, zone: tzinfo) -> str:
 
 
 def _task_line(task: OpenTask, lang: str, zone: tzinfo) -> str:
-    from central.status import moment
+    from central.clock import moment
 
     words = task.zh if lang == "zh" else task.en
     return (

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from typing import Final
 
 from sqlalchemy import Engine
@@ -66,6 +67,7 @@ class Dispatcher(Worker):
         engine: Engine,
         settings: AlertSettings,
         clock: Clock,
+        zone: tzinfo,
         *,
         addresses: Addresses | None = None,
         send_in: Start = _in_thread,
@@ -75,6 +77,7 @@ class Dispatcher(Worker):
         )
         self._engine = engine
         self._settings = settings
+        self._zone = zone
         self._send_in = send_in
         self._addresses = addresses or _usable(settings)
         routing = Routing(settings, self._addresses.shown)
@@ -162,7 +165,7 @@ class Dispatcher(Worker):
             return
         role = self._settings.named(claimed.role)
         lang = (role and role.lang) or self._settings.spoken
-        message = word(claimed.dues, claimed.duties, lang=lang, utc_offset_min=self._settings.utc_offset_min)
+        message = word(claimed.dues, claimed.duties, lang=lang, zone=self._zone)
         sending = _Sending(claimed, self._clock.monotonic())
         self._sending[address] = sending
 

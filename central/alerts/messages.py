@@ -6,15 +6,15 @@ contains a keyword. A message is short: the robots of WeCom take 2048 bytes.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import tzinfo
 from typing import Final
 
 from central.alerts.packing import Due, ranges
 from central.alerts.rules import GRAVITY, AlertKind, Severity
+from central.clock import moment
 
 LINES_MAX: Final = 8  # of what has happened, and as many of what is to be done
 BYTES_MAX: Final = 750  # likewise
-_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +89,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
 }
 
 
-def word(
-    dues: Sequence[Due], duties: Sequence[tuple[str, str, str]], *, lang: str, utc_offset_min: int
-) -> Message:
+def word(dues: Sequence[Due], duties: Sequence[tuple[str, str, str]], *, lang: str, zone: tzinfo) -> Message:
     """Return the message about these alerts, at least one; `duties` are open tasks (rule, zh, en)."""
     words = _WORDS[lang]
     severity = max((one.severity for one in dues), key=GRAVITY.__getitem__)
@@ -102,7 +100,7 @@ def word(
         if len(dues) > 1:
             lines.insert(0, words.count.format(len(dues)))
     lines = _shortened(words, lines)
-    lines.append(_span(words, dues, utc_offset_min))
+    lines.append(_span(words, dues, zone))
     if any(one.escalated for one in dues):
         lines.append(words.escalated)
     if duties:
@@ -148,19 +146,12 @@ def _shortened(words: _Words, lines: Sequence[str]) -> list[str]:
     return [*lines[:kept], words.more.format(left)] if left else list(lines)
 
 
-def _span(words: _Words, dues: Iterable[Due], utc_offset_min: int) -> str:
+def _span(words: _Words, dues: Iterable[Due], zone: tzinfo) -> str:
     """Say when it happened, by the gates' clocks; by the centre's where a gate says nothing."""
     at = sorted((one.noted_ms if one.event_ms is None else one.event_ms, one.clock_trusted) for one in dues)
-    first, last = (_local(ms, utc_offset_min) for ms, _ in (at[0], at[-1]))
+    first, last = (moment(ms, zone) for ms, _ in (at[0], at[-1]))
     said = words.at.format(first) if first == last else words.between.format(first, last)
     return said if all(trusted for _, trusted in at) else said + words.unsure
-
-
-def _local(at_ms: int, utc_offset_min: int) -> str:
-    try:
-        return f"{_UNIX_EPOCH + timedelta(milliseconds=at_ms, minutes=utc_offset_min):%Y-%m-%d %H:%M:%S}"
-    except OverflowError:  # a gate may state any number
-        return f"{at_ms} ms"
 
 
 def _answer(words: _Words, dues: Sequence[Due]) -> str:

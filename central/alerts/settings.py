@@ -73,13 +73,11 @@ class Rule:
 class AlertSettings:
     """The section `[alerts]`. Without a rule nobody is told, and alerts wait in `central alerts`.
 
-    `utc_offset_min`: local time in messages, minutes east of UTC. `lang`: of messages and lists; that of the
-    reports where the file names none.
+    `lang`: of messages and lists; that of the reports where the file names none.
     """
 
     role: Annotated[tuple[Role, ...], MaxLen(64)] = ()
     rule: Annotated[tuple[Rule, ...], MaxLen(256)] = ()
-    utc_offset_min: Annotated[int, Ge(-720), Le(840)] = 480
     lang: Lang | None = None
 
     @property

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any, Final
 
+from central.clock import moment
 from central.orders.book import Order
-from central.status import moment, span
+from central.status import span
 from gate.core.commands import Name, Refusal
 from gate.core.events import Outcome
 

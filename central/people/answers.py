@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from central.clock import moment
 from central.people.access_log import Entry
 from central.people.presence import Presence
 from central.people.risk import Ledger
@@ -19,7 +20,6 @@ from central.people.sightings import Lost
 from central.people.trace import Contact, Shared, Trace
 from central.people.visits import Visit
 from central.reports.spans import local
-from central.status import moment
 from gate.core.texts import reason_text
 
 _MINUTE_MS: Final = 60_000

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ class Office:
         for url in urls:
             self.channels.setdefault(url, SpyChannel())
         self.dispatcher = Dispatcher(
-            self.engine, self.settings, self.clock,
+            self.engine, self.settings, self.clock, UTC,
             addresses=Addresses(self.channels, {url: url for url in urls}), send_in=at_once,
         )  # fmt: skip
 

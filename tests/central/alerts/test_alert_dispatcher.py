@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from datetime import UTC
 from typing import Self
 
 import pytest
@@ -141,7 +142,7 @@ class Threads:
         shown = {url: url for role in settings.role for url in role.urls}
         self.clock = SystemClock()
         addresses = Addresses(channels, shown)  # type: ignore[arg-type]
-        self.dispatcher = Dispatcher(engine, settings, self.clock, addresses=addresses)
+        self.dispatcher = Dispatcher(engine, settings, self.clock, UTC, addresses=addresses)
 
     def __enter__(self) -> Self:
         self.dispatcher.start()

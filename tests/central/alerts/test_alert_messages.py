@@ -1,6 +1,8 @@
 """What goes into one message, and in what words."""
 
 from dataclasses import replace
+from datetime import UTC
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from central.alerts.packing import MINUTE_MS, Due, Plan, Recent, plan, ranges, r
 from central.alerts.rules import AlertKind, Severity
 from tests.central.alerts.alerting import NOON_MS
 
+SHANGHAI = ZoneInfo("Asia/Shanghai")
 FEVER = Due(
     delivery=1, alert=1, role="duty", site="hall-east", gate="gate_1", kind=AlertKind.FEVER,
     severity=Severity.ALARM, zh="体温异常，送发热门诊", en="fever, measured twice, to the fever clinic",
@@ -120,33 +123,33 @@ def test_rising_numbers_in_few_words() -> None:
 
 def test_one_alert_in_each_language() -> None:
     duties = [("CH-3", "对测温点消毒", "Disinfect the measuring point")]
-    zh = word([FEVER], duties, lang="zh", utc_offset_min=480)
+    zh = word([FEVER], duties, lang="zh", zone=SHANGHAI)
     assert zh.title == "健康闸机 [警报] 体温异常 hall-east/gate_1"
     assert zh.body.splitlines() == [
-        "体温异常，送发热门诊 (CH-2)", "时间 2026-11-22 12:00:00", "后续工作：", "CH-3 对测温点消毒",
+        "体温异常，送发热门诊 (CH-2)", "时间 2026-11-22 12:00:00+08:00", "后续工作：", "CH-3 对测温点消毒",
         "告警编号 1，请确认",
     ]  # fmt: skip
-    en = word([FEVER], duties, lang="en", utc_offset_min=0)
+    en = word([FEVER], duties, lang="en", zone=UTC)
     assert en.title == "Health gate [ALARM] fever hall-east/gate_1"
     assert en.body.splitlines() == [
-        "fever, measured twice, to the fever clinic (CH-2)", "at 2026-11-22 04:00:00", "To be done:",
+        "fever, measured twice, to the fever clinic (CH-2)", "at 2026-11-22 04:00:00+00:00", "To be done:",
         "CH-3 Disinfect the measuring point", "Alert 1: please acknowledge",
     ]  # fmt: skip
 
 
 def test_a_storm_is_one_message_with_a_count() -> None:
     storm = [replace(due(number), event_ms=NOON_MS + number * 1000) for number in range(1, 1001)]
-    message = word(storm, [], lang="en", utc_offset_min=480)
+    message = word(storm, [], lang="en", zone=SHANGHAI)
     assert message.title == "Health gate [ALARM] fever hall-east/gate_1 ×1000"
     assert message.body.splitlines() == [
         "1000 in all", "fever, measured twice, to the fever clinic (CH-2)",
-        "2026-11-22 12:00:01 to 2026-11-22 12:16:40", "Alert 1-1000: please acknowledge",
+        "2026-11-22 12:00:01+08:00 to 2026-11-22 12:16:40+08:00", "Alert 1-1000: please acknowledge",
     ]  # fmt: skip
 
 
 def test_several_groups_in_one_message_are_counted_each() -> None:
     fault = due(3, gate="gate_2", kind=AlertKind.SENSOR_FAULT)
-    message = word([due(1), due(2), fault], [], lang="zh", utc_offset_min=480)
+    message = word([due(1), due(2), fault], [], lang="zh", zone=SHANGHAI)
     assert message.title == "健康闸机 [警报] 3 条告警"
     assert message.body.splitlines()[:2] == ["体温异常 hall-east/gate_1 ×2", "设备故障 hall-east/gate_2"]
 
@@ -165,20 +168,20 @@ def test_no_message_is_longer_than_a_robot_takes(lang: str) -> None:
     ]
     one_gate = [replace(one, gate="g", zh=f"{one.alert}{one.zh}", en=f"{one.alert}{one.en}") for one in long]
     for dues in (long, one_gate):
-        message = word(dues, [("CH-3", "字" * 40, "w" * 90)] * 16, lang=lang, utc_offset_min=480)
+        message = word(dues, [("CH-3", "字" * 40, "w" * 90)] * 16, lang=lang, zone=SHANGHAI)
         assert len(message.title.encode()) < 200
         assert len(message.body.splitlines()) < 3 * LINES_MAX
         assert len(message.body.encode()) < 2048
 
 
 def test_who_is_called_in_is_told_why_and_who_comes_late_that_it_is_taken() -> None:
-    body = word([replace(FEVER, escalated=True)], [], lang="zh", utc_offset_min=480).body
+    body = word([replace(FEVER, escalated=True)], [], lang="zh", zone=SHANGHAI).body
     assert "无人确认，升级通知" in body
-    body = word([replace(FEVER, acknowledged_by="Wang")], [], lang="zh", utc_offset_min=480).body
+    body = word([replace(FEVER, acknowledged_by="Wang")], [], lang="zh", zone=SHANGHAI).body
     assert "已由 Wang 确认" in body
 
 
 @pytest.mark.parametrize("at_ms", [None, NOON_MS, 10**17, -(10**17)])
 def test_a_clock_that_is_not_sure_is_said_to_be_so(at_ms: int | None) -> None:
     unsure = replace(FEVER, event_ms=at_ms, clock_trusted=False)
-    assert "（闸机时钟未校准）" in word([unsure], [], lang="zh", utc_offset_min=480).body
+    assert "（闸机时钟未校准）" in word([unsure], [], lang="zh", zone=SHANGHAI).body

@@ -4,6 +4,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -278,7 +279,7 @@ def test_from_a_record_to_webhook_and_mail_and_the_log(
         f"mailto://localhost:{mailbox.port}?from=gate@example.org&to=duty@example.org",
     )  # fmt: skip
     clock = SystemClock()
-    dispatcher = Dispatcher(engine, AlertSettings((Role("duty", urls),), (Rule("duty"),)), clock)
+    dispatcher = Dispatcher(engine, AlertSettings((Role("duty", urls),), (Rule("duty"),)), clock, UTC)
     dispatcher.start()
     try:
         now_ms = clock.now_ms()
