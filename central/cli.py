@@ -205,15 +205,21 @@ def status(config_path: Path, *, as_json: bool) -> None:
 def alarms(context: click.Context, config_path: Path, *, as_json: bool, everything: bool) -> None:
     """List the alarms that stand: what came late, was false, was concealed, or is missing; and what to do.
 
-    With --all or --json also what each was raised for.
+    With --all also what is over, who has looked into it, and what was found; and what each was raised for.
     """
     context.obj = config_path
     if context.invoked_subcommand:
         return
     with opened(config_path) as (store, config):
+        cleared = store.clearings() if everything else {}
         for alarm in store.alarms(standing=not everything):
-            words = _in_words(alarm, config.reports.zone, evidence=everything)
-            click.echo(json.dumps(_plain(alarm)) if as_json else words)
+            by, reason = cleared.get(alarm.id, ("", ""))
+            if as_json:
+                click.echo(json.dumps({**_plain(alarm), "cleared_by": by, "reason": reason}))
+            else:
+                click.echo(_in_words(alarm, config.reports.zone, evidence=everything))
+                if reason:
+                    click.echo(f"    over because: {reason}{f' ({by})' if by else ''}")
 
 
 @alarms.command()
@@ -331,7 +337,7 @@ def _in_words(alarm: Alarm, zone: tzinfo, *, evidence: bool) -> str:
     from central.alerts.codes import code_words, in_words
     from central.clock import moment
 
-    lines = [f"{alarm.id}  {in_words(alarm.about)}, since {moment(alarm.raised_ms, zone)}"]
+    lines = [f"{alarm.id}  {in_words(alarm.about)}, raised {moment(alarm.raised_ms, zone)}"]
     to_do = code_words(alarm.about.code).to_do_en
     if alarm.cleared_ms is not None:
         lines[0] += f", over {moment(alarm.cleared_ms, zone)}"

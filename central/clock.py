@@ -41,5 +41,5 @@ def moment(ms: int | None, zone: tzinfo | None = None) -> str:
         return ""
     try:
         return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).isoformat(" ", timespec="seconds")
-    except (OverflowError, ValueError):  # a gate may state any number
+    except (OverflowError, ValueError, OSError):  # a gate may state any number
         return f"{ms} ms"

@@ -262,8 +262,8 @@ def _alarm_line(alarm: Standing, now_ms: int, zone: tzinfo | None) -> Text:
     words = code_words(alarm.code).en
     ends = [f"{end:,}" for end in dict.fromkeys((alarm.first, alarm.last)) if end is not None]
     records = f" ({'-'.join(ends)})" if ends else ""
-    since = f"since {moment(alarm.since_ms, zone)}, for {span(now_ms - alarm.since_ms)}"
-    return Text(f"{alarm.id}  {where}  {alarm.kind}: {words}{records}, {since}", style="red")
+    raised = f"raised {moment(alarm.since_ms, zone)}, {span(now_ms - alarm.since_ms)} ago"
+    return Text(f"{alarm.id}  {where}  {alarm.kind}: {words}{records}, {raised}", style="red")
 
 
 def _count(count: int, what: str) -> str:

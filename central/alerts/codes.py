@@ -24,11 +24,14 @@ class CodeWords(NamedTuple):
 
 _KEEPS_ZH: Final = "断网的闸机照常工作并保存记录，恢复后自动补传"
 _KEEPS_EN: Final = "a gate that only lacks its link serves on and sends all later"
-_REGISTER: Final = ("核实后登记：central gates add", "if it is one of yours: central gates add")
+_REGISTER: Final = (
+    "确是本单位闸机：在闸机上运行 gate identity，核对后 central gates add",
+    "if it is one of yours: gate identity there, central gates add here",
+)
 _WHO_SIGNS: Final = ("查明何人在签名", "find out who signs")
 _ASK_WHO: Final = (
-    "疑恢复或更换过存储卡，询问经办人；原有记录在中心完好",
-    "a restored or exchanged card? Ask who did it; the old records are safe here",
+    "疑恢复或更换过存储卡，询问经办人；已证实的在中心完好，其余见 gate doctor；然后 central alarms clear",
+    "an old card? Ask who did it; what is proved is safe, gate doctor has the rest; central alarms clear",
 )
 
 ONLY_DOUBTFUL: Final = frozenset({"unknown_gate", "unknown_key", "clock"})
@@ -41,7 +44,8 @@ CODES: Final[Mapping[str, CodeWords]] = {
     ),
     "checkpoint_differs": CodeWords(
         "签名检查点与记录不符", "a signed checkpoint and the records disagree",
-        "稍候一分钟，仍不解除则检查该闸机", "wait a minute; if it stays, examine the gate",
+        "稍候一分钟；仍不解除则检查该闸机是否恢复过旧卡，然后 central alarms clear",
+        "wait a minute; if it stays: was an old card put back? Examine the gate, then: central alarms clear",
     ),
     "bad_signature": CodeWords(
         "检查点签名无效", "a checkpoint without a valid signature", *_WHO_SIGNS

@@ -221,7 +221,7 @@ def _visit_decided(data: Mapping[str, Any]) -> tuple[_Found, ...]:
     by_kind: dict[AlertKind, _Found] = {}
     rules: tuple[str, ...] = ()
     for finding in _against(data.get("findings")):
-        rules += _words([finding.get("rule")])
+        rules = tuple(dict.fromkeys(rules + _words([finding.get("rule")])))
         told = _REASONS.get(_text(finding.get("reason")))
         if told is not None:
             what = _of_finding(finding, *told)

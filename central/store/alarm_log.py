@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
-from central.store.damage import as_stored
+from central.store.damage import DAMAGED, as_stored
 from central.store.model import Alarm, AlarmKind, StoreError, Suspicion
 from central.store.tables import alarm_head, alarm_log, alarms
 
@@ -88,12 +88,14 @@ def note_key(connection: Connection, site: str, gate: str, key: KeySaid, now_ms:
 
 
 def must_be_text(**said: str) -> None:
-    """Raise ValueError for what cannot be written as UTF-8, as half a pair of surrogates."""
+    """Raise ValueError for what not every database can hold as text: half a pair of surrogates, a NUL."""
     for name, words in said.items():
         try:
             words.encode()
         except UnicodeEncodeError as error:
             raise ValueError(f"{name}: this is no text in UTF-8") from error
+        if "\0" in words:
+            raise ValueError(f"{name}: this is no text, there is a NUL in it")
 
 
 def read_alarms(connection: Connection, *, standing: bool) -> Iterator[Alarm]:
@@ -101,6 +103,19 @@ def read_alarms(connection: Connection, *, standing: bool) -> Iterator[Alarm]:
     every = as_stored(alarms).order_by(alarms.c.id)
     for row in connection.execute(every.where(alarms.c.cleared_ms.is_(None)) if standing else every):
         yield _alarm(row)
+
+
+def read_clearings(connection: Connection) -> dict[int, tuple[str, str]]:
+    """Return by the number of an alarm who has looked into it, "" for nobody, and why it is over."""
+    said: dict[int, tuple[str, str]] = {}
+    for row in read_log(connection):
+        try:
+            entry = json.loads(row.entry)
+            if entry["what"] == "cleared":
+                said[entry["alarm"]] = (str(entry["by"]), str(entry["reason"]))
+        except DAMAGED:  # `verify` names it
+            continue
+    return said
 
 
 def _alarm(row: Row[Any]) -> Alarm:

@@ -13,7 +13,7 @@ from central.store.reading import Name, is_name
 from central.store.streams import Stream, StreamMissingError, begin, hash_at, locked
 from central.store.tables import checkpoints, gate_keys
 from gate.core.delivery import Ask, Checkpoint, Why
-from gate.core.signed import SignedError, read_unproved
+from gate.core.signed import SignedError, named_key, read_unproved
 
 _ALARMS: Final = {
     Trust.BAD_SIGNATURE: Code.BAD_SIGNATURE,
@@ -99,7 +99,7 @@ def _judge(work: Work, stream: Stream, stated: Checkpoint, message: bytes) -> Ou
     if trust is Trust.TRUSTED:
         _believe(work, stream, stated, message, repeated=repeated)
     elif not repeated:  # a retained message comes again, also after its key was revoked
-        _distrust(work, stream, stated, trust)
+        _distrust(work, stream, stated, trust, named_key(message))
     restored = trust is Trust.TRUSTED and stated.receipted > stream.proved
     again = stream.name in work.wanted_again or restored
     return Outcome(
@@ -150,13 +150,12 @@ def _heartbeat_before(
     return rows[0] if len(same) == 2 and same[0].at_ms <= stated.at_ms else None
 
 
-def _distrust(work: Work, stream: Stream, stated: Checkpoint, trust: Trust) -> None:
+def _distrust(work: Work, stream: Stream, stated: Checkpoint, trust: Trust, key: str) -> None:
     # About the gate as a whole, unless a registered key is misused.
     epoch = "" if trust in {Trust.UNKNOWN_GATE, Trust.UNKNOWN_KEY} else stream.epoch
-    evidence = {"epoch": stream.epoch, "size": stated.size, "hash": stated.hash.hex(), "at_ms": stated.at_ms}
-    work.suspect_gate(
-        Suspicion(AlarmKind.FALSE, stream.site, stream.gate, epoch, _ALARMS[trust], evidence=evidence)
-    )
+    said = {"epoch": stream.epoch, "size": stated.size, "hash": stated.hash.hex(), "at_ms": stated.at_ms}
+    code, evidence = _ALARMS[trust], {"key": key, **said}
+    work.suspect_gate(Suspicion(AlarmKind.FALSE, stream.site, stream.gate, epoch, code, evidence=evidence))
 
 
 def _believe(work: Work, stream: Stream, stated: Checkpoint, message: bytes, *, repeated: bool) -> None:

@@ -128,6 +128,11 @@ class Store:
         with reading(self.engine) as connection:
             return list(alarm_log.read_alarms(connection, standing=standing))
 
+    def clearings(self) -> dict[int, tuple[str, str]]:
+        """Return by the number of an alarm who has looked into it, "" for nobody, and why it is over."""
+        with reading(self.engine) as connection:
+            return alarm_log.read_clearings(connection)
+
     # Reading
 
     def streams(self, site: str | None = None, gate: str | None = None) -> list[StreamState]:

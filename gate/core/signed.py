@@ -61,6 +61,11 @@ def read_unproved(message: bytes) -> dict[str, Any]:
     return _statement(_parts(message)[0])
 
 
+def named_key(message: bytes) -> str:
+    """Return the id (8 hex digits) of the key that a message names, believed or not. SignedError."""
+    return _parts(message)[1].hex()
+
+
 def check_version(stated: Mapping[str, Any]) -> None:
     """Raise SignedError unless this is the one version that there is."""
     version = stated.get("v")

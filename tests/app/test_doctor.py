@@ -51,6 +51,7 @@ from gate.store.ledger import Ledger, Outbox
 from tests.brokers import HOST, Mosquitto, StrictBroker, Subscriber, free_port, password_file, wait_for
 from tests.centre import CENTRE_KEY, DEVICE_KEY, public
 from tests.integration.test_mosquitto import Authority, a_tls_broker
+from tests.sinks.test_mqtt_documents import DocumentBroker
 
 NOW = Moment(mono_ns=1_000_000_000, wall_ms=1_800_000_000_000, clock_trusted=True)
 HOUR_MS = 3_600_000
@@ -640,26 +641,55 @@ def test_a_running_gate_keeps_its_connection(tmp_path: Path) -> None:
         (CENTRE_KEY, "gate-1", Status.OK, "signed with a key of centre.keys_file"),
         (DEVICE_KEY, "gate-1", Status.FAILED, "signed with key "),
         (CENTRE_KEY, "gate-2", Status.WARNING, "no receipt for this gate (misaddressed)"),
-        (None, "gate-1", Status.OK, "none kept by the broker yet"),
+        (None, "gate-1", Status.OK, "none came from the broker yet"),
     ],
 )
 def test_a_receipt_of_another_centre_than_the_one_configured(
     tmp_path: Path, key: Ed25519PrivateKey | None, gate: str, status: Status, words: str
 ) -> None:
-    file = tmp_path / "centre.json"
-    file.write_text(json.dumps({"sign": [public(CENTRE_KEY).hex()], "seal": "cd" * 32}))
-    with Mosquitto(tmp_path / "broker") as mosquitto:
-        config = replace(a_config(tmp_path, port=mosquitto.port), centre=CentreSection(file))
-        if key is not None:
-            receipt = Receipt("north-hall", gate, "ab" * 8, 3, b"h" * 32, at_ms=1, ask=Ask.NOTHING).signed(
-                key
-            )
-            topic = "hg/1/north-hall/gate-1/receipt"
-            publish.single(topic, receipt, qos=1, retain=True, hostname=HOST, port=mosquitto.port)
-        check = asked(config)["receipts"]
+    receipt = Receipt("north-hall", gate, "ab" * 8, 3, b"h" * 32, at_ms=1, ask=Ask.NOTHING)
+    check = receipts_of(tmp_path, receipt.signed(key) if key else None)
     assert (check.status, check.value.startswith(words)) == (status, True)
     if status is Status.FAILED:
         assert "of another centre, no receipt counts" in check.advice
+
+
+def centre_file(folder: Path) -> Path:
+    file = folder / "centre.json"
+    file.write_text(json.dumps({"sign": [public(CENTRE_KEY).hex()], "seal": "cd" * 32}))
+    return file
+
+
+def receipts_of(folder: Path, kept: bytes | None) -> Check:
+    """Return the check of a gate for which the broker keeps this."""
+    with Mosquitto(folder / "broker") as mosquitto:
+        config = replace(a_config(folder, port=mosquitto.port), centre=CentreSection(centre_file(folder)))
+        if kept is not None:
+            topic = "hg/1/north-hall/gate-1/receipt"
+            publish.single(topic, kept, qos=1, retain=True, hostname=HOST, port=mosquitto.port)
+        return asked(config)["receipts"]
+
+
+@mark.parametrize("line", [b"{}", b"rubbish", b'{"site":"north-hall","gate":"gate-1"}'])
+def test_rubbish_is_no_word_of_another_centre(tmp_path: Path, line: bytes) -> None:
+    proof = Receipt("north-hall", "gate-1", "ab" * 8, 3, b"h" * 32, at_ms=1).signed(DEVICE_KEY)
+    check = receipts_of(tmp_path, line + b"\n" + proof.rpartition(b"\n")[2])
+    assert (check.status, check.value) == (Status.WARNING, "no receipt for this gate (unknown_key)")
+
+
+def test_what_is_not_kept_by_the_broker_is_not_judged(tmp_path: Path) -> None:
+    with DocumentBroker() as strict:
+        strict.on_subscribe = b"\x30\x0f\x00\x0ahg/1/x/y/r\x00{}"  # a message that is not retained
+        config = replace(a_config(tmp_path, port=strict.port), centre=CentreSection(centre_file(tmp_path)))
+        assert asked(config)["receipts"].value == "none came from the broker yet"
+
+
+def test_a_broker_that_lets_no_receipt_through_is_said(tmp_path: Path) -> None:
+    with DocumentBroker() as strict:
+        strict.suback = 0x87
+        config = replace(a_config(tmp_path, port=strict.port), centre=CentreSection(centre_file(tmp_path)))
+        check = asked(config)["receipts"]
+    assert (check.status, check.value) == (Status.FAILED, "the broker does not let this gate read them")
 
 
 def test_receipts_are_looked_for_only_where_that_makes_sense(tmp_path: Path) -> None:

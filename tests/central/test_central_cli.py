@@ -159,7 +159,7 @@ def test_status_tells_who_has_how_much_outstanding(filled: Path, folder: Path) -
     said = good("status", "--config", filled)
     assert "north/g-1" in said
     assert "2 gates, 1 stopped, 1 record outstanding, 2 alarms:" in said
-    assert "north/g-1  missed: the gate is silent, since " in said
+    assert "north/g-1  missed: the gate is silent, raised " in said
     good("gates", "revoke", "north", "g-1", "--config", filled)
     assert json.loads(good("status", "--json", "--config", filled))[0]["identity"] == "revoked"
 
@@ -199,7 +199,10 @@ def test_alarms_are_listed_and_looked_into(filled: Path, folder: Path) -> None:
     assert good("alarms", "--config", filled) == ""
     over = good("alarms", "--all", "--config", filled)
     assert ", over " in over
+    assert "\n    over because: a test (Li)\n" in over
     assert "to do" not in over
+    listed = json.loads(good("alarms", "--all", "--json", "--config", filled))
+    assert (listed["cleared_by"], listed["reason"]) == ("Li", "a test")
 
 
 def test_verify_says_whole_or_what_is_wrong(filled: Path, folder: Path) -> None:

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gate.core.codes.trust import key_id
-from gate.core.signed import MESSAGE_BYTES_MAX, SignedError, check_version, open_signed, read_unproved, sign
+from gate.core.signed import (
+    MESSAGE_BYTES_MAX,
+    SignedError,
+    check_version,
+    named_key,
+    open_signed,
+    read_unproved,
+    sign,
+)
 
 CENTRE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 STRANGER = Ed25519PrivateKey.from_private_bytes(b"\x05" * 32)
@@ -71,6 +79,7 @@ def test_nobody_known_has_signed_it() -> None:
     message = sign(STRANGER, "receipt", STATEMENT)
     assert refusal(message) == "unknown_key"
     assert refusal(message, keys=()) == "unknown_key"
+    assert message.rpartition(b"\n")[2].startswith(named_key(message).encode() + b" ")
 
 
 def test_a_stranger_cannot_take_the_name_of_a_known_key() -> None:

@@ -4,14 +4,15 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, get_args
 
 from cryptography import x509
+from paho.mqtt.reasoncodes import ReasonCode
 
 from gate.app.application import mqtt_settings
 from gate.app.centre import load_centre_keys
@@ -19,13 +20,11 @@ from gate.app.doctor.check import Check, Status, skipped
 from gate.checked import ConfigError
 from gate.config import Config
 from gate.core.moment import Moment
-from gate.core.signed import SignedError
+from gate.core.signed import SignedError, named_key, read_unproved
 from gate.sinks.connection import Connection, Packet, ProtocolVersion, Session
 from gate.sinks.faults import LinkDown
 from gate.sinks.receipts import opened
 from gate.sinks.settings import INCOMING_MAX, MqttSettings
-
-OnReceipt = Callable[[bytes], None]
 
 BROKER: Final = ("broker", "receipts", "certificates")
 
@@ -34,6 +33,14 @@ KEEPALIVE_S: Final = 3  # also paho's patience with a TLS handshake
 LOOK_S: Final = 2.0
 RECEIPT_S: Final = 1.0  # a broker sends what it keeps together with its answer to the subscription
 DAYS_LEFT_MIN: Final = 30
+
+
+@dataclass(slots=True)
+class Kept:
+    """The receipt that the broker keeps for this gate, if any came; or it does not let the gate read it."""
+
+    receipt: bytes | None = None
+    refused: bool = False
 
 
 def broker(config: Config, now: Moment) -> Iterator[Check]:
@@ -48,14 +55,14 @@ def broker(config: Config, now: Moment) -> Iterator[Check]:
         advice = "give mqtt.password_file a file with the password that the gate's user can read"
         yield Check("broker", Status.FAILED, value, advice=advice)
         return
-    kept: list[bytes] = []
-    connection = _connection(settings, kept.append if config.centre else None)
+    kept = Kept()
+    connection = _connection(settings, kept if config.centre else None)
     yield connection
     yield skipped("receipts", "see broker") if connection.status is Status.FAILED else _receipts(config, kept)
     yield _certificates(settings, now) if settings.tls else _without_tls(settings)
 
 
-def _receipts(config: Config, kept: list[bytes]) -> Check:
+def _receipts(config: Config, kept: Kept) -> Check:
     """Check that the centre whose receipt the broker keeps is the one whose keys this gate has."""
     if config.centre is None:
         return Check("receipts", Status.OK, "not needed without a centre")
@@ -64,13 +71,16 @@ def _receipts(config: Config, kept: list[bytes]) -> Check:
         keys = load_centre_keys(file)
     except ConfigError:
         return skipped("receipts", "see centre")
-    if not kept:
-        return Check("receipts", Status.OK, "none kept by the broker yet")
+    if kept.refused:
+        advice = "no record will ever be done: let this user read its topics, in the broker's access list"
+        return Check("receipts", Status.FAILED, "the broker does not let this gate read them", advice=advice)
+    if kept.receipt is None:
+        return Check("receipts", Status.OK, "none came from the broker yet")
     try:
-        opened(kept[-1], keys.sign, config.gate.site, config.gate.id)
+        opened(kept.receipt, keys.sign, config.gate.site, config.gate.id)
     except SignedError as error:
-        if error.reason == "unknown_key":
-            kid = kept[-1].rpartition(b"\n")[2].partition(b" ")[0].decode()
+        if error.reason == "unknown_key" and _is_of(config, kept.receipt):
+            kid = named_key(kept.receipt)
             advice = f"{file} is of another centre, no receipt counts: bring centre.json from the right one"
             return Check(
                 "receipts", Status.FAILED, f"signed with key {kid}", "a key of centre.keys_file", advice
@@ -80,7 +90,16 @@ def _receipts(config: Config, kept: list[bytes]) -> Check:
     return Check("receipts", Status.OK, "signed with a key of centre.keys_file")
 
 
-def _connection(settings: MqttSettings, on_receipt: OnReceipt | None) -> Check:
+def _is_of(config: Config, receipt: bytes) -> bool:
+    """Tell whether a message says at least that it is a receipt for this gate; anybody may write rubbish."""
+    try:
+        said = read_unproved(receipt)
+    except SignedError:
+        return False
+    return (said.get("site"), said.get("gate")) == (config.gate.site, config.gate.id) and "upto" in said
+
+
+def _connection(settings: MqttSettings, kept: Kept | None) -> Check:
     where = f"{settings.host}:{settings.broker_port}"
     caller = replace(
         settings,
@@ -89,7 +108,7 @@ def _connection(settings: MqttSettings, on_receipt: OnReceipt | None) -> Check:
         keepalive_s=KEEPALIVE_S,
     )
     try:
-        version = _call(caller, on_receipt)
+        version = _call(caller, kept)
     except LinkDown as fault:
         problem, _, advice = fault.words.partition("; ")
         return Check("broker", Status.FAILED, problem, "a connection", advice)
@@ -97,12 +116,12 @@ def _connection(settings: MqttSettings, on_receipt: OnReceipt | None) -> Check:
     return Check("broker", Status.OK, f"{where} accepts{user}, MQTT {version}")
 
 
-def _call(settings: MqttSettings, on_receipt: OnReceipt | None) -> ProtocolVersion:
+def _call(settings: MqttSettings, kept: Kept | None) -> ProtocolVersion:
     """Return the protocol version with which the broker accepts the gate; raises LinkDown in words."""
     versions: tuple[ProtocolVersion, ...] = get_args(ProtocolVersion)
     for version in versions:
         try:
-            _shake_hands(settings, version, on_receipt)
+            _shake_hands(settings, version, kept)
         except LinkDown as fault:
             if version == versions[-1] or not fault.wrong_version:
                 raise
@@ -111,21 +130,30 @@ def _call(settings: MqttSettings, on_receipt: OnReceipt | None) -> ProtocolVersi
     raise AssertionError("the last version returns or raises")
 
 
-def _shake_hands(settings: MqttSettings, version: ProtocolVersion, on_receipt: OnReceipt | None) -> None:
-    packets: list[Packet] = []
+def _shake_hands(settings: MqttSettings, version: ProtocolVersion, kept: Kept | None) -> None:
+    """Connect and leave; look for the receipt in between, if it is asked for."""
+    found = kept or Kept()
+
+    def on_packet(packet: Packet) -> None:
+        if packet.retained:
+            found.receipt = packet.payload
+
+    def on_subscribed(_mid: int, reason: ReasonCode) -> None:
+        found.refused = reason.is_failure
+
     session = Session(INCOMING_MAX)
     # Without a last will: the end of this connection must not tell the world that the gate is lost.
-    link = Connection(settings, version, time.monotonic, session=session, on_packet=packets.append)
+    link = Connection(
+        settings, version, time.monotonic, session=session, on_packet=on_packet, on_subscribed=on_subscribed
+    )
     wake, other_end = socket.socketpair()
     with wake, other_end, closing(link):
         link.open(wake)
-        if on_receipt is not None:
+        if kept is not None:
             link.subscribe(f"{settings.topic_prefix}/receipt")
             until = time.monotonic() + RECEIPT_S
-            while not packets and (left_s := until - time.monotonic()) > 0:
+            while not (kept.receipt or kept.refused) and (left_s := until - time.monotonic()) > 0:
                 link.pump(wake, left_s)
-            for packet in packets:
-                on_receipt(packet.payload)
         link.leave()
 
 

@@ -2,6 +2,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from central.store import AlarmKind, Arrived, Trust
+from gate.core.codes.trust import key_id
 from gate.core.delivery import Ask, Why
 from tests.central.store.ledgers import Centre, Ledger, altered
 
@@ -176,6 +177,8 @@ def test_an_unknown_key_proves_nothing_until_it_is_registered(centre: Centre, le
     ledger.key = Ed25519PrivateKey.from_private_bytes(b"n" * 32)
     assert centre.hear(ledger).trust is Trust.UNKNOWN_KEY
     assert centre.standing() == [("", "unknown_key", None, None)]
+    (alarm,) = centre.store.alarms()
+    assert alarm.about.evidence["key"] == key_id(ledger.key.public_key().public_bytes_raw()).hex()
     centre.register(ledger)
     assert centre.standing() == []
     assert centre.hear(ledger).advanced
