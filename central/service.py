@@ -22,7 +22,7 @@ from central.absence import Absences
 from central.alerts.codes import in_words
 from central.clock import Clock
 from central.inbox import Inbox, Message
-from central.intake import LOST, READY, Signed, Sorted, Stated, sort
+from central.intake import READY, Signed, Sorted, Stated, sort
 from central.metrics import Metrics
 from central.receipts import Asks, SignedReceipt, Signer
 from central.states import GateStates
@@ -315,13 +315,7 @@ class Centre:
         for stated in states:
             names = stated.site, stated.gate
             reports = self._reports if names in self._known else self._strangers
-            known = reports.get(names)
-            since_ms = known.since_ms if known and known.state == stated.state else now_ms
-            # The broker, which speaks for a gate that is lost, knows nothing of its mode.
-            before = known.mode if known and stated.state == LOST else ""
-            mode = stated.mode or before
-            mode_ms = known.mode_ms if known and known.mode == mode else now_ms
-            reports[names] = GateReport(stated.state, since_ms, mode, mode_ms)
+            reports[names] = self._watch.report(reports.get(names), stated.state, stated.mode, now_ms)
             if names in self._known and stated.state == READY:
                 self._on_ready(*names)
         for names in list(self._strangers)[:-_STRANGERS_MAX]:  # they could fill the memory

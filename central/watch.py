@@ -11,7 +11,8 @@ of those that stand are over.
                     order may be silent until its next report is due (`central.absence`)
     missed/lost     the broker says that the gate's connection broke, and for `lost_s` it has not come back
     missed/fault    for `lost_s` the gate has said of itself that it is in `fault`: it lets nobody in, or
-                    writes late; over when for `lost_s` it has named another mode
+                    writes late; over when for `lost_s` it has named other modes. A fault that is back sooner
+                    has never been over: a part that comes and goes is an alarm
     false/clock     the clock that a gate's checkpoints go by differs from the centre's by more than `clock_s`
 
 Nobody is accused of the centre's own absence: time counts only while the centre is listening, and while it is
@@ -25,7 +26,7 @@ from enum import StrEnum
 from typing import Final
 
 from central.config import WatchSection
-from central.intake import STOPPED
+from central.intake import LOST, STOPPED
 from central.store import Alarm, AlarmKind, GateKey, StreamState, Suspicion
 from gate.core.mode import Mode
 
@@ -50,13 +51,16 @@ class Code(StrEnum):
 class GateReport:
     """What a gate's state message said, and when (unix milliseconds) it began to say that state.
 
-    `mode`: the last one that the gate itself has named, "" while it has named none; since when, `mode_ms`.
+    `mode`: the last one that the gate itself has named, "" while it has named none. `fault_ms`: since when it
+    has been in fault, or was when it last was; one that is back within `lost_s` has been there all the time.
+    `well_ms`: since when it has been in other modes, None while it is in fault.
     """
 
     state: str
     since_ms: int
     mode: str = ""
-    mode_ms: int = 0
+    fault_ms: int | None = None
+    well_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,22 @@ class Watch:
         self._behind: dict[int, int] = {}
         self._noted_ms: dict[Names, int] = {}
 
+    def report(self, before: GateReport | None, state: str, mode: str, now_ms: int) -> GateReport:
+        """Return what is known of a gate when this is said of it; `mode` is "" when none is named."""
+        before = before or GateReport(state, now_ms)
+        since_ms = before.since_ms if before.state == state else now_ms
+        fault_ms, well_ms = before.fault_ms, before.well_ms
+        if state == LOST and not mode:
+            # The broker, which speaks for a gate that is lost, knows nothing of its mode.
+            mode = before.mode
+        if mode == Mode.FAULT:
+            forgotten = well_ms is not None and now_ms - well_ms > self._settings.lost_s * 1000
+            fault_ms = now_ms if fault_ms is None or forgotten else fault_ms
+            well_ms = None
+        elif well_ms is None or not before.mode:
+            well_ms = now_ms
+        return GateReport(state, since_ms, mode, fault_ms, well_ms)
+
     def examine(
         self,
         states: Sequence[StreamState],
@@ -122,12 +142,12 @@ class Watch:
         found = [
             *self._delays(streams.values(), now_ms),
             *self._silences(streams.values(), known, stopped, listening_since_ms, now_ms),
-            *self._losses(known, reports, now_ms),
-            *self._faults(known, reports, stand, now_ms),
+            *self._losses(known, reports, listening_since_ms, now_ms),
+            *self._faults(known, reports, stand, listening_since_ms, now_ms),
         ]
         seen = {key_of(about) for about in found}
         by_name = {(state.site, state.gate, state.epoch): state for state in streams.values()}
-        over = _Over(by_name, known, reports, self._settings, now_ms)
+        over = _Over(by_name, known, reports, self._settings, listening_since_ms, now_ms)
         return Judgement(
             raised=tuple(about for about in found if key_of(about) not in stand),
             over=tuple(alarm for key, alarm in stand.items() if key not in seen and over(alarm)),
@@ -202,11 +222,16 @@ class Watch:
                 yield Suspicion(AlarmKind.MISSED, site, gate, "", Code.SILENT, evidence=evidence)
 
     def _losses(
-        self, known: Mapping[Names, int], reports: Mapping[Names, GateReport], now_ms: int
+        self,
+        known: Mapping[Names, int],
+        reports: Mapping[Names, GateReport],
+        listening_since_ms: int,
+        now_ms: int,
     ) -> Iterator[Suspicion]:
         for (site, gate), report in reports.items():
             lost = (site, gate) in known and report.state == "lost"
-            if lost and now_ms - report.since_ms > self._settings.lost_s * 1000:
+            away_ms = now_ms - max(report.since_ms, listening_since_ms)
+            if lost and away_ms > self._settings.lost_s * 1000:
                 evidence = {"since_ms": report.since_ms}
                 yield Suspicion(AlarmKind.MISSED, site, gate, "", Code.LOST, evidence=evidence)
 
@@ -215,26 +240,27 @@ class Watch:
         known: Mapping[Names, int],
         reports: Mapping[Names, GateReport],
         stand: Mapping[Key, Alarm],
+        listening_since_ms: int,
         now_ms: int,
     ) -> Iterator[Suspicion]:
         """Take a gate at its word: with a ledger that it cannot use it has no other way to say so.
 
-        A relay that comes and goes is none yet. One that was in fault when it stopped is not well: what began
-        before that is raised when it is due, but not again once somebody has looked into it.
+        A relay that is away for a moment is none yet. A gate that was in fault when it stopped is not well:
+        what began before that is raised when it is due, but not again once somebody has looked into it.
         """
         for (site, gate), report in reports.items():
-            if (site, gate) not in known or report.mode != Mode.FAULT:
+            if (site, gate) not in known or report.mode != Mode.FAULT or report.fault_ms is None:
                 continue
             about = Suspicion(
                 AlarmKind.MISSED, site, gate, "", Code.FAULT,
-                evidence={"state": report.state, "since_ms": report.mode_ms},
+                evidence={"state": report.state, "since_ms": report.fault_ms},
             )  # fmt: skip
             if report.state == STOPPED:
                 if key_of(about) in stand:
                     self._noted_ms[site, gate] = report.since_ms
-                if report.mode_ms >= report.since_ms or self._noted_ms.get((site, gate)) == report.since_ms:
+                if report.fault_ms >= report.since_ms or self._noted_ms.get((site, gate)) == report.since_ms:
                     continue
-            if now_ms - report.mode_ms > self._settings.lost_s * 1000:
+            if now_ms - max(report.fault_ms, listening_since_ms) > self._settings.lost_s * 1000:
                 yield about
 
 
@@ -246,6 +272,7 @@ class _Over:
     known: Mapping[Names, int]
     reports: Mapping[Names, GateReport]
     settings: WatchSection
+    listening_since_ms: int
     now_ms: int
 
     def __call__(self, alarm: Alarm) -> bool:
@@ -281,11 +308,11 @@ class _Over:
         return report is not None and report.state != "lost"
 
     def fault(self, alarm: Alarm) -> bool:
-        """The gate has named another mode, and stays with it."""
+        """The gate has named other modes, and for a while nothing else."""
         report = self.reports.get((alarm.about.site, alarm.about.gate))
-        if report is None or report.mode in {"", Mode.FAULT}:
+        if report is None or report.mode in {"", Mode.FAULT} or report.well_ms is None:
             return False
-        return self.now_ms - report.mode_ms > self.settings.lost_s * 1000
+        return self.now_ms - max(report.well_ms, self.listening_since_ms) > self.settings.lost_s * 1000
 
     def clock(self, alarm: Alarm) -> bool:
         """A checkpoint has come since, and by it the clock is right."""

@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from central.store.alarm_log import KeySaid, clear_alarm, must_be_text, note_key
 from central.store.damage import as_stored, unreadable
@@ -24,16 +25,23 @@ def register(connection: Connection, site: str, gate: str, public_key: bytes, no
         raise ValueError(f"a public key has {_KEY_SIZE} bytes, this one {len(public_key)}")
     must_be_text(note=note)
     own = (gate_keys.c.site == site, gate_keys.c.gate == gate, gate_keys.c.public_key == public_key)
-    known = connection.execute(select(gate_keys).where(*own).with_for_update()).first()
-    if known is None:
-        key = KeySaid(public_key, note, now_ms, None)
-        kid = key_id(public_key).hex()
-        connection.execute(insert(gate_keys).values(site=site, gate=gate, kid=kid, **key._asdict()))
+    key = KeySaid(public_key, note, now_ms, None)
+    is_new = _insert_new(connection, site, gate, key)
+    known = connection.execute(select(gate_keys).where(*own).with_for_update()).one()
+    if is_new:
         note_key(connection, site, gate, key, now_ms)
     elif known.revoked_ms is not None:
         connection.execute(update(gate_keys).where(*own).values(revoked_ms=None))
         note_key(connection, site, gate, KeySaid(public_key, known.note, known.registered_ms, None), now_ms)
     _clear_unknown(connection, site, gate, now_ms)
+
+
+def _insert_new(connection: Connection, site: str, gate: str, key: KeySaid) -> bool:
+    """Insert a key and return True; False when it is there, also when another centre was first just now."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    row = {"site": site, "gate": gate, "kid": key_id(key.public_key).hex(), **key._asdict()}
+    new = insert(gate_keys).values(row).on_conflict_do_nothing(index_elements=["site", "gate", "public_key"])
+    return connection.scalar(new.returning(gate_keys.c.id)) is not None
 
 
 def _clear_unknown(connection: Connection, site: str, gate: str, now_ms: int) -> None:

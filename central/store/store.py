@@ -61,7 +61,7 @@ class Store:
         """Believe what this key (Ed25519, 32 bytes) signs for this gate; again after a revocation, too.
 
         Clears the gate's alarms `unknown_gate` and `unknown_key`. Raises ValueError for a name or key that
-        is none, and for a note that is no text in UTF-8.
+        is none, and for a note that is no text in UTF-8 or has a NUL.
         """
         with writing(self.engine) as connection:
             gates.register(connection, site, gate, public_key, now_ms, note)
@@ -118,7 +118,7 @@ class Store:
     def clear_alarm(self, alarm_id: int, now_ms: int, *, by: str = "", reason: str = "") -> bool:
         """Write into the log that an alarm is over; False when it is over already or never was.
 
-        Raises ValueError for what is no text in UTF-8.
+        Raises ValueError for what is no text in UTF-8 or has a NUL.
         """
         with writing(self.engine) as connection:
             return alarm_log.clear_alarm(connection, alarm_id, now_ms, by, reason)

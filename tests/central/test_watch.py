@@ -219,15 +219,22 @@ def test_a_lost_connection_counts_when_it_does_not_come_back() -> None:
     assert centre.until(90 * S, [here]) == []
 
 
+def test_a_connection_that_broke_while_nobody_listened_has_time_to_come_back() -> None:
+    centre = Centre()
+    centre.reports = {OURS: GateReport("lost", 5 * S)}
+    centre.listening_since_ms = None
+    assert centre.until(900 * S, [fresh(0)]) == []
+    centre.listening_since_ms = 900 * S
+    assert centre.until(915 * S, [fresh(900 * S)]) == []
+    assert centre.until(916 * S, [fresh(900 * S)]) == ["lost"]
+
+
 OURS = ("north", "g-1")
 
 
 def said(centre: Centre, mode: str, state: str = "ready") -> None:
     """Have the gate say this, now, as the centre keeps it."""
-    before = centre.reports.get(OURS, GateReport("ready", 0))
-    since_ms = before.since_ms if before.state == state else centre.now_ms
-    mode_ms = before.mode_ms if before.mode == mode else centre.now_ms
-    centre.reports = {OURS: GateReport(state, since_ms, mode, mode_ms)}
+    centre.reports = {OURS: centre.watch.report(centre.reports.get(OURS), state, mode, centre.now_ms)}
 
 
 def test_a_gate_that_says_that_it_is_in_fault_is_believed_until_it_says_other() -> None:
@@ -255,17 +262,67 @@ def test_a_gate_that_says_that_it_is_in_fault_is_believed_until_it_says_other() 
     assert "fault" not in centre.until(centre.now_ms + S, [here])
 
 
-def test_a_relay_that_comes_and_goes_is_no_alarm_and_ends_none() -> None:
+def turns(centre: Centre, times: int, *said_for_s: tuple[str, int]) -> None:
+    """Have the gate say one thing after the other, each for so long, again and again."""
+    for _ in range(times):
+        for mode, for_s in said_for_s:
+            said(centre, mode)
+            centre.until(centre.now_ms + for_s * S, [fresh(centre.now_ms)])
+
+
+def test_a_relay_that_is_away_for_a_moment_now_and_then_is_no_alarm() -> None:
     centre = Centre()
-    for at_s in range(0, 120, 10):
-        said(centre, "serving" if at_s % 20 else "fault")
-        assert centre.until(at_s * S + 10 * S, [fresh(centre.now_ms)]) == []
+    turns(centre, 60, ("fault", 14), ("serving", 16))
+    assert centre.log == []
+
+
+def test_a_part_that_comes_and_goes_is_one_alarm_until_it_stays() -> None:
+    centre = Centre()
+    turns(centre, 80, ("fault", 14), ("degraded", 1))
+    assert centre.log == [(16 * S, "+fault")]
+    assert centre.standing[0].about.evidence["since_ms"] == 0
+    well_ms = centre.now_ms - S
+    turns(centre, 6, ("serving", 10), ("degraded", 10))
+    assert centre.log[1:] == [(well_ms + 16 * S, "-fault")], "in which other mode makes no difference"
+    again_ms = centre.now_ms
+    turns(centre, 1, ("fault", 30))
+    assert centre.log[2:] == [(again_ms + 16 * S, "+fault")], "the old fault is forgotten"
+
+
+def test_a_gate_that_names_no_mode_has_named_no_other_one() -> None:
+    centre = Centre()
+    turns(centre, 1, ("fault", 20), ("", 60))
+    assert centre.log == [(16 * S, "+fault")]
+    turns(centre, 1, ("serving", 20))
+    assert centre.log[1:] == [(96 * S, "-fault")]
+
+
+def test_a_gate_that_is_lost_stays_in_the_mode_that_it_has_named() -> None:
+    centre = Centre()
     said(centre, "fault")
-    centre.until(140 * S, [fresh(120 * S)])
-    for at_s in range(140, 200, 10):
-        said(centre, "fault" if at_s % 20 else "serving")
-        centre.until(at_s * S + 10 * S, [fresh(centre.now_ms)])
-    assert centre.log == [(136 * S, "+fault")]
+    said(centre, "", "lost")
+    assert centre.reports[OURS].mode == "fault"
+    assert centre.until(16 * S, [fresh(0)]) == ["lost", "fault"]
+
+
+def test_a_fault_while_the_centre_was_away_counts_from_when_it_listens_again() -> None:
+    centre = Centre()
+    said(centre, "fault")
+    centre.listening_since_ms = None
+    centre.until(900 * S, [])
+    centre.listening_since_ms = 900 * S
+    assert centre.until(915 * S, [fresh(900 * S)]) == [], "it may have been well for long, and say so now"
+    assert centre.until(916 * S, [fresh(900 * S)]) == ["fault"]
+
+
+def test_a_fault_is_not_over_because_the_centre_was_away() -> None:
+    centre = Centre()
+    turns(centre, 1, ("fault", 20), ("serving", 2))
+    centre.listening_since_ms = None
+    centre.until(900 * S, [])
+    centre.listening_since_ms = 900 * S
+    assert centre.until(915 * S, [fresh(900 * S)]) == ["fault"], "it may have been in fault since, and say so"
+    assert centre.until(916 * S, [fresh(900 * S)]) == []
 
 
 def test_a_gate_that_is_stopped_in_fault_is_an_alarm_until_somebody_has_looked_into_it() -> None:
@@ -289,8 +346,8 @@ def test_a_gate_that_is_stopped_in_fault_is_an_alarm_until_somebody_has_looked_i
 @pytest.mark.parametrize(
     ("names", "report"),
     [
-        (("south", "g-9"), GateReport("ready", 0, "fault")),
-        (("north", "g-1"), GateReport("disconnected", 0, "fault")),
+        (("south", "g-9"), GateReport("ready", 0, "fault", 0)),
+        (("north", "g-1"), GateReport("disconnected", 0, "fault", 0)),
     ],
 )
 def test_only_a_gate_of_ours_that_is_at_work_is_in_fault(names: Names, report: GateReport) -> None:

@@ -115,6 +115,30 @@ def test_checkpoints_and_records_of_one_gate_side_by_side(store_url: str) -> Non
         assert Centre(store).problems() == []
 
 
+def test_two_centres_that_register_the_same_key_are_both_content(store_url: str) -> None:
+    keys = [bytes([number]) * 32 for number in range(30)]
+    together = threading.Barrier(2)
+
+    def register(now_ms: int) -> None:
+        with open_store(store_url) as store:
+            for key in keys:
+                together.wait(20)
+                store.register_gate("north", "g-1", key, now_ms, note=f"at {now_ms}")
+
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(register, now_ms) for now_ms in (1, 2)]
+        failed = [each.exception(60) for each in done]
+    assert failed == [None, None]
+    with open_store(store_url) as store:
+        assert {(key.public_key, key.note == f"at {key.registered_ms}") for key in store.gates()} == {
+            (key, True) for key in keys
+        }
+        with store.engine.connect() as connection:
+            entries = connection.exec_driver_sql("SELECT count(*) FROM alarm_log").scalar_one()
+        assert entries == len(store.gates()) == len(keys)
+        assert Centre(store).problems() == []
+
+
 def test_a_row_that_somebody_slipped_in_does_not_stop_the_ingester(centre: Centre, ledger: Ledger) -> None:
     centre.take(ledger.arrived(1, 5))
     with centre.store.engine.begin() as connection:

@@ -577,6 +577,8 @@ def test_what_is_no_text_is_not_written_into_the_log(whole: Centre, statement: d
         whole.store.clear_alarm(alarm.id, 7, **statement)
     with pytest.raises(ValueError, match="note: this is no text"):
         whole.store.register_gate("north", "g-9", bytes(32), 7, note="\ud800")
+    with pytest.raises(ValueError, match="note: this is no text, there is a NUL"):
+        whole.store.register_gate("north", "g-9", bytes(32), 7, note="a\0b")
     assert whole.store.alarms() == [alarm]
     assert whole.problems() == []
 
