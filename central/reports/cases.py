@@ -2,19 +2,21 @@
 
 People stand in theirs by their pseudonym; whoever may know more asks the centre with a reason. Parts that
 failed, commands that were not obeyed, ledgers that began: such incidents stand in a list of their own. Who is
-turned away because the gate serves nobody (CO-7, TH-6) is abnormal in nothing, and is in no list.
+turned away because the gate serves nobody (CO-7, TH-6) is abnormal in nothing, and is in no list. Of a record
+that was marked abnormal, and that nobody can read any more, its kind decides in which list it stands.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from central.reports.spans import Section, Span
-from central.reports.stated import TEXT_MAX, number, part, parts, word
+from central.reports.stated import TEXT_MAX, number, part, parts, plain, word
 from central.store import StoredRecord
-from gate.core.events import Kind
-from gate.core.evidence import Direction, Person
-from gate.core.policy import Disposition, Verdict
+from gate.core.codes.model import Travel
+from gate.core.events import Kind, Result
+from gate.core.evidence import Direction, Origin, Person
+from gate.core.policy import Band, Disposition, Verdict
 from gate.core.rules import CODE_REFUSALS
 
 CASES_MAX: Final = 5000
@@ -25,11 +27,17 @@ NOT_SERVED: Final = frozenset({"suspended", "closed_hours"})
 
 _OF_SOMEBODY: Final = frozenset(
     {
-        *("temperature_fever", "fever_seen_out", "temperature_raised", "test_positive", "symptoms"),
-        *("risk_area", "refused_by_attendant", *map(str, CODE_REFUSALS)),
+        *("temperature_fever", "fever_seen_out", "temperature_raised", "temperature_uncertain"),
+        *("symptoms", "symptoms_noted", "refused_by_attendant", *map(str, CODE_REFUSALS)),
+        *("risk_area", "test_positive", "test_missing", "test_too_old", "test_unverified"),
     }
 )
-"""Reasons that say something of somebody, whether or not the gate serves."""
+"""Reasons that say something of somebody, whether or not the gate serves.
+
+A test is asked of whoever comes from a risk area; in most plans that is all that is found of them.
+"""
+
+_HOT: Final = frozenset({Band.RAISED, Band.FEVER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +100,31 @@ def not_served(decided: Mapping[str, Any]) -> bool:
         word(found, "reason") for found in parts(decided, "findings") if found.get("verdict") != Verdict.ADMIT
     }
     refused = decided.get("verdict") == Verdict.REFUSE
-    return refused and bool(against & NOT_SERVED) and not against & _OF_SOMEBODY
+    somebody = bool(against & _OF_SOMEBODY) or _seen_in(part(decided, "evidence"))
+    return refused and bool(against & NOT_SERVED) and not somebody
 
 
-def is_of_people(kind: str, data: Mapping[str, Any]) -> bool:
-    """Say whether an abnormal record that is not about a visit is about somebody all the same."""
-    return kind == Kind.PASSAGE_FORCED or (kind == Kind.ANOMALY and word(data, "what") == "called_back")
+def _seen_in(evidence: Mapping[str, Any]) -> bool:
+    """Say whether what was seen of somebody speaks for itself, whatever a plan makes of it."""
+    exposed = evidence.get("travel") == Travel.RISK_AREA or evidence.get("origin") == Origin.KEY_AREA
+    return exposed or word(evidence, "band") in _HOT
+
+
+def unread(record: StoredRecord, section: Section) -> Case:
+    """Build the case, or the incident (see `is_of_kind`), of an abnormal record that nobody can read."""
+    lost = "unreadable" if record.body else "retired"
+    return Case(*_place(record, section), kind=plain(record.kind), facts=(("record", lost),))
+
+
+def is_of_kind(kind: str) -> bool:
+    """Say by the kind alone whether a record is about somebody."""
+    return kind in {Kind.VISIT_DECIDED, Kind.VISIT_CLOSED, Kind.PASSAGE_FORCED}
+
+
+def is_of_people(kind: str, data: Mapping[str, Any], *, abnormal: bool) -> bool:
+    """Say whether a record that is not about a visit is a case of somebody all the same."""
+    called_back = kind == Kind.ANOMALY and word(data, "what") == "called_back"
+    return kind == Kind.PASSAGE_FORCED or (abnormal and called_back)
 
 
 def case_of_visit(record: StoredRecord, section: Section, decided: Mapping[str, Any], result: str) -> Case:
@@ -121,13 +148,24 @@ def case_of_visit(record: StoredRecord, section: Section, decided: Mapping[str, 
     )
 
 
+def one_case(cases: list[Case], subject: str) -> Case:
+    """Return the one case of what happened in and after a visit; `cases`: its own before any other."""
+    first = cases[0]
+    forced = next((case for case in cases if case.kind == Kind.PASSAGE_FORCED), None)
+    if forced is not None and first.kind == Kind.ANOMALY:
+        first = replace(forced, facts=first.facts)
+    facts = {name: said for case in cases for name, said in case.facts} | dict(first.facts)
+    result = first.result if forced is None else str(Result.FORCED)
+    return replace(first, subject=first.subject or subject, result=result, facts=tuple(facts.items()))
+
+
 def incident(record: StoredRecord, section: Section, data: Mapping[str, Any]) -> Case:
     """Build the case of an abnormal record that is not about a visit."""
     told = [(name, word(data, name, longest=TEXT_MAX)) for name in _TOLD.get(record.kind, ())]
     if record.kind == Kind.EPOCH_STARTED:
         told.append(("previous", word(part(data, "previous"), "epoch")))
     facts = tuple((name, said) for name, said in told if said)
-    return Case(*_place(record, section), kind=record.kind, facts=facts)
+    return Case(*_place(record, section), kind=plain(record.kind), facts=facts)
 
 
 _TOLD: Final[Mapping[str, tuple[str, ...]]] = {

@@ -9,7 +9,7 @@
      "totals": {"day": {group: {word: count}}, "carried", "unsure"},
      "hours": [{"from", "in", "out", "refused", "abnormal"}], "modes_s": {mode: seconds}, "policies": [...],
      "units": [...], "by_gate": [...], "cases": [...], "cases_left_out", "incidents": [...],
-     "incidents_left_out", "alarms": [...], "proofs": [...]}
+     "incidents_left_out", "alarms": [...], "alarms_left_out", "proofs": [...]}
 
 See `spans.Section` for day, carried and unsure, `figures.GROUPS` for what is counted, `cases` for who is in
 which list, and `alarms_of` for which alarms belong to a day. The same store, day and cut-off give the same
@@ -24,7 +24,7 @@ from typing import Any, Final
 from central.reports.cases import CASES_MAX, Case
 from central.reports.figures import HOURLY, Figures, Range, Tally
 from central.reports.proofs import proof, unheard
-from central.reports.reading import AlarmSeen, Stream, View, viewed
+from central.reports.reading import AGAINST, AlarmSeen, Stream, View, viewed
 from central.reports.schedule import LATE_CODE
 from central.reports.scopes import Scope
 from central.reports.settings import ReportSettings
@@ -33,7 +33,7 @@ from central.store import Store
 
 KIND: Final = "health-gate daily"
 ALARMS_MAX: Final = 1000
-"""In one report; the newest of them."""
+"""In one report; which of them, see `alarms_listed`."""
 
 Report = dict[str, Any]
 GateName = tuple[str, str]
@@ -47,6 +47,7 @@ class GateDay:
     gate: str
     figures: Figures = field(default_factory=Figures)
     proofs: list[dict[str, Any]] = field(default_factory=list)
+    registered: bool = False
 
     @property
     def vouched(self) -> bool:
@@ -97,10 +98,13 @@ def gate_days(view: View, span: Span) -> list[GateDay]:
     ledgers: dict[GateName, list[Stream]] = {name: [] for name in sorted(view.registered())}
     for stream in view.streams:
         ledgers.setdefault((stream.site, stream.gate), []).append(stream)
-    found = (
+    found = [
         _gate_day(view, span, name, tallies.get(name) or Tally(span), ledgers[name])
         for name in sorted(ledgers)
-    )
+    ]
+    registered = view.registered()
+    for gate_day in found:
+        gate_day.registered = (gate_day.site, gate_day.gate) in registered
     return [gate_day for gate_day in found if gate_day.proofs]
 
 
@@ -153,6 +157,8 @@ def assemble(
     for gate_day in gates:
         total.add(gate_day.figures)
     cases, incidents = (sorted(found, key=_in_order) for found in (total.cases, total.incidents))
+    all_alarms = alarms_of(span, gates, alarms)
+    listed = alarms_listed(gates, all_alarms)
     return {
         "v": 1,
         "report": KIND,
@@ -170,7 +176,8 @@ def assemble(
         "cases_left_out": len(cases[CASES_MAX:]),
         "incidents": [case.stated(span) for case in incidents[:CASES_MAX]],
         "incidents_left_out": len(incidents[CASES_MAX:]),
-        "alarms": [_alarm(alarm, span) for alarm in alarms_of(span, gates, alarms)[-ALARMS_MAX:]],
+        "alarms": [_alarm(alarm, span) for alarm in listed],
+        "alarms_left_out": len(all_alarms) - len(listed),
         "proofs": [shown for gate_day in gates for shown in gate_day.proofs],
     }
 
@@ -187,6 +194,23 @@ def alarms_of(span: Span, gates: Iterable[GateDay], alarms: Iterable[AlarmSeen])
     """
     proofs = [shown for gate_day in gates for shown in gate_day.proofs]
     return [alarm for alarm in alarms if _stood(alarm, span) or _is_about(alarm, span, proofs)]
+
+
+def alarms_listed(gates: Iterable[GateDay], alarms: list[AlarmSeen]) -> list[AlarmSeen]:
+    """Return the alarms that a report names, in the order in which they came; at most `ALARMS_MAX`.
+
+    Anybody may make up gates, and raise as many alarms with them as he likes: those of registered gates and
+    of reports go before, those against vouching first of all; then the newest.
+    """
+    registered = {(gate_day.site, gate_day.gate) for gate_day in gates if gate_day.registered}
+
+    def rank(place: int) -> tuple[bool, bool, int]:
+        alarm = alarms[place]
+        ours = (alarm.site, alarm.gate) in registered or alarm.code == LATE_CODE
+        return ours, alarm.code in AGAINST, place
+
+    chosen = sorted(range(len(alarms)), key=rank)[-ALARMS_MAX:]
+    return [alarms[place] for place in sorted(chosen)]
 
 
 def _stood(alarm: AlarmSeen, span: Span) -> bool:

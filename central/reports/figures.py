@@ -8,12 +8,22 @@ ended. A visit that an earlier report has counted is not counted again: only its
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from central.reports.cases import NOT_SERVED, Case, case_of_visit, incident, is_of_people, not_served
+from central.reports.cases import (
+    NOT_SERVED,
+    Case,
+    case_of_visit,
+    incident,
+    is_of_kind,
+    is_of_people,
+    not_served,
+    one_case,
+    unread,
+)
 from central.reports.spans import HOUR_MS, Section, Span
-from central.reports.stated import WORD_MAX, data_of, number, part, parts, word, words
+from central.reports.stated import data_of, number, part, parts, plain, word, words
 from central.store import StoredRecord
 from gate.core.codes.model import Status
 from gate.core.events import Kind, Result, Stage
@@ -69,7 +79,8 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 """What is counted, and the words that are said also when they count nothing.
 
 `visits` `not_served`: of those refused, who was because the gate serves nobody, no abnormal cases; `cases`
-`people`: those in the list of names, `incidents`: all else that was abnormal (a part that failed).
+`people`: those in the list of names, `incidents`: all else that was abnormal (a part that failed). `forced`
+`with_visit`: after a visit, or when one had hardly begun; who forces the way in a visit counts as its result.
 """
 
 HOURLY: Final = ("in", "out", "refused", "abnormal")
@@ -159,8 +170,28 @@ class _Visit:
     result: str = ""
     retested: bool = False
     by_centre: bool = False
+    fever_told: bool = False
     abnormal: StoredRecord | None = None
     abnormal_section: Section | None = None
+
+    @property
+    def not_served(self) -> bool:
+        """True when somebody was only not served, and took it."""
+        return self.result != Result.FORCED and not_served(self.decided or {})
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is known of a visit beyond its end: what comes after it may be about the same person.
+
+    `strays`: cases of records that name the visit, and are not of the visit.
+    """
+
+    subject: str = ""
+    at_ms: int = 0
+    case: Case | None = None
+    forced: bool = False
+    strays: list[Case] = field(default_factory=list)
 
 
 class Tally:
@@ -171,6 +202,7 @@ class Tally:
         self._span = span
         self._found = Figures()
         self._visits: dict[str, _Visit] = {}
+        self._held: dict[str, _Held] = {}
         self._modes: list[tuple[int, str, str]] = []
 
     def count(self, record: StoredRecord) -> None:
@@ -178,11 +210,13 @@ class Tally:
         if record.seen_ms >= self._span.cut_ms:
             return
         data = data_of(record.body)
-        trusted = data is not None and part(data, "clock").get("trusted") is True
+        trusted = _is_trusted(record, data)
         section = self._span.section(record.at_ms, record.seen_ms, trusted=trusted)
         if section is not None:
             self._count_record(record, data, section)
         if data is None:
+            if section is not None and record.abnormal:
+                self._count_unread(record, section)
             return
         if section is not None and record.kind not in _OF_VISITS:
             self._count_other(record, data, section)
@@ -197,6 +231,8 @@ class Tally:
         """
         for name in list(self._visits):
             self._end(name)
+        while self._held:
+            self._settle(self._held.pop(next(iter(self._held))))
         self._found.mode_ms = self._time_in_modes(
             mode_before, self._span.until_ms if known_ms is None else known_ms
         )
@@ -229,6 +265,7 @@ class Tally:
         if record.abnormal:
             visit.abnormal, visit.abnormal_section = record, section
         if record.kind != Kind.VISIT_CLOSED:
+            visit.fever_told |= section is None and _is_fever(data)
             _note_decision(visit, data, by_centre=record.kind == Kind.COMMAND)
             return
         visit.result = word(data, "result")
@@ -238,16 +275,42 @@ class Tally:
 
     def _end(self, name: str) -> None:
         visit = self._visits.pop(name)
-        listed = visit.section or visit.abnormal_section
-        served = visit.result == Result.FORCED or not not_served(visit.decided or {})
-        if visit.abnormal is not None and listed is not None and served:
-            case = case_of_visit(visit.abnormal, listed, visit.decided or {}, visit.result or "unfinished")
-            self._list(case, visit.at_ms if visit.section is Section.DAY else case.at_ms)
+        self._hold(name, visit)
         if visit.section is not None and visit.decided is not None:
             self._found.counts[visit.section].update(_of_visit(visit, visit.decided))
             self._note_policy(visit.decided)
             if visit.section is Section.DAY:
                 self._count_visit_hour(visit, visit.decided)
+
+    def _hold(self, name: str, visit: _Visit) -> None:
+        """Keep what may be wanted of a visit that has ended: its case, and whose it was."""
+        listed = visit.section or visit.abnormal_section
+        abnormal = visit.abnormal is not None and listed is not None and not visit.not_served
+        if not abnormal and visit.result == Result.PASSED and name not in self._held:
+            return
+        if name in self._held and self._held[name].case is not None:
+            self._settle(self._held.pop(name))  # a name that a gate gives twice hides nobody
+        held = self._held.setdefault(name, _Held())
+        decided = visit.decided or {}
+        held.subject = word(part(part(decided, "evidence"), "code"), "subject")
+        held.forced = visit.result == Result.FORCED and visit.abnormal is not None
+        if visit.abnormal is None or listed is None or not abnormal:
+            return
+        held.case = case_of_visit(visit.abnormal, listed, decided, visit.result or "unfinished")
+        held.at_ms = visit.at_ms if visit.section is Section.DAY else held.case.at_ms
+        if visit.section is None and _is_fever(decided) and not visit.fever_told:
+            self._found.counts[listed]["visits", "fever"] += 1  # found only after the report that counted it
+
+    def _settle(self, held: _Held) -> None:
+        """List whoever a visit, and what came after it, tells of: one person, once."""
+        strays = [case for case in held.strays if not (held.forced and case.kind == Kind.PASSAGE_FORCED)]
+        for case in strays:
+            if case.kind == Kind.PASSAGE_FORCED:
+                self._found.counts[case.section]["forced", "with_visit"] += 1
+        cases = strays if held.case is None else [held.case, *strays]
+        if cases:
+            case = one_case(cases, held.subject)
+            self._list(case, case.at_ms if held.case is None else held.at_ms)
 
     def _list(self, case: Case, at_ms: int) -> None:
         self._found.cases.append(case)
@@ -277,22 +340,32 @@ class Tally:
             counts["fire", "passages"] += max(0, number(data, "passages") or 0)
         if record.kind == Kind.GATE_STARTED:
             self._note_policy(data)
-        if record.abnormal and is_of_people(record.kind, data):
-            case = replace(incident(record, section, data), subject=self._subject(data))
-            self._list(case, case.at_ms)
+        if is_of_people(record.kind, data, abnormal=record.abnormal):
+            self._count_stray(incident(record, section, data), _visit_named(data))
         elif record.abnormal:
-            self._found.incidents.append(incident(record, section, data))
-            counts["cases", "incidents"] += 1
+            self._add_incident(incident(record, section, data))
         if record.kind in MODE_AFTER and section is Section.DAY and record.at_ms is not None:
             before = word(data, "previous") if record.kind == Kind.GATE_MODE else ""
             self._modes.append((record.at_ms, before, MODE_AFTER[record.kind] or word(data, "mode")))
 
-    def _subject(self, data: Mapping[str, Any]) -> str:
-        """Return whose visit a record names that is not of the visit; "" where nobody can say."""
-        name = word(data, "visit") or word(data, "detail").partition(":")[0]
-        visit = self._visits.get(name)
-        decided = {} if visit is None else visit.decided or {}
-        return word(part(part(decided, "evidence"), "code"), "subject")
+    def _count_stray(self, case: Case, visit: str) -> None:
+        """Take in a record about somebody that is not of a visit, but may name one."""
+        if visit:
+            self._held.setdefault(visit, _Held()).strays.append(case)
+        else:
+            self._list(case, case.at_ms)
+
+    def _count_unread(self, record: StoredRecord, section: Section) -> None:
+        """Take in an abnormal record that nobody can read: by its kind it is about somebody, or not."""
+        case = unread(record, section)
+        if is_of_kind(record.kind):
+            self._list(case, case.at_ms)
+        else:
+            self._add_incident(case)
+
+    def _add_incident(self, case: Case) -> None:
+        self._found.incidents.append(case)
+        self._found.counts[case.section]["cases", "incidents"] += 1
 
     def _time_in_modes(self, mode: str, known_ms: int) -> Counter[str]:
         spent: Counter[str] = Counter()
@@ -306,6 +379,22 @@ class Tally:
         spent[mode or "unknown"] += known_ms - since_ms
         spent["unknown"] += self._span.until_ms - known_ms
         return +spent  # without the modes that took no time
+
+
+def _is_trusted(record: StoredRecord, data: Mapping[str, Any] | None) -> bool:
+    """Say whether the time of a record is believed; of one that nobody can read, when it came no earlier."""
+    if data is None:
+        return record.at_ms is not None and record.at_ms <= record.seen_ms
+    return part(data, "clock").get("trusted") is True
+
+
+def _visit_named(data: Mapping[str, Any]) -> str:
+    """Return the visit that a record names which is not of the visit, "" without one."""
+    return word(data, "visit") or word(data, "detail").partition(":")[0]
+
+
+def _is_fever(decided: Mapping[str, Any]) -> bool:
+    return any(word(found, "reason") in _FEVER for found in parts(decided, "findings"))
 
 
 def _note_decision(visit: _Visit, data: Mapping[str, Any], *, by_centre: bool) -> None:
@@ -332,7 +421,7 @@ def _of_visit(visit: _Visit, decided: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 
 def _of_judgement(visit: _Visit, decided: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if any(word(found, "reason") in _FEVER for found in parts(decided, "findings")):
+    if _is_fever(decided):
         yield "visits", "fever"
     if visit.retested:
         yield "visits", "retested"
@@ -343,7 +432,7 @@ def _of_judgement(visit: _Visit, decided: Mapping[str, Any]) -> Iterator[tuple[s
         yield from (("referred_for", why) for why in _reasons(visit.referred, Verdict.REFER))
     if decided.get("stage") == Stage.REFUSED:
         why = _reasons(decided, Verdict.REFUSE)
-        if not_served(decided):
+        if visit.not_served:
             yield "visits", "not_served"
             why = {reason for reason in why if reason.partition(" ")[0] in NOT_SERVED}
         yield from (("refused_for", reason) for reason in why)
@@ -383,12 +472,12 @@ def _of_record(kind: str, data: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return what a record that is not about a visit counts for."""
     if kind == Kind.FIRE_ALARM:
         return ("fire", "alarms") if data.get("active") is True else None
-    if kind == Kind.PASSAGE_FORCED:
-        return "forced", "nobody" if data.get("visit") is None else "with_visit"
+    if kind == Kind.PASSAGE_FORCED:  # of one that names a visit it depends on how that has ended
+        return None if word(data, "visit") else ("forced", "nobody")
     if kind == Kind.EPOCH_STARTED:
         return "service", "new_epoch" if part(data, "previous") else "first_epoch"
     group, said = _COUNTED.get(kind, ("other", ""))
-    return group, _SERVICE.get(kind) or word(data, said) or kind[:WORD_MAX]
+    return group, _SERVICE.get(kind) or word(data, said) or plain(kind)
 
 
 _COUNTED: Final[Mapping[str, tuple[str, str]]] = {

@@ -52,6 +52,8 @@ _SUMMARY: Final[tuple[tuple[str, str], ...]] = (
     ("mask", "missing"),
     ("symptoms", ""),
     ("result", "forced"),
+    ("ended_later", "forced"),
+    ("forced", "with_visit"),
     ("forced", "nobody"),
     ("device_failed", ""),
     ("fire", "alarms"),
@@ -100,12 +102,15 @@ def notes(document: Document, words: Words) -> tuple[Note, ...]:
     gates = document["gates"]
     vouched = bool(gates["all"]) and not gates["not_vouched"]
     checked = bool(gates["all"]) and not gates["unchecked"]
+    left_out = document.get("alarms_left_out", 0)  # older reports do not say
+    more = words("alarms_more", count=left_out, all=len(document["alarms"]) + left_out)
     return (
         # That nobody abnormal is known is no good news where something may be missing.
         Note(words("cases"), case_note(document, words), document["zero"] and vouched),
         Note(words("proofs"), vouch_note(document, words), vouched),
         Note(words("incidents"), incident_note(document, words), not document["incidents"]),
         Note(words("checked"), check_note(document, words), checked),
+        *([Note(words("alarms"), more, good=False)] if left_out else []),
     )
 
 
@@ -215,17 +220,18 @@ def hours(document: Document, words: Words) -> Table:
     return Table(words("hours"), (words("hour"), *(words(head) for head in heads)), rows)
 
 
-_OF_GATE: Final = (
-    ("visits", "visits", "all"),
-    ("passed", "result", "passed"),
-    ("refused", "stage", "refused"),
-    ("not_served", "visits", "not_served"),
-    ("referred", "visits", "referred"),
-    ("fever", "visits", "fever"),
-    ("forced", "result", "forced"),
-    ("faults", "device_failed", ""),
-    ("abnormal", "cases", "people"),
+_OF_GATE: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
+    ("visits", (("visits", "all"),)),
+    ("passed", (("result", "passed"),)),
+    ("refused", (("stage", "refused"),)),
+    ("not_served", (("visits", "not_served"),)),
+    ("referred", (("visits", "referred"),)),
+    ("fever", (("visits", "fever"),)),
+    ("forced", (("result", "forced"), ("ended_later", "forced"), ("forced", ""))),
+    ("faults", (("device_failed", ""),)),
+    ("abnormal", (("cases", "people"),)),
 )
+"""Heads, and what each adds up."""
 
 
 def gates(document: Document, words: Words) -> Table:
@@ -235,7 +241,7 @@ def gates(document: Document, words: Words) -> Table:
         hampered = sum(seconds for mode, seconds in gate["modes_s"].items() if mode in _HAMPERED)
         vouched = words("yes" if gate["vouched"] else "no")
         rows.append((gate["site"], gate["gate"], *_main_figures(gate), round(hampered / 60), vouched))
-    heads = ("site", "gate", *(head for head, _, _ in _OF_GATE), "degraded", "vouched")
+    heads = ("site", "gate", *(head for head, _ in _OF_GATE), "degraded", "vouched")
     return Table(words("gates"), tuple(words(head) for head in heads), tuple(rows))
 
 
@@ -246,7 +252,7 @@ def units(document: Document, words: Words) -> Table:
         for unit in document["units"]
         if len(document["units"]) > 1
     ]
-    heads = ("unit", *(head for head, _, _ in _OF_GATE), "vouched")
+    heads = ("unit", *(head for head, _ in _OF_GATE), "vouched")
     return Table(words("units"), tuple(words(head) for head in heads), tuple(rows))
 
 
@@ -363,8 +369,8 @@ def _range(first: int | None, last: int | None) -> str:
 
 def _main_figures(part: Mapping[str, Any]) -> list[int]:
     return [
-        sum(_count(part["totals"][section], group, word) for section in _SECTIONS)
-        for _, group, word in _OF_GATE
+        sum(_count(part["totals"][section], group, word) for section in _SECTIONS for group, word in counted)
+        for _, counted in _OF_GATE
     ]
 
 

@@ -30,7 +30,7 @@ from gate.core.signed import SignedError
 _BACK_MAX: Final = 5000
 """So many records are looked through, back from the day, for what the gate was doing when it began."""
 
-_AGAINST: Final = frozenset(
+AGAINST: Final = frozenset(
     {
         Code.ALTERED,
         Code.CHECKPOINT_DIFFERS,
@@ -222,7 +222,7 @@ class View:
             sorted(
                 alarm.code
                 for alarm in self.alarms
-                if alarm.code in _AGAINST
+                if alarm.code in AGAINST
                 and (alarm.site, alarm.gate) == (stream.site, stream.gate)
                 and alarm.epoch in {"", stream.epoch}
                 and (alarm.cleared_ms is None or alarm.cleared_ms >= cut_ms)

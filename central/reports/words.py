@@ -25,7 +25,7 @@ _SAID_BY: Final[Mapping[str, str]] = {
     "device_checked": "device",
     "other": "kind",
 }
-"""Groups of counts whose words are those of another one."""
+"""Groups of counts whose words are those of another one, where they have none of their own."""
 
 OTHER: Final = "other_words"
 """What `figures` puts words together as that are too many to be told apart."""
@@ -49,7 +49,8 @@ class Words:
             return self(OTHER)
         if group == "code_abnormal":
             return self.reason(word)
-        return self.known(_SAID_BY.get(group, group), word)
+        own = f"{group}.{word}" in LANGS[self.lang]
+        return self.known(group if own else _SAID_BY.get(group, group), word)
 
     def known(self, group: str, word: str) -> str:
         """Return what a word is called where there is a text for it; else the word itself."""
@@ -97,10 +98,12 @@ class Words:
         if told and of_somebody:
             return self.joined(told)
         kind = "epoch.first" if _is_first_start(case) else case["kind"]
-        return self("colon").join([self.known("kind", kind), *([self.joined(told)] if told else [])])
+        return self("colon").join(filter(None, (self.known("kind", kind), self.joined(told))))
 
     def _fact(self, case: Mapping[str, Any], field: str, word: str) -> str:
         match field:
+            case "record":
+                return self.known("record", word)
             case "device":
                 return self.known("device", word)
             case "document":
@@ -135,11 +138,12 @@ class Words:
 
 
 def _is_called_back(case: Mapping[str, Any]) -> bool:
-    return bool(case["facts"].get("what") == "called_back")
+    return bool(case["kind"] == Kind.ANOMALY and case["facts"].get("what") == "called_back")
 
 
 def _is_first_start(case: Mapping[str, Any]) -> bool:
-    return bool(case["kind"] == Kind.EPOCH_STARTED and not case["facts"].get("previous"))
+    facts = case["facts"]
+    return bool(case["kind"] == Kind.EPOCH_STARTED and not facts.get("previous") and "record" not in facts)
 
 
 def clock_time(iso: str) -> str:

@@ -1,25 +1,37 @@
 """What a report says of a day: which records it counts, what it proves, whom it cannot vouch for."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from central.people.retention import run
+from central.people.settings import DAY_MS, RetentionSettings
+from central.reports import layout
+from central.reports.page import page
 from central.reports.scopes import Scope
+from central.reports.sealing import sealed
 from central.reports.settings import ReportSettings, Unit
 from central.reports.spans import instant, local
+from central.reports.words import Words
 from central.store import AlarmKind, Arrived, Store, Suspicion
+from gate.config import load_policy
 from gate.core import events
-from gate.core.codes.model import Status
+from gate.core.codes.model import Status, Travel
 from gate.core.delivery import PreviousEpoch, Why
 from gate.core.events import Result, Stage
-from gate.core.evidence import Evidence, MaskStatus
-from gate.core.policy import Decision
+from gate.core.evidence import Evidence, MaskStatus, Origin
+from gate.core.policy import Band, Decision, Finding, Verdict
+from gate.core.rules import decide
 from tests.central.reports.town import (
     ADMIT,
+    CENTRE_KEY,
     FEVER,
     HOT,
     LEAVING,
     MINUTE,
+    NORMAL,
     RED,
     REFER,
     RETEST,
@@ -171,12 +183,12 @@ def test_who_is_turned_away_because_nobody_is_served_is_no_abnormal_case(
     gate.deliver(NOON + 4 * MINUTE)
     found = report(store, DAY, CLOSING)
     assert [case["seq"] for case in found["cases"]] == [3, 6], "the fever, and who has forced their way"
-    assert of(found, "cases") == {"people": 2} and of(found, "visits")["not_served"] == 2
+    assert of(found, "cases") == {"people": 2} and of(found, "visits")["not_served"] == 1
     assert of(found, "stage") == {"refused": 3, "undecided": 1}
     assert of(found, "refused_for") == {
         "suspended CO-7": 3,
         "temperature_fever TH-4": 1,
-        "mask_missing MA-1": 1,
+        "mask_missing MA-1": 2,
     }
     assert of(found, "records")["abnormal"] == 5, "the records stay as they were marked"
     noon = next(hour for hour in found["hours"] if "T12:" in hour["from"])
@@ -202,6 +214,175 @@ def test_a_day_on_which_only_parts_failed_is_a_zero_report(store: Store, gate: T
     gate.deliver(NOON + MINUTE)
     found = report(store, DAY, CLOSING)
     assert not found["zero"] and [len(found[name]) for name in ("cases", "incidents")] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("more", "evidence"),
+    [
+        (Finding("TR-3", Verdict.REFUSE, "test_missing"), NORMAL),
+        (Finding("TR-3", Verdict.REFUSE, "test_too_old"), NORMAL),
+        (Finding("TR-3", Verdict.REFER, "test_unverified"), NORMAL),
+        (Finding("TH-4", Verdict.REFER, "temperature_uncertain"), NORMAL),
+        (Finding("SB-2", Verdict.REFER, "symptoms_noted"), NORMAL),
+        (None, replace(NORMAL, travel=Travel.RISK_AREA)),
+        (None, replace(NORMAL, origin=Origin.KEY_AREA)),
+    ],
+)
+def test_what_speaks_against_somebody_makes_a_case_also_where_nobody_is_served(
+    store: Store, gate: TownGate, more: Finding | None, evidence: Evidence
+) -> None:
+    decided = SUSPENDED if more is None else replace(SUSPENDED, findings=(*SUSPENDED.findings, more))
+    gate.visit(NOON, (Stage.REFUSED, decided), evidence=evidence, result=Result.LEFT)
+    gate.visit(NOON + MINUTE, (Stage.REFUSED, SUSPENDED), result=Result.LEFT)
+    gate.deliver(NOON + 2 * MINUTE)
+    found = report(store, DAY, CLOSING)
+    assert [case["seq"] for case in found["cases"]] == [1] and of(found, "visits")["not_served"] == 1
+
+
+@pytest.mark.parametrize("band", [Band.RAISED, Band.FEVER])
+def test_who_is_hot_is_a_case_whatever_the_plan_has_found(store: Store, gate: TownGate, band: Band) -> None:
+    gate.visit(NOON, (Stage.REFUSED, replace(SUSPENDED, band=band)), evidence=HOT, result=Result.LEFT)
+    gate.deliver(NOON + MINUTE)
+    assert not report(store, DAY, CLOSING)["zero"]
+
+
+@pytest.mark.parametrize("plan", sorted(path.stem for path in Path("gate/policies").glob("*.toml")))
+@pytest.mark.parametrize("suspended", [False, True])
+def test_who_comes_from_a_risk_area_makes_no_zero_report_by_any_plan(
+    store: Store, gate: TownGate, plan: str, suspended: bool
+) -> None:
+    evidence = replace(NORMAL, travel=Travel.RISK_AREA, at_s=NOON / 1000, suspended=suspended)
+    decided = decide(load_policy(plan), "0" * 64, evidence)
+    gate.visit(NOON, (Stage.REFUSED, decided), evidence=evidence, result=Result.LEFT)
+    gate.deliver(NOON + MINUTE)
+    assert not report(store, DAY, CLOSING)["zero"]
+
+
+# --- forced passages: the gate's own sequences, see tests/core/test_actor_leaving.py
+
+
+def forced_figures(found: dict[str, Any]) -> tuple[dict[str, int], dict[str, int], int, int, int]:
+    """Return results and forced passages, and what the summary, the gate's row and the hours make of them."""
+    words = Words("en")
+    groups = ("result.forced", "ended_later.forced", "forced.with_visit", "forced.nobody")
+    names = {words(group) for group in groups}
+    summed = sum(row[-1] for row in layout.summary(found, words).rows if row[0] in names)  # type: ignore[misc]
+    gates = layout.gates(found, words)
+    (row,) = gates.rows
+    column = row[gates.heads.index(words("forced"))]
+    assert isinstance(column, int)
+    abnormal = sum(hour["abnormal"] for hour in found["hours"])
+    return of(found, "result"), of(found, "forced"), summed, column, abnormal
+
+
+def test_who_pushes_through_while_measured_is_one_person(store: Store, gate: TownGate) -> None:
+    gate.write(events.passage_forced("0a1b2c3d-000001"), NOON)
+    gate.visit(NOON, (Stage.UNDECIDED, REFER), result=Result.FORCED)
+    gate.deliver(NOON + MINUTE)
+    found = report(store, DAY, CLOSING)
+    (case,) = found["cases"]
+    assert (case["subject"], case["result"], case["kind"]) == ("1a2b3c4d5e6f7a8b", "forced", "visit.closed")
+    assert of(found, "cases") == {"people": 1}
+    assert forced_figures(found) == ({"forced": 1}, {}, 1, 1, 1)
+
+
+def test_who_forces_the_way_before_anything_is_known_counts_as_forced(store: Store, gate: TownGate) -> None:
+    gate.write(events.passage_forced("0a1b2c3d-000001"), NOON)
+    gate.deliver(NOON + MINUTE)
+    found = report(store, DAY, CLOSING)
+    (case,) = found["cases"]
+    assert (case["subject"], case["kind"], case["result"]) == ("", "passage.forced", "forced")
+    assert forced_figures(found) == ({}, {"with_visit": 1}, 1, 1, 1)
+
+
+def test_who_forces_the_way_too_late_is_named(store: Store, gate: TownGate) -> None:
+    name = gate.visit(NOON, result=Result.NOT_PASSED)
+    gate.visit(NOON + 3000)
+    gate.write(events.passage_forced(name), NOON + 6000)
+    gate.deliver(NOON + MINUTE)
+    found = report(store, DAY, CLOSING)
+    (case,) = found["cases"]
+    assert (case["subject"], case["kind"], case["seq"]) == ("1a2b3c4d5e6f7a8b", "passage.forced", 5)
+    assert forced_figures(found) == ({"not_passed": 1, "passed": 1}, {"with_visit": 1}, 1, 1, 1)
+
+
+def test_who_is_called_back_and_forces_the_way_is_one_person(store: Store, gate: TownGate) -> None:
+    name = gate.visit(NOON, result=None)
+    gate.write(events.anomaly("called_back", f"{name}: status_red"), NOON + 1000)
+    gate.write(events.visit_closed(name, Result.NOT_PASSED, 2000), NOON + 1000)
+    gate.write(events.passage_forced(name), NOON + 3000)
+    gate.deliver(NOON + MINUTE)
+    found = report(store, DAY, CLOSING)
+    (case,) = found["cases"]
+    assert (case["subject"], case["kind"], case["result"]) == ("1a2b3c4d5e6f7a8b", "passage.forced", "forced")
+    assert Words("en").case(case).startswith("forced passage that nobody had authorised: code called back")
+    assert forced_figures(found) == ({"not_passed": 1}, {"with_visit": 1}, 1, 1, 1)
+
+
+def test_an_abnormal_visit_that_is_over_and_forced_then_is_one_person(store: Store, gate: TownGate) -> None:
+    name = gate.visit(NOON, (Stage.AUTHORISED, FEVER), evidence=HOT, result=Result.NOT_PASSED)
+    gate.write(events.passage_forced(name), NOON + 6000)
+    gate.deliver(NOON + MINUTE)
+    found = report(store, DAY, CLOSING)
+    (case,) = found["cases"]
+    assert (case["temperature_cc"], case["result"]) == (3800, "forced")
+    assert forced_figures(found) == ({"not_passed": 1}, {"with_visit": 1}, 1, 1, 1)
+
+
+def test_who_forces_the_way_after_the_report_that_counted_the_visit_counts_as_forced(
+    store: Store, gate: TownGate
+) -> None:
+    name = gate.visit(ms(CLOSING) - 2000, (Stage.REFUSED, SUSPENDED), result=None)
+    gate.send(ms(CLOSING) - 1000)
+    gate.write(events.visit_closed(name, Result.FORCED, 1), ms(CLOSING) + 1000)
+    gate.deliver(ms(CLOSING) + 2000)
+    assert report(store, DAY, CLOSING)["zero"]
+    found = report(store, "2022-04-12", "2022-04-12T17:00", since=CLOSING)
+    assert [case["result"] for case in found["cases"]] == ["forced"]
+    assert of(found, "ended_later", "carried") == {"forced": 1}
+    assert forced_figures(found)[2:4] == (1, 1)
+
+
+def test_a_fever_that_is_found_after_the_cut_off_is_counted_where_it_is_listed(
+    store: Store, gate: TownGate
+) -> None:
+    name = gate.visit(ms("2022-04-11T16:50"), (Stage.REFERRED, REFER), result=None)
+    told = gate.visit(ms("2022-04-11T16:50"), (Stage.REFERRED, FEVER), evidence=HOT, result=None)
+    gate.send(ms("2022-04-11T16:51"))
+    for visit in (name, told):
+        decided = events.visit_decided(visit, Stage.REFUSED, FEVER, HOT, (), 1200)
+        gate.write(decided, ms("2022-04-11T16:52"))
+        gate.write(events.visit_closed(visit, Result.LEFT, 1), ms("2022-04-11T16:53"))
+    gate.deliver(ms("2022-04-11T18:00"))
+    assert of(report(store, DAY, CLOSING), "visits")["fever"] == 1
+    after = report(store, "2022-04-12", "2022-04-12T17:00", since=CLOSING)
+    assert of(after, "visits", "carried") == {"fever": 1}, "of the other one it was known"
+
+
+# --- records that are there no more
+
+
+def test_a_day_whose_records_are_retired_is_no_zero_report(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON, (Stage.REFUSED, FEVER), evidence=HOT, result=Result.LEFT)
+    gate.write(events.device_failed("thermometer", "no echo"), NOON + 5000)
+    gate.deliver(ms("2022-04-11T16:59:30"))
+    run(store, RetentionSettings(records_days=365), NOON + 400 * DAY_MS)
+    found = report(store, DAY, CLOSING)
+    (case,), (incident,) = found["cases"], found["incidents"]
+    assert not found["zero"] and of(found, "cases") == {"people": 1, "incidents": 1}
+    assert (case["kind"], case["seq"], case["section"]) == ("visit.decided", 1, "day")
+    assert Words("zh").case(case) == "原记录已到期清除"
+    assert Words("en").case(incident) == "part failed: the record was retired when its time was over"
+
+
+def test_a_record_that_cannot_be_read_is_no_zero_report(store: Store, gate: TownGate) -> None:
+    gate.visit(NOON, (Stage.REFUSED, FEVER), evidence=HOT, result=None)
+    bad = gate.bodies[0].replace(b'"duration_ms":1200', b'"duration_ms":1200,"x":"\xff"')
+    store.ingest([Arrived("north", "g-1", bad)], NOON + MINUTE)
+    found = report(store, DAY, CLOSING)
+    assert not found["zero"] and [Words("en").case(case) for case in found["cases"]] == [
+        "the record cannot be read"
+    ]
 
 
 def with_finding(one: Decision, other: Decision) -> Decision:
@@ -570,6 +751,33 @@ def test_a_suspicion_that_speaks_against_a_ledger_is_told_whenever_it_came(
     assert [doubt["codes"] for doubt in vouching(store, AFTER)] == [["went_back"]]
     assert listed(store) == ["went_back"]
     assert listed(store, "2022-04-09") == ["went_back"], "which doubts that day too"
+
+
+def test_alarms_of_strangers_push_no_other_out_of_a_report(
+    store: Store, gate: TownGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("central.reports.day.ALARMS_MAX", 4)
+    gate.visit(NOON)
+    gate.deliver(NOON)
+    store.raise_alarm(Suspicion(AlarmKind.FALSE, "north", "g-1", "epoch1", "altered", 1, 1), NOON)
+    store.raise_alarm(Suspicion(AlarmKind.MISSED, "", "level 1 all", DAY, "report_late"), NOON + 1)
+    raised(store, "2022-04-11T12:01", code="silent")
+    for number in range(6):
+        stranger = Suspicion(AlarmKind.FALSE, "x", f"s{number}", "", "unknown_gate")
+        store.raise_alarm(stranger, NOON + 2 * MINUTE + number)
+    found = report(store, DAY, CLOSING)
+    assert [(alarm["gate"], alarm["code"]) for alarm in found["alarms"]] == [
+        ("g-1", "altered"), ("level 1 all", "report_late"), ("g-1", "silent"), ("s5", "unknown_gate"),
+    ]  # fmt: skip
+    assert found["alarms_left_out"] == 5
+    note = ("Alarms", "5 of 9 are not listed; those of registered gates come first")
+    printed = sealed(found, CENTRE_KEY)
+    assert note in list(layout.heading(printed, Words("en"))), "in the workbook and in the terminal"
+    assert note[1] in page(printed, "en").decode()
+    for what in ("lost", "late", "hole", "clock"):
+        raised(store, "2022-04-11T12:03", code=what)
+    codes = [alarm["code"] for alarm in report(store, DAY, CLOSING)["alarms"]]
+    assert codes == ["altered", "late", "hole", "clock"], "what speaks against vouching before all others"
 
 
 @pytest.mark.parametrize(("day", "there"), [(DAY, True), ("2022-04-12", False)])

@@ -15,6 +15,7 @@ from tests.central.reports.town import ZONE, ms
 
 SPAN = span_of(date(2022, 4, 11), ZONE, ms("2022-04-11T17:00"), ms("2022-04-10T17:00"))
 NOON = ms("2022-04-11T12:00")
+_OF_PEOPLE = {Kind.VISIT_DECIDED, Kind.VISIT_CLOSED, Kind.PASSAGE_FORCED}
 
 
 def record(
@@ -68,9 +69,61 @@ def test_every_record_is_counted_whatever_it_states(
 
 def test_bytes_that_are_no_record_are_counted_as_unreadable() -> None:
     tally = Tally(SPAN)
-    tally.count(record(b"\xff{", ""))
+    tally.count(record(b"\xff{", "", at_ms=None))
     found = tally.figures().stated(Section.UNSURE)
     assert found["records"]["unreadable"] == found["records"]["all"] == 1
+
+
+@pytest.mark.parametrize("gone", [b"", b"\xff{"])
+@pytest.mark.parametrize("at_ms", [NOON, None])
+def test_an_abnormal_record_that_nobody_can_read_is_listed_by_its_kind(
+    gone: bytes, at_ms: int | None
+) -> None:
+    tally = Tally(SPAN)
+    kinds = [*Kind, ""]
+    for seq, kind in enumerate(kinds, 1):
+        tally.count(record(gone, kind, at_ms=at_ms, seq=seq))
+        tally.count(record(gone, kind, at_ms=at_ms, seq=100 + seq, abnormal=False))
+    found = tally.figures()
+    section = Section.UNSURE if at_ms is None else Section.DAY
+    assert [case.kind for case in found.cases] == ["visit.decided", "visit.closed", "passage.forced"]
+    assert [case.kind for case in found.incidents] == [kind for kind in kinds if kind not in _OF_PEOPLE]
+    assert {case.section for case in (*found.cases, *found.incidents)} == {section}
+    assert found.counts[section]["cases", "people"] == 3
+    assert found.counts[section]["records", "unreadable"] == 2 * len(kinds)
+
+
+def test_the_time_of_a_retired_record_is_believed_when_it_came_later() -> None:
+    tally = Tally(SPAN)
+    for seq, at_ms in enumerate((NOON, NOON + 1), 1):
+        tally.count(record(b"", at_ms=at_ms, seq=seq))
+    assert [case.section for case in tally.figures().cases] == [Section.DAY, Section.UNSURE]
+
+
+def test_a_name_that_a_gate_gives_to_two_visits_hides_nobody() -> None:
+    tally = Tally(SPAN)
+    for seq in (1, 3):
+        tally.count(record(body(visit="v", stage="refused", evidence={}), seq=seq))
+        tally.count(record(body(visit="v", result="left"), Kind.VISIT_CLOSED, seq=seq + 1, abnormal=False))
+    assert len(tally.figures().cases) == 2
+
+
+@pytest.mark.parametrize(
+    "unprinted", ["\x1b[2J", "\x07", "\x9b", "\u202e", "\u2066", "\u200b", "\n", "\u2028"]
+)
+def test_what_is_not_printed_is_not_taken_from_a_record(unprinted: str) -> None:
+    odd = f"{unprinted}北京 A-1{unprinted}"
+    tally = Tally(SPAN)
+    found = [{"reason": odd, "rule": odd, "verdict": "refuse"}]
+    seen = {"code": {"subject": odd}, "symptoms": [odd]}
+    data = {"policy": odd, "policy_hash": odd, "findings": found, "evidence": seen}
+    tally.count(record(body(visit="v", stage="refused", **data)))
+    tally.count(record(body(device=odd, problem=odd), Kind.DEVICE_FAILED, seq=2))
+    tally.count(record(body(), odd, seq=3))
+    told = tally.figures()
+    stated = [told.stated(Section.DAY), [case.stated(SPAN) for case in (*told.cases, *told.incidents)]]
+    text = json.dumps([stated, sorted(told.policies)], ensure_ascii=False)
+    assert text.isprintable() and "北京 A-1" in text
 
 
 @pytest.mark.parametrize("odd", [[], {}, [["x"]], None, True, 1.5, 10**400, "x" * 9000])

@@ -212,6 +212,20 @@ def test_page_workbook_and_text_say_the_same(
     ]
 
 
+def test_a_terminal_obeys_nothing_that_a_gate_has_written(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = TownGate(store)
+    odd = "\x1b[2J\x1b[31mcounty\x07\u202e"
+    gate.write(events.gate_started("1", "run", odd, "1f" * 32), NOON)
+    gate.deliver(NOON)
+    found = sealed(report(store, "2022-04-11", "2022-04-11T17:00"), CENTRE_KEY)
+    _tell(found, "en")
+    told = capsys.readouterr().out
+    assert "[31mcounty" in told and all(line.isprintable() for line in told.splitlines())
+    assert "\u202e" not in page(found, "en").decode()
+
+
 def test_every_word_of_a_form_is_there_in_both_languages(document: Document) -> None:
     zh, en = Words("zh"), Words("en")
     assert zh.count("refused", "x") == "x", "what has no text is shown as it is"
