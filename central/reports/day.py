@@ -41,13 +41,17 @@ GateName = tuple[str, str]
 
 @dataclass(slots=True)
 class GateDay:
-    """What one gate comes to: its figures, and a proof for each of its ledgers."""
+    """What one gate comes to: its figures, and a proof for each of its ledgers.
+
+    `registered`: on that day or since. `began`: False when its first ledger began after the day.
+    """
 
     site: str
     gate: str
     figures: Figures = field(default_factory=Figures)
     proofs: list[dict[str, Any]] = field(default_factory=list)
     registered: bool = False
+    began: bool = True
 
     @property
     def vouched(self) -> bool:
@@ -112,12 +116,13 @@ def _gate_day(view: View, span: Span, name: GateName, tally: Tally, ledgers: lis
     shown = [
         stream for stream in ledgers if stream.epoch in tally.ranges or _was_current(stream, ledgers, span)
     ]
+    gate_day = GateDay(*name)
     if not shown and name in view.registered():
         # Its first ledger began later; when that is proved from its beginning, nothing of the day is missing.
         shown = ledgers[:1]
         if not shown:
-            return GateDay(*name, proofs=[unheard(*name)])
-    gate_day = GateDay(*name)
+            return GateDay(*name, proofs=[unheard(*name)] if name in view.expected() else [])
+        gate_day.began = False
     gate_day.proofs = [_proof(view, span, stream, tally.ranges.get(stream.epoch)) for stream in shown]
     heard_ms = max((stream.heard_ms or 0 for stream in shown), default=0)
     known_ms = None if gate_day.vouched else heard_ms
@@ -274,7 +279,7 @@ def _vouching(gates: list[GateDay]) -> Report:
         "unchecked": [
             {"site": gate_day.site, "gate": gate_day.gate}
             for gate_day in gates
-            if not gate_day.figures.checked
+            if gate_day.began and not gate_day.figures.checked
         ],
     }
 

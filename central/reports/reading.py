@@ -95,7 +95,11 @@ class View:
 
     def registered(self) -> set[tuple[str, str]]:
         """Return the gates that had a key on that day or have got one since: of these something is said."""
-        return self._with_key(self._span.start_ms)
+        return self._with_key(self._span.start_ms, self._span.cut_ms)
+
+    def expected(self) -> set[tuple[str, str]]:
+        """Return the gates that had a key on that day: of these something has to come."""
+        return self._with_key(self._span.start_ms, self._span.until_ms)
 
     def records(self) -> Iterator[tuple[Stream, StoredRecord]]:
         """Yield the records that can matter, by ledger and number: of each gate in the order of writing."""
@@ -141,7 +145,7 @@ class View:
             top=stream.top,
             head=stream.head,
             heard_ms=stream.heard_ms,
-            known=(stream.site, stream.gate) in self._with_key(self._span.cut_ms),
+            known=(stream.site, stream.gate) in self._with_key(self._span.cut_ms, self._span.cut_ms),
             successor=stream.successor,
             agrees=self._agrees(stream),
             conflicts=stream.conflicts,
@@ -171,11 +175,11 @@ class View:
             return ""
         return MODE_AFTER[row.kind] or word(data_of(row.body) or {}, "mode")
 
-    def _with_key(self, from_ms: int) -> set[tuple[str, str]]:
+    def _with_key(self, from_ms: int, before_ms: int) -> set[tuple[str, str]]:
         return {
             (key.site, key.gate)
             for key in self._keys
-            if key.registered_ms < self._span.cut_ms and (key.revoked_ms is None or key.revoked_ms >= from_ms)
+            if key.registered_ms < before_ms and (key.revoked_ms is None or key.revoked_ms >= from_ms)
         }
 
     def _streams(self) -> list[Stream]:

@@ -624,6 +624,21 @@ def test_a_ledger_that_began_later_proves_that_there_was_nothing_before(store: S
     assert (proof["epoch"], proof["vouched"]) == (None, False)
 
 
+def test_a_gate_that_began_later_owes_no_check_of_that_day(store: Store, gate: TownGate) -> None:
+    gate.visit(ms("2022-04-13T08:00"))
+    gate.deliver(ms("2022-04-13T08:00"))
+    assert report(store, DAY, "2022-04-14T08:00")["gates"]["unchecked"] == []
+    assert report(store, "2022-04-13", "2022-04-14T08:00")["gates"]["unchecked"] != []
+
+
+def test_of_a_gate_that_was_registered_later_and_never_ran_nothing_is_said(store: Store) -> None:
+    store.register_gate("north", "g-1", b"k" * 32, ms("2022-04-13T09:00"))
+    assert report(store, DAY, "2022-04-14T08:00")["gates"]["all"] == 0
+    assert report(store, "2022-04-12", "2022-04-14T08:00")["gates"]["all"] == 0
+    (named,) = report(store, "2022-04-13", "2022-04-14T08:00")["gates"]["not_vouched"]
+    assert named["gate"] == "g-1"
+
+
 def test_of_a_gate_that_is_taken_out_of_service_nothing_is_said_from_then_on(
     store: Store, gate: TownGate
 ) -> None:
