@@ -297,7 +297,7 @@ def test_documents_arrive_when_connecting_live_and_after_the_broker_was_killed(
         sink = a_sink(broker.port, outbox, on_document=documents.append, protocol=protocol)
         with running(sink):
             wait_for(lambda: documents == [b"risk 1"], 5, "what is retained")
-            publish(RESIDENTS, LARGEST)
+            publish(RESIDENTS, LARGEST).wait_for_publish(5)  # or it would be published again after the kill
             wait_for(lambda: documents[1:] == [LARGEST], 5, "what is new, to the byte")
             broker.kill()
             broker.start()
