@@ -146,7 +146,7 @@ def test_a_proof_has_one_spelling(change: Any) -> None:
         '{"v":1}'.encode("utf-16"),
         b"\xef\xbb\xbf" + b'{"v":1}',
         b'{"site":"\\ud800"}',  # half a surrogate pair: no file takes it
-        b'{"a":' * 5000 + b"1" + b"}" * 5000,
+        b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}",  # deeper than any Python reads
         b'{"upto":' + b"9" * 5000 + b"}",  # longer than Python reads
     ],
 )
