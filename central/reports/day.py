@@ -5,7 +5,8 @@
      "handed_in": {"due", "late"} of a report that was due, null of one that somebody asked for,
      "zero": nobody abnormal (GR-2), "empty": no records at all,
      "gates": {"all", "vouched", "not_vouched": [{"site", "gate", "doubts"}],
-               "unchecked": [{"site", "gate"}]: no sensor has looked at itself there in the day},
+               "begun": those whose first ledger did not begin after the day,
+               "unchecked": [{"site", "gate"}]: of these, no sensor has looked at itself there in the day},
      "totals": {"day": {group: {word: count}}, "carried", "unsure"},
      "hours": [{"from", "in", "out", "refused", "abnormal"}], "modes_s": {mode: seconds}, "policies": [...],
      "units": [...], "by_gate": [...], "cases": [...], "cases_left_out", "incidents": [...],
@@ -276,6 +277,7 @@ def _vouching(gates: list[GateDay]) -> Report:
         "not_vouched": [
             {"site": gate_day.site, "gate": gate_day.gate, "doubts": gate_day.doubts} for gate_day in doubtful
         ],
+        "begun": sum(gate_day.began for gate_day in gates),
         "unchecked": [
             {"site": gate_day.site, "gate": gate_day.gate}
             for gate_day in gates

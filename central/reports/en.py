@@ -29,6 +29,7 @@ WORDS: Final[Mapping[str, str]] = {
     "all_checked": "the sensors of all {all} gates have checked themselves in the day",
     "unchecked": "no check in the day at {count} of {all} gates: {gates}",
     "no_gates": "No gate is registered",
+    "none_begun": "no gate had begun by the end of the day",
     "name.all": "all",
     "zone.Asia/Shanghai": "Asia/Shanghai",
     "semicolon": "; ",

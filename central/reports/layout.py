@@ -101,7 +101,7 @@ def notes(document: Document, words: Words) -> tuple[Note, ...]:
     """Return what counts first: who was abnormal, what can be vouched for, what else has happened."""
     gates = document["gates"]
     vouched = bool(gates["all"]) and not gates["not_vouched"]
-    checked = bool(gates["all"]) and not gates["unchecked"]
+    checked = bool(_begun(gates)) and not gates["unchecked"]
     left_out = document.get("alarms_left_out", 0)  # older reports do not say
     more = words("alarms_more", count=left_out, all=len(document["alarms"]) + left_out)
     return (
@@ -169,11 +169,19 @@ def check_note(document: Document, words: Words) -> str:
     unchecked = [f"{gate['site']}/{gate['gate']}" for gate in gates["unchecked"]]
     if not gates["all"]:
         return words("no_gates")
+    begun = _begun(gates)
+    if not begun:
+        return words("none_begun")
     if not unchecked:
-        return words("all_checked", all=gates["all"])
+        return words("all_checked", all=begun)
     named = words("comma").join(unchecked[:UNCHECKED_NAMED_MAX])
     more = " …" if unchecked[UNCHECKED_NAMED_MAX:] else ""
-    return words("unchecked", count=len(unchecked), all=gates["all"], gates=named + more)
+    return words("unchecked", count=len(unchecked), all=begun, gates=named + more)
+
+
+def _begun(gates: Mapping[str, Any]) -> int:
+    """Return how many gates owe a check; older reports do not say when a gate began."""
+    return int(gates.get("begun", gates["all"]))
 
 
 def summary(document: Document, words: Words) -> Table:

@@ -29,6 +29,7 @@ WORDS: Final[Mapping[str, str]] = {
     "all_checked": "{all} 台闸机当日均有自检记录",
     "unchecked": "{count} 台闸机当日没有自检记录（共 {all} 台）：{gates}",
     "no_gates": "没有登记任何闸机",
+    "none_begun": "当日尚无闸机启用",
     "name.all": "全部",
     "zone.Asia/Shanghai": "北京时间",
     "semicolon": "；",

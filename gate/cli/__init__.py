@@ -373,7 +373,9 @@ def _placed(file: Path, after: int) -> Iterator[bytes]:
                 "seq": linked.entry.seq,
                 "hash": linked.hash.hex(),
             }
-            yield json.dumps(place).encode()[:-1] + b', "record": ' + linked.entry.body + b"}"
+            # To the byte as the centre exports it.
+            named = json.dumps(place, separators=(",", ":")).encode()
+            yield named[:-1] + b',"record":' + linked.entry.body + b"}"
     except LedgerError as error:
         refuse(str(error), 1)
     except BadRecordError as error:

@@ -61,7 +61,7 @@ def test_each_record_is_printed_with_its_place_in_the_chain(path: Path, bodies: 
 
 def test_the_bytes_of_a_record_are_not_spelled_anew(path: Path, bodies: list[bytes]) -> None:
     lines = gate("ledger", "export", path, "--jsonl").stdout_bytes.splitlines()
-    assert [line.partition(b'"record": ')[2] for line in lines] == [body + b"}" for body in bodies]
+    assert [line.partition(b'"record":')[2] for line in lines] == [body + b"}" for body in bodies]
 
 
 @pytest.mark.parametrize(

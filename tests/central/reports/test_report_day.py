@@ -70,7 +70,7 @@ def test_an_empty_day_has_a_zero_report_with_a_proof(store: Store, gate: TownGat
     assert not any(count for words in found["totals"]["day"].values() for count in words.values())
     assert found["totals"]["day"]["result"]["passed"] == 0, "what counts nothing is said too"
     unchecked = [{"site": "north", "gate": "g-1"}]
-    assert found["gates"] == {"all": 1, "vouched": 1, "not_vouched": [], "unchecked": unchecked}
+    assert found["gates"] == {"all": 1, "vouched": 1, "not_vouched": [], "begun": 1, "unchecked": unchecked}
     (proof,) = found["proofs"]
     assert (proof["epoch"], proof["from"], proof["to"]) == ("epoch1", None, None)
     assert proof["checkpoint"]["size"] == 1 and proof["checkpoint"]["hash"] == gate.hashes[1].hex()
@@ -627,7 +627,9 @@ def test_a_ledger_that_began_later_proves_that_there_was_nothing_before(store: S
 def test_a_gate_that_began_later_owes_no_check_of_that_day(store: Store, gate: TownGate) -> None:
     gate.visit(ms("2022-04-13T08:00"))
     gate.deliver(ms("2022-04-13T08:00"))
-    assert report(store, DAY, "2022-04-14T08:00")["gates"]["unchecked"] == []
+    found = report(store, DAY, "2022-04-14T08:00")
+    assert (found["gates"]["unchecked"], found["gates"]["begun"]) == ([], 0)
+    assert layout.check_note(found, Words("en")) == "no gate had begun by the end of the day"
     assert report(store, "2022-04-13", "2022-04-14T08:00")["gates"]["unchecked"] != []
 
 
