@@ -181,8 +181,8 @@ PLACE = b'"site":"north","gate":"g-1","epoch":"epoch1","seq":'
         b'{"type":"hg.a.v1","data":{"site":"north","gate":"g-1","epoch":"\xff","seq":1}}',
         b'{"type":"hg.a.v1","data":{"site":"\xff","gate":"g-1","epoch":"epoch1","seq":1}}',
         b'{"type":"hg.a.v1","data":{' + PLACE + b'1,"sealed":"\xff"}}',
-        b'{"type":"hg.a.v1","data":{' + PLACE + b'1,"x":' + b"[" * 3000 + b"]" * 3000 + b"}}",
-        b"[" * 3000,
+        b'{"type":"hg.a.v1","data":{' + PLACE + b'1,"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}}",
+        b"[" * 20_000,  # deeper than any Python reads
     ],
 )
 def test_bytes_that_no_reader_can_read_are_kept_as_rejects_beside_the_others(
