@@ -73,9 +73,10 @@ def test_a_device_whose_key_was_revoked(town: Town) -> None:
     town.wait_proved(gate, 10)
     assert town.central("gates", "revoke", SITE, gate.name).exit_code == 0
     town.wait_alarm("false/revoked_key g1")
-    proved, mark_then = town.proved(gate), gate.mark()
+    proved = town.proved(gate)
     gate.wait_records(40)
-    assert (town.proved(gate), gate.mark()) == (proved, mark_then), "nobody signs for it any more"
+    assert town.proved(gate) == proved, "nobody signs for it any more"
+    assert gate.mark() <= proved
     until(lambda: town.streams(gate)[-1].linked > proved, lambda: "its records, which are kept all the same")
     assert town.central("gates", "add", "-", given=as_identity(gate)).exit_code == 0
     town.wait_receipted(gate)

@@ -49,10 +49,10 @@ def test_a_gate_whose_link_freezes(town: Town) -> None:
         town.start(town.centre(watch=["lost_s = 5"]), gate)
         town.wait_proved(gate, 10)
         proxy.freeze()
-        mark = gate.mark()
+        written = gate.records()
         gate.wait_records(50)
         town.wait_alarm("missed/lost g1")
-        assert gate.mark() <= mark + 20, "no more was done than was under way"
+        assert gate.mark() <= written, "nothing is done that was written since"
         proxy.thaw()
         town.wait_receipted(gate)
         town.wait_over("missed/lost g1")
@@ -69,9 +69,9 @@ def test_a_broker_whose_queue_is_full_drops_what_it_has_acknowledged(
         town.start(centre, gate)
         town.wait_proved(gate, 10)
         centre.kill()
-        mark = gate.mark()
+        written = gate.records()
         gate.wait_records(80)
-        assert gate.mark() < mark + 60
+        assert gate.mark() <= written, "nothing is done that was written since"
         assert "being dropped" in (tmp_path / "broker" / "log").read_text()
         town.start(centre)
         town.wait_receipted(gate)
