@@ -36,7 +36,7 @@ chaos: setup-test ## Kill and freeze gates, broker and centre, and compare the b
 	$(BIN)/python -m tests.chaos $(if $(CONTROL),--control $(CONTROL)) $(ARGS)
 
 bench: setup-test ## Run the benchmarks and update bench/RESULTS.md
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench
 
 clean: ## Remove .venv, caches and build products; a gate's records are not touched
 	rm -rf .venv build *.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

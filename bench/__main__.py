@@ -89,6 +89,8 @@ def _proc_value(path: str, name: str) -> str:
 
 def main() -> None:
     """Measure everything; the file is written only when every benchmark has come to its end."""
+    if len(sys.argv) > 1:
+        sys.exit("usage: python -m bench    (it takes no arguments, and some 10 minutes)")
     lines = heading()
     for section in sections():
         lines += ["", *section]
