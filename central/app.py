@@ -12,15 +12,20 @@ from central.absence import owed_ms
 from central.alerts.dispatcher import Dispatcher
 from central.clock import SystemClock
 from central.config import Config, broker_settings
+from central.enrolment.authority import CA_KEY, load_authority
+from central.enrolment.book import EnrolmentBook
+from central.enrolment.keeper import Keeper
+from central.enrolment.service import EnrolmentService
 from central.inbox import Inbox
 from central.keys import load_keys
 from central.metrics import Metrics
+from central.notify import ServiceManager
 from central.orders.courier import Courier
 from central.people.retention import Retention
 from central.receipts import Signer
 from central.reports.worker import Reporter
 from central.service import Centre
-from central.store import open_store
+from central.store import Store, open_store
 from central.subscriber import Subscriber
 from central.watch import Watch
 
@@ -50,6 +55,7 @@ def serve(config: Config) -> None:
         store = open_things.enter_context(open_store(config.centre.store))
         if (server := serve_metrics(config.metrics, metrics)) is not None:
             open_things.callback(server.close)
+        manager = ServiceManager(clock.monotonic)
         inbox = Inbox(clock.monotonic)
         subscriber = Subscriber(settings, topics(config.mqtt), inbox, monotonic=clock.monotonic)
         dispatcher = Dispatcher(store.engine, config.alerts, clock, config.reports.zone)
@@ -72,13 +78,44 @@ def serve(config: Config) -> None:
             metrics=metrics,
             audience=[dispatcher],
             on_ready=courier.came_back,
+            turn=manager.turn,
         )
+        start_enrolment(config, store, clock, open_things)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, lambda *_: centre.stop())
         for worker in (dispatcher, reporter, retention, courier):
             worker.start()
             open_things.callback(worker.stop)
+        open_things.callback(manager.stopping)
         centre.run()
+
+
+def start_enrolment(
+    config: Config, store: Store, clock: SystemClock, open_things: contextlib.ExitStack
+) -> None:
+    """Keep certificates and the list of revoked ones fresh, and give devices theirs where a port is set.
+
+    Nothing where the centre has no authority and nobody is to enrol. A port that cannot be had is logged:
+    records are taken in all the same. Raises KeysError.
+    """
+    folder, section = config.centre.keys_dir, config.enrolment
+    if section.port is None and not (folder / CA_KEY).exists():
+        return
+    authority, book = load_authority(folder), EnrolmentBook(store.engine)
+    keeper = Keeper(folder, authority, book, clock)
+    if section.port is not None:
+        try:
+            service = EnrolmentService(section, folder, authority, book, clock)
+        except OSError as error:
+            where = f"{section.address}:{section.port}"
+            _log.error(
+                "no enrolment: cannot listen at %s (%s); see [enrolment]", where, error.strerror or error
+            )
+        else:
+            open_things.callback(service.close)
+            keeper.on_renewed = service.reload
+    keeper.start()
+    open_things.callback(keeper.stop)
 
 
 def serve_metrics(section: MetricsSection, metrics: Metrics) -> MetricsServer | None:

@@ -37,6 +37,7 @@ _LINGER_S: Final = 0.05
 _LOOK_EVERY_S: Final = 1.0
 _LOOK_SHARE: Final = 0.05
 _RETRY_S_MAX: Final = 15.0
+_TURN_S: Final = 10.0
 _STRANGERS_MAX: Final = 1000
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ class Centre:
     """One centre. `run` works until `stop`, which any thread or signal handler may call.
 
     `alone`: no other centre works on the same store. `on_ready` is told when a registered gate says that it
-    is there; it must return quickly.
+    is there; it must return quickly. `turn` is called as long as the centre goes on, also while it waits for
+    the store, at least every 15 seconds and what the store takes.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Centre:
         metrics: Metrics | None = None,
         audience: Sequence[Audience] = (),
         on_ready: Callable[[str, str], None] = lambda _site, _gate: None,
+        turn: Callable[[], None] = lambda: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._store = store
@@ -90,6 +93,7 @@ class Centre:
         self._metrics = metrics or Metrics()
         self._audience = tuple(audience)
         self._on_ready = on_ready
+        self._turn = turn
         self._uniform = uniform
         self._asks = Asks()
         self._absences = Absences(store.engine)
@@ -119,7 +123,8 @@ class Centre:
             self._subscriber.stop()
 
     def _step(self) -> None:
-        wait_s = max(0.0, self._look_at - self._clock.monotonic())
+        self._turn()
+        wait_s = min(_TURN_S, max(0.0, self._look_at - self._clock.monotonic()))
         batch = self._inbox.gather(BATCH_MESSAGES_MAX, first_within_s=wait_s, linger_s=_LINGER_S)
         if batch:
             self._take(batch)
@@ -176,6 +181,7 @@ class Centre:
         """Do something with the store, again and again while it cannot be used. _StoppedError."""
         failures = 0
         while True:
+            self._turn()
             try:
                 done = work(self._clock.now_ms())
             except StoreError as error:

@@ -16,10 +16,12 @@ From a fault of the camera or of the child to `on_fault` or to a health report w
 from __future__ import annotations
 
 import base64
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from pathlib import Path
 from threading import Event, Thread, current_thread
 from typing import Final
 
@@ -32,6 +34,8 @@ START_S: Final = 20.0  # Python and its libraries from a slow card
 STEADY_S: Final = 30.0
 RESTART_S: Final = 0.25
 STOP_S: Final = 10.0
+# Of -1000 to 1000 (proc(5), oom_score_adj): where memory runs out the kernel ends the child, not the gate.
+OOM_SCORE: Final = 500
 DARK_BELOW: Final = 8.0  # grey levels: not even a phone screen shows
 BURNT_ABOVE: Final = 247.0
 
@@ -126,7 +130,8 @@ class Camera:
     All callbacks come from the thread `camera-reader` and must return soon; an exception in one ends the
     child and the thread. `on_reads` gets the distinct codes of one frame and the nanosecond of
     CLOCK_MONOTONIC (one clock for all processes of a machine) at which the frame was taken. `on_fault`
-    gets one of PROBLEMS and advice as a sentence.
+    gets one of PROBLEMS and advice as a sentence. `on_turn` is called several times a second, and before and
+    after each of the few seconds in which a child is started, ended or waited with.
     """
 
     def __init__(
@@ -136,9 +141,11 @@ class Camera:
         on_reads: Callable[[tuple[SeenCode, ...], int], None],
         on_health: Callable[[Health], None],
         on_fault: Callable[[str, str], None],
+        on_turn: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
+        self._on_turn = on_turn
         self._on_reads = on_reads
         self._on_health = on_health
         self._on_fault = on_fault
@@ -173,6 +180,7 @@ class Camera:
     def _run(self) -> None:
         pause_s = RESTART_S
         while not self._stop.is_set():
+            self._on_turn()
             started = self._monotonic()
             fault = self._run_one_child()
             if fault is None:
@@ -180,6 +188,7 @@ class Camera:
             self._on_fault(fault.problem, fault.advice)
             lasted = self._monotonic() - started >= STEADY_S
             pause_s = RESTART_S if lasted else pause_s
+            self._on_turn()
             self._stop.wait(pause_s)
             pause_s = min(2 * pause_s, self._settings.pause_s_max)
 
@@ -187,6 +196,8 @@ class Camera:
         """Run a child to its end; return why it ended, None when it was asked to."""
         child = self._child = Child("drivers.camera_worker")
         try:
+            with contextlib.suppress(OSError):  # it has ended already
+                Path(f"/proc/{child.pid}/oom_score_adj").write_text(f"{OOM_SCORE}", "ascii")
             child.send(asdict(self._settings))
             return self._listen(child)
         finally:
@@ -196,6 +207,7 @@ class Camera:
     def _listen(self, child: Child) -> _Fault | None:
         heard, patience_s = self._monotonic(), START_S
         while not self._stop.is_set():
+            self._on_turn()
             try:
                 messages = child.receive(POLL_S)
                 fault = self._hand_on(messages)

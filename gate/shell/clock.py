@@ -13,6 +13,10 @@ TRUST_AGE_NS: Final = 10 * NS_PER_S
 _STA_UNSYNC: Final = 0x0040  # linux/timex.h
 _TIMEX_BYTES: Final = 256  # struct timex is 208 bytes on 64-bit Linux, less on 32-bit
 _TIMEX_STATUS_WORD: Final = 5  # modes, offset, freq, maxerror, esterror, status: counted in longs
+# systemd-timesyncd touches it whenever a server has told it the time.
+_TIMESYNCD_MARK: Final = "/run/systemd/timesync/synchronized"
+# After which the kernel's own word would end: 16 s of error at 500 ppm (linux/timex.h).
+_MARK_AGE_MAX_S: Final = 32_000
 
 sleep: Callable[[float], None] = time.sleep
 
@@ -31,6 +35,24 @@ class SystemClock:
         if self._asked_ns is None or mono_ns - self._asked_ns > TRUST_AGE_NS:
             self._trusted, self._asked_ns = self._ask_trusted(), mono_ns
         return Moment(mono_ns, time.time_ns() // NS_PER_MS, self._trusted)
+
+
+def is_synchronised() -> bool:
+    """Return whether the clock is being kept by NTP.
+
+    The kernel knows. Where a service may not ask it (ProtectClock=), the mark of systemd-timesyncd is looked
+    at, which is good for as long as the kernel would believe it.
+    """
+    return kernel_says_synchronised() or timesyncd_says_synchronised()
+
+
+def timesyncd_says_synchronised(mark: str = _TIMESYNCD_MARK) -> bool:
+    """Return whether systemd-timesyncd has been told the time by a server within the last 32,000 s."""
+    try:
+        age_s = time.time() - os.stat(mark).st_mtime  # noqa: PTH116 - only the time of the file is of interest
+    except OSError:
+        return False
+    return 0 <= age_s <= _MARK_AGE_MAX_S
 
 
 def kernel_says_synchronised() -> bool:

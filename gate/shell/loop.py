@@ -18,13 +18,23 @@ IDLE_S: Final = 1.0  # how often a quiet loop proves that it is alive
 
 
 class BrainLoop:
-    """Runs one brain until `Stopped` has been handled; `after` is called once each input has been handled."""
+    """Runs one brain until `Stopped` has been handled.
+
+    `after` is called once each input has been handled, `turn` at least once a second from when everything
+    that was there at the start has been handled.
+    """
 
     def __init__(
-        self, brain: Brain, inbox: Inbox, clock: Clock, after: Callable[[], None] | None = None
+        self,
+        brain: Brain,
+        inbox: Inbox,
+        clock: Clock,
+        after: Callable[[], None] = lambda: None,
+        turn: Callable[[], None] = lambda: None,
     ) -> None:
         self._brain = brain
-        self._after = after or (lambda: None)
+        self._after = after
+        self._turn = turn
         self._inbox = inbox
         self._clock = clock
 
@@ -36,6 +46,7 @@ class BrainLoop:
         for first in chain((started,), then):
             self._step(first, self._clock.now())
         while True:
+            self._turn()
             happened = self._inbox.take(self._timeout_s())
             now = self._clock.now()
             wakeup = self._brain.actor.next_wakeup()

@@ -1,5 +1,6 @@
 """The thermometer's thread: one request, one answer; and while nobody asks, now and then a look at itself."""
 
+import math
 import queue
 import threading
 import time
@@ -12,6 +13,8 @@ from gate.core.inputs import DeviceFailed, DeviceRecovered, Input, ReadingTaken,
 CHECK_EVERY_S: Final = 3600.0
 CHECK_AGAIN_S: Final = 60.0
 """After a check that has failed: a part that was knocked is not to be missing for an hour."""
+TURN_S: Final = 5.0
+"""How often a thread that waits proves that it is alive."""
 
 Check = Callable[[], SensorChecked | DeviceFailed]
 
@@ -52,7 +55,8 @@ class ReadingThread:
 
     `prepare` is called once in the thread, before the first request is looked at. `check` lets the part look
     at itself, and must not raise either: only while no request waits, so that no visitor waits for it.
-    `monotonic` reads seconds that only grow.
+    `monotonic` reads seconds that only grow. `turn` is called before each piece of work, and every few
+    seconds while there is none.
     """
 
     def __init__(
@@ -62,8 +66,10 @@ class ReadingThread:
         prepare: Callable[[], None] = lambda: None,
         check: Check | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        turn: Callable[[], None] = lambda: None,
     ) -> None:
         self._prepare = prepare
+        self._turn = turn
         self._measure = measure
         self._post = post
         self._check = check
@@ -86,8 +92,10 @@ class ReadingThread:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        self._turn()
         self._prepare()
         while (visit := self._newest()) is not None:
+            self._turn()
             measurement = self._measure()
             self._schedule.measured(measurement)
             self._post(ReadingTaken(visit, measurement))
@@ -101,13 +109,14 @@ class ReadingThread:
 
     def _awaited(self) -> str | None:
         """Wait for any request, and meanwhile look at the part whenever that is due."""
-        while self._check is not None:
+        while True:
+            self._turn()
+            due_s = self._schedule.wait_s(self._monotonic()) if self._check else math.inf
             try:
-                wait_s = self._schedule.wait_s(self._monotonic())
-                return self._requests.get(timeout=wait_s) if wait_s else self._requests.get_nowait()
+                return self._requests.get(block=due_s > 0, timeout=min(due_s, TURN_S))
             except queue.Empty:
-                self._look(self._check)
-        return self._requests.get()
+                if self._check and due_s <= TURN_S:
+                    self._look(self._check)
 
     def _look(self, check: Check) -> None:
         found = check()

@@ -68,6 +68,10 @@ _STABLE_AFTER_S = 10.0
 _FAREWELL_S = 0.5
 _BUSY_S = 1.0
 _GOOD_PROGRESS = 100
+_TURN_S = 5.0
+_LOOKUP_S = 180.0
+"""A name server that does not answer: 5 s, twice, for each of three servers, search domain and address family
+(resolv.conf(5)), and then each address its time to answer."""
 _DOCUMENTS_MAX = 100
 _DOCUMENT_BYTES_MAX = 512 * 1024
 _DOCUMENTS_PAUSE_S = 60.0
@@ -113,6 +117,9 @@ class MqttSink:
     come in 10 s. Without it no documents are subscribed to.
 
     `centre` is what delivery to a centre needs; without it the broker's acknowledgements count.
+
+    `turn` is called by the sink's thread every few seconds, or gets for how many seconds it may not be: while
+    it connects, it waits in the system's libraries.
     """
 
     def __init__(
@@ -123,12 +130,14 @@ class MqttSink:
         state: Callable[[], dict[str, object]],
         on_document: Callable[[bytes], None] | None = None,
         centre: Centre | None = None,
+        turn: Callable[[float], None] = lambda _within_s: None,
         monotonic: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
         self._state = state
+        self._turn = turn
         self._monotonic = monotonic
         self._uniform = uniform
         self._dialect = Dialect(settings.protocol)
@@ -285,6 +294,7 @@ class MqttSink:
                 on_taken=self._taken,
                 on_subscribed=self._incoming.answered,
             )
+            self._turn(_LOOKUP_S + self._settings.keepalive_s + self._settings.answer_timeout_s)
             link.open(wake, lambda: self._stop_at is not None)
             self._deliver(link, wake)
         except LinkDown as fault:
@@ -305,6 +315,7 @@ class MqttSink:
         """Send until the connection fails (LinkDown) or the sink is stopped."""
         self._resume(link)
         while not self._may_leave():
+            self._turn(0.0)
             self._fill(link)
             self._incoming.ask(link)
             link.pump(wake, self._patience_s())
@@ -485,6 +496,7 @@ class MqttSink:
         until = now + retry_delay_s(self._failures, lasting=fault.lasting, uniform=self._uniform)
         self._failures += 1
         while self._stop_at is None and (left_s := until - self._monotonic()) > 0:
-            select.select([wake], [], [], left_s)
+            self._turn(0.0)
+            select.select([wake], [], [], min(left_s, _TURN_S))
             empty(wake)
             self._look_at_outbox()

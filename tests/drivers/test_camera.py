@@ -160,6 +160,15 @@ def test_the_child_has_little_memory_and_low_priority_and_one_decoding_thread(sc
         assert child.rlimit(psutil.RLIMIT_CORE) == (0, 0)
 
 
+def test_where_memory_runs_out_the_kernel_ends_the_child_and_not_the_gate(scene: Scene) -> None:
+    with running(scene.settings()) as (camera, log):
+        log.until(lambda: log.health)
+        child, own = (
+            int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (camera.child_pid, "self")
+        )
+        assert child > own
+
+
 def test_the_parent_loads_no_picture_library() -> None:
     code = (
         "import sys, drivers.camera, drivers.pictures; print({'numpy', 'cv2', 'zxingcpp'} & set(sys.modules))"

@@ -1,13 +1,21 @@
 """The machine's clocks: monotonic and wall time, and whether wall time may be believed."""
 
 import ctypes
+import os
 import time
+from pathlib import Path
 
 import pytest
 
 from gate.core.moment import NS_PER_MS
 from gate.shell import clock
-from gate.shell.clock import TRUST_AGE_NS, SystemClock, boot_id, kernel_says_synchronised
+from gate.shell.clock import (
+    TRUST_AGE_NS,
+    SystemClock,
+    boot_id,
+    kernel_says_synchronised,
+    timesyncd_says_synchronised,
+)
 
 
 def test_now_is_between_before_and_after() -> None:
@@ -74,6 +82,21 @@ def test_a_kernel_that_cannot_be_asked_is_not_believed(monkeypatch: pytest.Monke
 
 def test_the_real_kernel_answers() -> None:
     assert kernel_says_synchronised() in {True, False}
+
+
+@pytest.mark.parametrize(("age_s", "trusted"), [(-60, False), (0, True), (31_990, True), (32_001, False)])
+def test_the_word_of_timesyncd_is_good_for_as_long_as_the_kernels(
+    tmp_path: Path, age_s: int, trusted: bool
+) -> None:
+    mark = tmp_path / "synchronized"
+    mark.touch()
+    at = mark.stat().st_mtime - age_s
+    os.utime(mark, (at, at))
+    assert timesyncd_says_synchronised(str(mark)) is trusted
+
+
+def test_without_the_word_of_timesyncd_nothing_is_believed(tmp_path: Path) -> None:
+    assert not timesyncd_says_synchronised(str(tmp_path / "synchronized"))
 
 
 def test_the_boot_has_one_name() -> None:
