@@ -17,10 +17,12 @@ import click
 
 from central.alerts.commands import alerts, tasks
 from central.clock import SystemClock
+from central.enrolment.commands import enrol
 from central.options import AS_JSON, BY, CONFIG, NUMBER, PATH, Main, configured, opened, refuse
 from central.orders.command import command, commands
 from central.people.commands import COMMANDS as PEOPLE
 from central.reports.command import report
+from central.updates.command import update, updates
 from gate.checked import EX_CONFIG, ConfigError
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ def main() -> None:
 @click.argument("folder", type=PATH)
 def init(folder: Path) -> None:
     """Make the centre's keys and an example configuration in FOLDER; nothing is overwritten."""
+    from central.enrolment.authority import CA_FILE, CA_KEY, load_authority, make_authority
+    from central.enrolment.own_certificates import CENTRE, certify
     from central.keys import FOR_GATES, SEAL_KEY, SIGN_KEY, KeysError, make_keys, write_new
     from central.setup import CONFIG_NAME, example
 
@@ -51,13 +55,17 @@ def init(folder: Path) -> None:
         made = make_keys(folder)
         if write_new(folder / CONFIG_NAME, example(folder), 0o600):
             made.append(folder / CONFIG_NAME)
+        now_ms = SystemClock().now_ms()
+        made += make_authority(folder, now_ms)
+        certify(folder, load_authority(folder), CENTRE, (), now_ms)
     except KeysError as error:
         refuse(str(error), 1)
-    for path in (folder / name for name in (SIGN_KEY, SEAL_KEY, FOR_GATES, CONFIG_NAME)):
+    for path in (folder / name for name in (SIGN_KEY, SEAL_KEY, FOR_GATES, CONFIG_NAME, CA_KEY, CA_FILE)):
         click.echo(f"made {path}" if path in made else f"kept {path} as it was")
     click.echo(
         f"Keep a copy of the .key files where nobody else comes; without them no gate believes this centre.\n"
-        f"Next: say in {folder / CONFIG_NAME} where the broker is,\n"
+        f"Next: say in {folder / CONFIG_NAME} where the broker is, and on which port devices enrol\n"
+        f"  (central enrol --help); or without enrolment:\n"
         f"  copy {folder / FOR_GATES} to every gate and name it there as centre.keys_file,\n"
         f"  make each gate known:  gate identity | central gates add - --config {folder / CONFIG_NAME}\n"
         f"  start the centre:      central run --config {folder / CONFIG_NAME}"
@@ -91,6 +99,7 @@ def check_config(config_path: Path) -> None:
     """Say everything that is wrong with the configuration, its files and folders, the addresses of alerts."""
     from central.alerts.send import open_addresses
     from central.config import STAND_IN, broker_settings, load_config, misplaced
+    from central.enrolment.authority import CA_KEY, load_authority
     from central.keys import KeysError, load_keys
     from central.people.subjects import SubjectError, site_keys
 
@@ -106,8 +115,11 @@ def check_config(config_path: Path) -> None:
     problems += [f"{config_path}: {problem}" for problem in open_addresses(config.alerts)[1]]
     problems += [f"{config_path}: {problem}" for problem in misplaced(config)]
     reads: list[Callable[[], object]] = [partial(broker_settings, config.mqtt)]
-    if config.centre.keys_dir != STAND_IN:
-        reads.insert(0, partial(load_keys, config.centre.keys_dir))
+    folder = config.centre.keys_dir
+    if folder != STAND_IN:
+        reads.insert(0, partial(load_keys, folder))
+        if config.enrolment.port is not None or (folder / CA_KEY).exists():
+            reads.append(partial(load_authority, folder))
     reads += [partial(site_keys, [site]) for site in config.site]
     for read in reads:
         try:
@@ -130,7 +142,7 @@ def gates() -> None:
 @click.option("--note", default="", help="A word for people, such as where the gate stands.")
 def add(config_path: Path, file: IO[bytes], note: str) -> None:
     """Believe a gate: FILE is what `gate identity` prints, or its certificate in PEM form; - for input."""
-    from central.enrolment import TEXT_BYTES_MAX, EnrolmentError, read_identity
+    from central.enrolment.identity import TEXT_BYTES_MAX, EnrolmentError, read_identity
 
     now_ms = SystemClock().now_ms()
     try:
@@ -167,12 +179,18 @@ def list_(config_path: Path, *, as_json: bool) -> None:
 @click.argument("gate")
 @click.option("--key", "kid", metavar="KID", help="Only this key, 8 hexadecimal digits as in the list.")
 def revoke(config_path: Path, site: str, gate: str, kid: str | None) -> None:
-    """Believe a gate's keys no longer. What they have proved stays proved."""
-    with opened(config_path) as (store, _):
-        count = store.revoke_key(site, gate, kid, SystemClock().now_ms())
+    """Believe a gate's keys and certificates no longer. What they have proved stays proved."""
+    from central.enrolment.commands import written_crl
+
+    now_ms = SystemClock().now_ms()
+    with opened(config_path) as (store, config):
+        count = store.revoke_key(site, gate, kid, now_ms)
+        told = written_crl(config, store, now_ms) if count else ""
     if not count:
         refuse(f"{site}/{gate} has no such key that is believed; see: central gates list", 1)
     click.echo(f"{site}/{gate}: {count} key{'s' if count > 1 else ''} revoked")
+    if told:
+        click.echo(told, err=True)
 
 
 @main.command()
@@ -308,7 +326,7 @@ def export(
         click.echo("no records", err=True)
 
 
-for each in (alerts, command, commands, report, tasks, *PEOPLE):
+for each in (alerts, command, commands, enrol, report, tasks, update, updates, *PEOPLE):
     main.add_command(each)
 
 

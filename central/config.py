@@ -10,9 +10,11 @@ from typing import Annotated, Any, Final, Literal
 from annotated_types import Ge, Le, MaxLen, MinLen
 
 from central.alerts.settings import AlertSettings, tangles
+from central.enrolment.settings import EnrolmentSettings
 from central.people.settings import PeopleSettings, RetentionSettings, SiteSettings
 from central.reports.settings import ReportSettings
 from central.subscriber import BrokerSettings
+from central.updates.settings import RingSettings, twice
 from gate.checked import ConfigError, Contradiction, examine, read_toml
 from gate.sinks.faults import TlsSettings
 
@@ -21,6 +23,7 @@ _BEGIN: Final = "name another, or make one with: central init FOLDER"
 SESSION_S: Final = 7 * 86_400
 """How long a broker that speaks MQTT 5 keeps what comes for a centre that is away."""
 
+_HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]*[A-Za-z0-9])?")
 _PASSWORD_BYTES_MAX: Final = 64 * 1024
 _CLIENT_ID: Final = "health-gate-centre"
 _STORES: Final = ("sqlite:///", "postgresql+psycopg://")
@@ -102,9 +105,11 @@ class Config:
     metrics: MetricsSection = field(default_factory=MetricsSection)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     reports: ReportSettings = field(default_factory=ReportSettings)
+    enrolment: EnrolmentSettings = field(default_factory=EnrolmentSettings)
     people: PeopleSettings = field(default_factory=PeopleSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     site: Annotated[tuple[SiteSettings, ...], MaxLen(1000)] = ()
+    ring: Annotated[tuple[RingSettings, ...], MaxLen(100)] = ()
 
 
 def load_config(path: Path) -> Config:
@@ -152,7 +157,7 @@ _STAND_INS: Final = {
     "mqtt": {"host": "-"},
 }
 _IN_LIST: Final = re.compile(
-    r"(alerts\.role|alerts\.rule|reports\.unit|site)\.(\d+)(?:\.(\w+))?(?:\.(\d+))?: "
+    r"(alerts\.role|alerts\.rule|reports\.unit|site|ring)\.(\d+)(?:\.(\w+))?(?:\.(\d+))?: "
 )
 
 
@@ -219,9 +224,21 @@ def _contradictions(config: Config) -> Iterator[Contradiction]:
     if mqtt.shared and config.centre.store.startswith(_STORES[0]):
         problem = "mqtt.shared: centres side by side need one PostgreSQL; SQLite is for one by itself"
         yield [("mqtt", "shared"), ("centre", "store")], problem
+    yield from _nameless(config.enrolment)
+    if name := twice(config.ring):
+        yield [("ring",)], f"ring: two are called {name!r}"
     for character in "/+#":
         if character in mqtt.group:
             yield [("mqtt", "group")], f"mqtt.group: {character!r} cannot be part of a group's name"
+
+
+def _nameless(enrolment: EnrolmentSettings) -> Iterator[Contradiction]:
+    if enrolment.port is not None and not enrolment.names:
+        problem = "enrolment.names: is required with a port: by which names or addresses devices reach it"
+        yield [("enrolment", "port"), ("enrolment", "names")], problem
+    for name in enrolment.names:
+        if not _HOST.fullmatch(name):
+            yield [("enrolment", "names")], f"enrolment.names: {name!r} is no host name or address"
 
 
 def _password(path: Path) -> str:

@@ -3,6 +3,7 @@
     <folder>/centre.key    Ed25519: signs receipts and commands
     <folder>/seal.key      X25519: opens what gates seal to the centre (registration values)
     <folder>/centre.json   {"sign": ["<64 hex>", ...], "seal": "<64 hex>"}: the public halves, for the gates
+    <folder>/ca.key        Ed25519: signs certificates, see central.enrolment.authority
 
 Private keys are PKCS8 in PEM form, readable by their owner only. None is ever overwritten: gates believe
 these keys, and a receipt or a sealed value is worth nothing without them. `sign` may list several keys, so
@@ -50,9 +51,7 @@ class CentreKeys:
 
 def load_keys(folder: Path) -> CentreKeys:
     """Read the key files of a folder. Raises KeysError."""
-    sign = _private(folder / SIGN_KEY)
-    if not isinstance(sign, Ed25519PrivateKey):
-        raise KeysError(f"{folder / SIGN_KEY} holds a key that is not Ed25519")
+    sign = signing_key(folder / SIGN_KEY)
     seal = _private(folder / SEAL_KEY)
     if not isinstance(seal, X25519PrivateKey):
         raise KeysError(f"{folder / SEAL_KEY} holds a key that is not X25519")
@@ -85,16 +84,30 @@ def _public(text: str) -> bytes:
 def make_keys(folder: Path) -> list[Path]:
     """Make whichever of the three files are missing; return those made. Raises KeysError."""
     made = []
-    sign = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     seal = X25519PrivateKey.from_private_bytes(bytes(PrivateKey.generate())).private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
     )
-    for name, pem in ((SIGN_KEY, sign), (SEAL_KEY, seal)):
-        if write_new(folder / name, pem, 0o600):
-            made.append(folder / name)
+    if make_signing_key(folder / SIGN_KEY):
+        made.append(folder / SIGN_KEY)
+    if write_new(folder / SEAL_KEY, seal, 0o600):
+        made.append(folder / SEAL_KEY)
     if write_new(folder / FOR_GATES, _for_gates(folder), 0o644):
         made.append(folder / FOR_GATES)
     return made
+
+
+def make_signing_key(path: Path) -> bool:
+    """Make an Ed25519 key, for its owner only; False where there is one already. Raises KeysError."""
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return write_new(path, pem, 0o600)
+
+
+def signing_key(path: Path) -> Ed25519PrivateKey:
+    """Read an Ed25519 key. Raises KeysError."""
+    key = _private(path)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeysError(f"{path} holds a key that is not Ed25519")
+    return key
 
 
 def write_new(path: Path, content: bytes, mode: int) -> bool:

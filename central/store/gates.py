@@ -11,7 +11,7 @@ from central.store.alarm_log import KeySaid, clear_alarm, must_be_text, note_key
 from central.store.damage import as_stored, unreadable
 from central.store.model import Code, GateKey, Problem, Trust
 from central.store.reading import Name, is_name
-from central.store.tables import alarms, checkpoints, gate_keys, streams
+from central.store.tables import alarms, certificates, checkpoints, gate_keys, streams
 from gate.core.codes.trust import key_id
 
 _KEY_SIZE = 32
@@ -56,7 +56,7 @@ def _clear_unknown(connection: Connection, site: str, gate: str, now_ms: int) ->
 
 
 def revoke(connection: Connection, site: str, gate: str, kid: str | None, now_ms: int) -> int:
-    """Believe this key (None: every key) of a gate no longer; return how many it were.
+    """Believe this key (None: every key) of a gate no longer, nor its certificates; return how many it were.
 
     The instant is no earlier than the newest word that was believed: whoever calls has read his clock before
     he waited for the store.
@@ -73,6 +73,12 @@ def revoke(connection: Connection, site: str, gate: str, kid: str | None, now_ms
         still_valid = still_valid.where(gate_keys.c.kid == kid)
     over = still_valid.values(revoked_ms=max(now_ms, newest_ms or now_ms)).returning(gate_keys)
     keys = sorted(connection.execute(over).all(), key=lambda row: row.id)
+    # Behind the keys: whoever issues a certificate holds the row of its key until he is done.
+    theirs = update(certificates).where(
+        certificates.c.site == site, certificates.c.gate == gate, certificates.c.revoked_ms.is_(None),
+        certificates.c.public_key.in_([bytes(row.public_key) for row in keys]),
+    )  # fmt: skip
+    connection.execute(theirs.values(revoked_ms=now_ms))
     for row in keys:
         key = KeySaid(bytes(row.public_key), row.note, row.registered_ms, row.revoked_ms)
         note_key(connection, site, gate, key, now_ms)

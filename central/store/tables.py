@@ -48,6 +48,72 @@ gate_keys: Final = Table(
 )
 """Whose checkpoints are believed."""
 
+certificates: Final = Table(
+    "certificates",
+    metadata,
+    Column("id", Big, primary_key=True),
+    Column("number", String(40), nullable=False, unique=True),
+    Column("site", NAME, nullable=False),
+    Column("gate", NAME, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("device", String(64), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("issued_ms", BigInteger, nullable=False),
+    Column("ends_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+    Column("certificate", LargeBinary, nullable=False),
+    Index("certificates_gate", "site", "gate"),
+    Index("certificates_device", "device"),
+)
+"""What the authority has signed for devices. `number`: the serial number in hexadecimal digits;
+`device`: what it says of its hardware; `certificate`: in DER form. Revoked with its key, and for good."""
+
+enrol_tokens: Final = Table(
+    "enrol_tokens",
+    metadata,
+    Column("id", Big, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("site", NAME, nullable=False),
+    Column("gate", NAME, nullable=False),
+    Column("uses", Integer, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("ends_ms", BigInteger, nullable=False),
+)
+"""With which devices make themselves known. `digest`: SHA-256 of the token, which is kept nowhere; `gate`: ""
+for any of the site; `uses`: for how many keys."""
+
+enrol_uses: Final = Table(
+    "enrol_uses",
+    metadata,
+    Column("token", Big, ForeignKey("enrol_tokens.id"), nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("used_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("token", "public_key"),
+)
+"""Which keys were registered with a token; written in the transaction that registers the key."""
+
+enrol_waiting: Final = Table(
+    "enrol_waiting",
+    metadata,
+    Column("id", Big, primary_key=True),
+    Column("token", Big, ForeignKey("enrol_tokens.id"), nullable=False),
+    Column("site", NAME, nullable=False),
+    Column("gate", NAME, nullable=False),
+    Column("kid", String(8), nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("device", String(64), nullable=False),
+    Column("why", String(16), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("first_ms", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    Column("times", BigInteger, nullable=False),
+    Column("allowed_ms", BigInteger),
+    Column("allowed_by", Text, nullable=False),
+    UniqueConstraint("site", "gate", "public_key"),
+)
+"""Keys that a person has to allow (`central enrol allow`), with where they were last heard from."""
+
 streams: Final = Table(
     "streams",
     metadata,

@@ -87,18 +87,23 @@ def filled(folder: Path, config: Path) -> Path:
     return config
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_init_makes_everything_once(tmp_path: Path) -> None:
     said = good("init", tmp_path / "centre")
     for name in ("centre.key", "seal.key", "centre.json", "central.toml"):
         assert f"made {tmp_path / 'centre' / name}" in said
-    before = {path.name: path.read_bytes() for path in (tmp_path / "centre").iterdir()}
+    before = contents(tmp_path / "centre")
+    assert {"ca.key", "ca.pem", "centre.key", "centre.pem"} <= {path.name for path in before}
     (tmp_path / "centre" / "centre.json").unlink()
     again = good("init", tmp_path / "centre").splitlines()
     assert again[:4] == [
         f"kept {tmp_path}/centre/centre.key as it was", f"kept {tmp_path}/centre/seal.key as it was",
         f"made {tmp_path}/centre/centre.json", f"kept {tmp_path}/centre/central.toml as it was",
     ]  # fmt: skip
-    assert {path.name: path.read_bytes() for path in (tmp_path / "centre").iterdir()} == before
+    assert contents(tmp_path / "centre") == before
     assert "good" in good("check-config", "--config", tmp_path / "centre" / "central.toml")
     (tmp_path / "file").write_text("")
     assert central("init", tmp_path / "file" / "centre").exit_code == 1

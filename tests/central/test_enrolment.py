@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from central.enrolment import TEXT_BYTES_MAX, EnrolmentError, Identity, read_identity
+from central.enrolment.identity import TEXT_BYTES_MAX, EnrolmentError, Identity, read_identity
 
 KEY = Ed25519PrivateKey.generate()
 PUBLIC = KEY.public_key().public_bytes_raw()

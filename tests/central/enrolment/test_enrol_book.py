@@ -1,0 +1,277 @@
+"""Who gets a certificate, and what is written of it, on every database."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import pytest
+from cryptography.x509.oid import NameOID
+
+from central.enrolment.authority import Authority
+from central.enrolment.book import Asked, EnrolmentBook, Granted, Refusal, Refused
+from central.store import Problem, Store, verify
+from gate.core.codes.trust import key_id
+from tests.central.enrolment.enrolling import DAY_MS, NOW_MS, Device, a_token, an_authority
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return an_authority(tmp_path / "keys")
+
+
+@pytest.fixture
+def book(store: Store) -> EnrolmentBook:
+    return EnrolmentBook(store.engine)
+
+
+class Asking:
+    """Asks the book, and says what came of it in a word."""
+
+    def __init__(self, book: EnrolmentBook, authority: Authority) -> None:
+        self._book, self._authority = book, authority
+
+    def full(self, asked: Asked, now_ms: int = NOW_MS) -> Granted | Refused:
+        """Ask at this instant, with a clock that is as right as it is in `asked` at NOW_MS."""
+        return self._book.ask(replace(asked, at_ms=asked.at_ms + now_ms - NOW_MS), self._authority, now_ms)
+
+    def __call__(self, asked: Asked, now_ms: int = NOW_MS) -> str:
+        came = self.full(asked, now_ms)
+        return str(came.why) if isinstance(came, Refused) else "new" if came.is_new else "known"
+
+    def number(self, asked: Asked, now_ms: int = NOW_MS) -> int:
+        came = self.full(asked, now_ms)
+        assert isinstance(came, Granted), came
+        return came.certificate.serial_number
+
+
+@pytest.fixture
+def ask(book: EnrolmentBook, authority: Authority) -> Asking:
+    return Asking(book, authority)
+
+
+def assert_whole(store: Store) -> None:
+    problems: list[Problem] = []
+    verify(store, (), problems.append)
+    assert problems == []
+
+
+def test_a_token_registers_one_device_and_gives_it_a_certificate(
+    store: Store, book: EnrolmentBook, ask: Asking, authority: Authority
+) -> None:
+    device, token = Device(serial="10000000abcdef01"), a_token(book)
+    came = ask.full(device.asks(token))
+    assert isinstance(came, Granted)
+    assert came.is_new
+    [name] = came.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    assert name.value == "north/g-1"
+    assert authority.signed(came.certificate)
+    [key] = store.gates()
+    assert (key.site, key.gate, key.public_key, key.revoked_ms) == ("north", "g-1", device.public_key, None)
+    assert "192.0.2.7" in key.note
+    assert "10000000abcdef01" in key.note
+    assert ask(Device("g-2").asks(token)) == "used_token"
+    assert [gate.gate for gate in store.gates()] == ["g-1"]
+    assert book.tokens(NOW_MS) == []
+    assert_whole(store)
+
+
+def test_an_answer_that_was_lost_is_given_again(ask: Asking, book: EnrolmentBook, store: Store) -> None:
+    device, token = Device(), a_token(book)
+    number = ask.number(device.asks(token))
+    assert ask.number(device.asks(token)) == number, "with the token, which is not used twice for it"
+    assert ask.number(device.asks(), NOW_MS + 59 * DAY_MS) == number
+    assert ask.number(device.asks(), NOW_MS + 61 * DAY_MS) != number, "two thirds of its life are over"
+    assert len(list(book.issued())) == len(store.gates()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "changes", "now_ms", "word"),
+    [
+        ({}, {"token": "00" * 20}, NOW_MS, "wrong_token"),
+        ({}, {"token": ""}, NOW_MS, "no_token"),
+        ({}, {}, NOW_MS + 7 * DAY_MS, "expired_token"),
+        ({"site": "south"}, {}, NOW_MS, "wrong_site"),
+        ({"gate": "g-2"}, {}, NOW_MS, "wrong_site"),
+        ({}, {"at_ms": 0}, NOW_MS, "clock"),
+        ({}, {"gate": "doc"}, NOW_MS, "bad_request"),
+        ({}, {"gate": "a b"}, NOW_MS, "bad_request"),
+        ({}, {"site": ""}, NOW_MS, "bad_request"),
+        ({}, {"site": "s" * 32, "gate": "g" * 32}, NOW_MS, "bad_request"),
+        ({}, {"device": "x\n"}, NOW_MS, "bad_request"),
+    ],
+)
+def test_whoever_may_not_is_told_why(
+    book: EnrolmentBook, ask: Asking, store: Store, given: Any, changes: Any, now_ms: int, word: str
+) -> None:
+    token = a_token(book, **given)
+    asked = Device().asks(**{"token": token} | changes)
+    assert ask(asked, now_ms) == word
+    assert store.gates() == list(book.issued()) == book.waiting() == []
+
+
+def test_a_token_for_a_batch_of_one_site(book: EnrolmentBook, ask: Asking) -> None:
+    token = a_token(book, uses=3)
+    assert [ask(Device(f"g-{n}").asks(token)) for n in range(5)] == ["new"] * 3 + ["used_token"] * 2
+
+
+def test_a_token_that_was_ended_is_good_for_nothing(book: EnrolmentBook, ask: Asking) -> None:
+    token = a_token(book)
+    [listed] = book.tokens(NOW_MS)
+    assert (listed.site, listed.used, listed.uses, listed.made_by) == ("north", 0, 1, "Li")
+    assert book.end_token(listed.id, NOW_MS)
+    assert not book.end_token(listed.id, NOW_MS)
+    assert ask(Device().asks(token)) == "expired_token"
+
+
+def test_a_second_key_for_a_gate_waits_for_a_person(book: EnrolmentBook, ask: Asking, store: Store) -> None:
+    token = a_token(book)
+    ask(Device().asks(token))
+    copied = Device(serial="2")
+    for times in (1, 2):
+        came = ask.full(copied.asks(token), NOW_MS + times)
+        assert isinstance(came, Refused)
+        assert came.why is Refusal.WAITING
+        assert "central enrol allow north g-1" in came.words
+    [waiting] = book.waiting()
+    assert (waiting.gate, waiting.why, waiting.times, waiting.address) == (
+        "g-1",
+        "known_gate",
+        2,
+        "192.0.2.7",
+    )
+    assert (waiting.first_ms, waiting.last_ms, waiting.device) == (NOW_MS + 1, NOW_MS + 2, "2")
+    assert len(store.gates()) == 1
+    with pytest.raises(LookupError):
+        book.allow("north", "g-1", "00000000", "Li", NOW_MS)
+    others = book.allow("north", "g-1", waiting.kid, "Li", NOW_MS)
+    assert others == [store.gates()[0].kid]
+    assert ask(copied.asks()) == "known", "it needs no token any more"
+    assert book.waiting() == []
+    with pytest.raises(LookupError):
+        book.allow("north", "g-1", waiting.kid, "Li", NOW_MS)
+    assert_whole(store)
+
+
+@pytest.mark.parametrize("why", ["known_device", "known_key", "known_gate"])
+def test_a_token_gives_no_board_or_key_a_second_name(book: EnrolmentBook, ask: Asking, why: str) -> None:
+    first = Device(serial="1")
+    ask(first.asks(a_token(book)))
+    second = {
+        "known_device": Device("g-2", "south", serial="1"),
+        "known_key": Device("g-2", "south", key=first.key),
+        "known_gate": Device(serial=""),
+    }[why]
+    token = a_token(book, second.site)
+    assert ask(second.asks(token)) == "waiting"
+    assert [waiting.why for waiting in book.waiting()] == [why]
+    assert book.tokens(NOW_MS)[0].used == 0
+
+
+def test_strangers_cannot_fill_the_list_of_those_who_wait(book: EnrolmentBook, ask: Asking) -> None:
+    ask(Device().asks(token := a_token(book)))
+    assert ask(Device().asks("ff" * 20)) == "wrong_token"
+    assert book.waiting() == []
+    for _ in range(25):
+        assert ask(Device().asks(token)) == "waiting"
+    assert len(book.waiting()) == 20
+
+
+def test_a_revoked_key_takes_its_certificates_along_and_stays_out(
+    book: EnrolmentBook, ask: Asking, store: Store
+) -> None:
+    device = Device()
+    numbers = {ask.number(device.asks(a_token(book))), ask.number(device.asks(), NOW_MS + 61 * DAY_MS)}
+    other = ask.number(Device("g-2").asks(a_token(book)))
+    assert book.revoked(NOW_MS) == []
+    store.revoke_key("north", "g-1", None, NOW_MS + 5)
+    assert {number for number, _ in book.revoked(NOW_MS)} == numbers
+    assert other not in numbers
+    assert ask(device.asks()) == "revoked_key"
+    assert ask(device.asks("00" * 20)) == "revoked_key"
+    assert ask(device.asks(a_token(book))) == "waiting", "a token alone does not take a revocation back"
+    [waiting] = book.waiting()
+    assert waiting.why == "revoked_key"
+    assert book.allow("north", "g-1", waiting.kid, "Li", NOW_MS) == []
+    assert ask.number(device.asks()) not in numbers, "a revoked certificate stays so"
+    assert {number for number, _ in book.revoked(NOW_MS)} == numbers
+    assert book.revoked(NOW_MS + 200 * DAY_MS) == [], "what is over anyway need not be named"
+    assert_whole(store)
+
+
+def test_a_key_that_a_person_has_registered_needs_no_token(store: Store, ask: Asking) -> None:
+    device = Device()
+    store.register_gate("north", "g-1", device.public_key, NOW_MS)
+    assert ask(device.asks()) == "known"
+
+
+def test_certificates_of_an_authority_that_was_replaced_are_made_anew(
+    book: EnrolmentBook, ask: Asking, tmp_path: Path
+) -> None:
+    device = Device()
+    number = ask.number(device.asks(a_token(book)))
+    newer = Asking(book, an_authority(tmp_path / "newer"))
+    assert newer.number(device.asks()) != number
+
+
+def at_once(*calls: Any) -> list[Any]:
+    barrier = Barrier(len(calls))
+
+    def call(each: Any) -> Any:
+        barrier.wait(10)
+        return each()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(call, calls))
+
+
+def test_devices_that_ask_at_the_same_instant(book: EnrolmentBook, ask: Asking, store: Store) -> None:
+    token = a_token(book, uses=3)
+    devices = [Device() for _ in range(3)]  # copies of one card: one name, three keys
+    came = at_once(*(lambda device=device: ask(device.asks(token)) for device in devices))
+    assert sorted(came) == ["new", "waiting", "waiting"]
+    single = a_token(book)
+    devices = [Device(f"h-{n}") for n in range(3)]
+    came = at_once(*(lambda device=device: ask(device.asks(single)) for device in devices))
+    assert sorted(came) == ["new", "used_token", "used_token"]
+    same = Device("i-1")
+    numbers = at_once(*[lambda: ask.number(same.asks(last))] * 3) if (last := a_token(book)) else []
+    assert len(set(numbers)) == 1
+    assert len(store.gates()) == 3
+
+
+def test_a_revocation_misses_no_certificate_that_is_just_being_made(
+    book: EnrolmentBook, ask: Asking, store: Store
+) -> None:
+    for n in range(10):
+        device = Device(f"g-{n}")
+        store.register_gate("north", device.gate, device.public_key, NOW_MS)
+        at_once(
+            lambda device=device: ask(device.asks()),
+            lambda device=device: store.revoke_key("north", device.gate, None, NOW_MS),
+        )
+    assert [one for one in book.issued() if one.revoked_ms is None] == []
+
+
+def test_what_is_no_name_gets_no_token(book: EnrolmentBook) -> None:
+    for site, gate in (("a/b", ""), ("north", "doc"), ("", ""), ("north", "x y")):
+        with pytest.raises(ValueError, match=r"called|no name"):
+            a_token(book, site, gate)
+
+
+def test_the_token_itself_is_not_kept(store: Store, book: EnrolmentBook, tmp_path: Path) -> None:
+    token = a_token(book)
+    assert len(token) >= 32
+    assert token != a_token(book)
+    with store.engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT * FROM enrol_tokens").all()
+    assert token not in repr(rows)
+    assert bytes.fromhex(token) not in b"".join(bytes(row.digest) for row in rows)
+
+
+def test_key_ids_are_those_of_the_list_of_gates(book: EnrolmentBook, ask: Asking) -> None:
+    device = Device()
+    ask(device.asks(a_token(book)))
+    [issued] = book.issued()
+    assert (issued.kid, issued.ends_ms) == (key_id(device.public_key).hex(), NOW_MS + 90 * DAY_MS)
