@@ -18,6 +18,7 @@ from gate.core.effects import (
     MakeCheckpoint,
     Record,
     RenewLedger,
+    RequestUpdate,
     SendAgain,
     Show,
     TakeReading,
@@ -43,9 +44,10 @@ Observer = Callable[[Input, Effect | None, Moment], None]
 class Outputs:
     """Where effects go; `on_record` hears of every durable record (the sink is told to look).
 
-    `ask_service(visit, token, region)`, `keep_document(name, text)`, `send_again(after)`, `make_checkpoint()`
-    and `adopt_policy(text, command_id)` return at once and never raise; by default nothing is done, for a
-    gate that has no such part. `adopt_policy` is answered by a `PolicyReceived` or `PolicyRejected`, later.
+    `ask_service(visit, token, region)`, `keep_document(name, text)`, `send_again(after)`,
+    `make_checkpoint()`, `adopt_policy(text, command_id)` and `request_update(version, command_id)` return at
+    once and never raise; by default nothing is done, for a gate that has no such part. `adopt_policy` is
+    answered by a `PolicyReceived` or `PolicyRejected`, later, `request_update` by `UpdateReported`.
     `renew_ledger(reason)` begins a new epoch before it returns, in the brain's thread, and returns what the
     actor has to know of it; None when that was not possible, and the ledger is the one it was.
     """
@@ -62,6 +64,7 @@ class Outputs:
     send_again: Callable[[int], object] = _nothing
     make_checkpoint: Callable[[], object] = _nothing
     adopt_policy: Callable[[str, str], object] = _nothing
+    request_update: Callable[[str, str], object] = _nothing
 
 
 class Brain:
@@ -110,7 +113,7 @@ class Brain:
                 self._answer_centre(effect, now)
 
     def _answer_centre(
-        self, effect: RenewLedger | SendAgain | MakeCheckpoint | AdoptPolicy, now: Moment
+        self, effect: RenewLedger | SendAgain | MakeCheckpoint | AdoptPolicy | RequestUpdate, now: Moment
     ) -> None:
         match effect:
             case RenewLedger(reason):
@@ -121,6 +124,8 @@ class Brain:
                 self._outputs.make_checkpoint()
             case AdoptPolicy(text, command_id):
                 self._outputs.adopt_policy(text, command_id)
+            case RequestUpdate(version, command_id):
+                self._outputs.request_update(version, command_id)
             case _:
                 assert_never(effect)
 

@@ -26,6 +26,7 @@ from gate.core.effects import (
     MakeCheckpoint,
     Record,
     RenewLedger,
+    RequestUpdate,
     SendAgain,
     Show,
     TakeReading,
@@ -217,7 +218,8 @@ def test_a_gate_without_services_and_documents_does_nothing_about_them(world: Wo
 def test_what_the_centre_asks_for_reaches_its_place(world: World) -> None:
     actor = make_actor(Scripted)
     assert isinstance(actor, Scripted)
-    actor.effects = [SendAgain(40), MakeCheckpoint(), AdoptPolicy("text", "c5"), RenewLedger("clone")]
+    actor.effects = [SendAgain(40), MakeCheckpoint(), AdoptPolicy("text", "c5")]
+    actor.effects += [RequestUpdate("0.2.0", "c6"), RenewLedger("clone")]
     screen = Screen(world.did)
     outputs = Outputs(
         world,
@@ -229,11 +231,12 @@ def test_what_the_centre_asks_for_reaches_its_place(world: World) -> None:
         send_again=lambda after: world.did.append(("again", after)),
         make_checkpoint=lambda: world.did.append("checkpoint"),
         adopt_policy=lambda *policy: world.did.append(("adopt", *policy)),
+        request_update=lambda *update: world.did.append(("update", *update)),
     )
     Brain(actor, outputs).step(TimePassed(), NOW)
-    assert world.did == [("again", 40), "checkpoint", ("adopt", "text", "c5")]
+    assert world.did == [("again", 40), "checkpoint", ("adopt", "text", "c5"), ("update", "0.2.0", "c6")]
     Brain(actor, Outputs(world, screen, screen, world, world, world.recorded)).step(TimePassed(), NOW)  # type: ignore[arg-type]  # all in one
-    assert len(world.did) == 3
+    assert len(world.did) == 4
 
 
 def test_nothing_comes_between_a_new_epoch_and_its_first_record(world: World) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from central.alerts.codes import ONLY_DOUBTFUL, code_words
 from central.store.model import Alarm, AlarmKind, StoredRecord
-from gate.core.commands import Refusal
+from gate.core.commands import Refusal, is_version
 
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -279,6 +279,15 @@ def _command(data: Mapping[str, Any]) -> tuple[_Found, ...]:
     return (_Found(AlertKind.COMMAND_REFUSED, zh, en, severity, replayed=replayed),)
 
 
+def _update(data: Mapping[str, Any]) -> tuple[_Found, ...]:
+    version = _text(data.get("version"))
+    version = version if is_version(version) else _UNSAID
+    back = data.get("outcome") == "rolled_back"
+    zh = f"升级至 {version}：{'未成功，已退回原版本' if back else '未执行'}"
+    en = f"update to {version}: {'undone, the version before serves' if back else 'refused'}"
+    return (_Found(AlertKind.ABNORMAL, zh, en),)
+
+
 def _epoch_started(data: Mapping[str, Any]) -> tuple[_Found, ...]:
     size = _mapping(data.get("previous")).get("size")
     zh, en = "闸机启用第一本台账", "the gate has begun its first ledger"
@@ -298,6 +307,7 @@ _TELLERS: Final = {
     "anomaly": _anomaly,
     "command": _command,
     "epoch.started": _epoch_started,
+    "update": _update,
 }
 
 

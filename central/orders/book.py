@@ -73,6 +73,9 @@ class Order:
     answer: Answer | None
 
 
+VERSION_WORD: Final = "to "
+
+
 def in_a_line(args: Mapping[str, str | int], source: str = "") -> str:
     """Return what a command says besides its name; of a file where it came from, and which bytes these were.
 
@@ -81,6 +84,8 @@ def in_a_line(args: Mapping[str, str | int], source: str = "") -> str:
     if "text" in args:
         body = str(args["text"]).encode()
         return f"{source}, {len(body)} bytes, SHA-256 {hashlib.sha256(body).hexdigest()[:16]}"
+    if "version" in args:
+        return f"{VERSION_WORD}{args['version']}"
     return f"after {args['after']}" if "after" in args else str(args.get("reason", ""))
 
 
@@ -192,6 +197,15 @@ def newest(engine: Engine, count: int, site: str | None = None, gate: str | None
     where = [column == value for column, value in ((commands.c.site, site), (commands.c.gate, gate)) if value]
     found = _read(engine, *where, count=count)
     return sorted(found, key=lambda order: (order.made_ms, order.counter))
+
+
+def newest_updates(engine: Engine) -> list[Order]:
+    """Return the newest `update` of each gate that was ever given one."""
+    other = commands.alias()
+    last = select(func.max(other.c.counter)).where(
+        other.c.site == commands.c.site, other.c.gate == commands.c.gate, other.c.name == str(Name.UPDATE)
+    )
+    return _read(engine, commands.c.name == str(Name.UPDATE), commands.c.counter == last.scalar_subquery())
 
 
 _OF_COMMAND: Final = sendings.c.command == commands.c.id

@@ -84,6 +84,8 @@ def _word(order: Order, now_ms: int) -> str:
         return "void" if now_ms >= order.expires_ms else "waiting"
     if not order.answer.proved:
         return "unproved"
+    if order.name is Name.UPDATE and order.answer.outcome is Outcome.DONE:
+        return "taken"  # what came of it is for `central updates`
     return str(order.answer.outcome) if settled(order) else "taken"
 
 
@@ -93,13 +95,16 @@ def _state(order: Order, now_ms: int, zone: tzinfo | None) -> str:
         return _without_answer(order, now_ms, zone)
     unproved = "" if answer.proved else " (the gate has not signed for that yet)"
     if answer.outcome is Outcome.DONE:
-        return f"done at record {answer.seq}{_policy_words(order)}{unproved}"
+        done = "taken" if order.name is Name.UPDATE else "done"
+        return f"{done} at record {answer.seq}{_later_words(order)}{unproved}"
     advice = _ADVICE.get(answer.reason, "")
     more = f" ({advice})" if advice else ""
     return f"{answer.outcome} at record {answer.seq}: {answer.reason}{more}{unproved}"
 
 
-def _policy_words(order: Order) -> str:
+def _later_words(order: Order) -> str:
+    if order.name is Name.UPDATE:
+        return "; what came of it: central updates"
     if order.name is not Name.POLICY or order.answer is None:
         return ""
     if order.answer.followed is None:

@@ -36,6 +36,7 @@ from gate.core.effects import (
     MakeCheckpoint,
     Record,
     RenewLedger,
+    RequestUpdate,
     SendAgain,
     Show,
     TakeReading,
@@ -82,6 +83,7 @@ from gate.core.inputs import (
     Started,
     Stopped,
     TimePassed,
+    UpdateReported,
 )
 from gate.core.mode import SERVES, Conditions, Mode, mode_of
 from gate.core.moment import NS_PER_S, Moment
@@ -339,6 +341,8 @@ class GateActor:
                 yield SendAgain(int(args["after"]))
             case Name.CHECKPOINT:
                 yield MakeCheckpoint()
+            case Name.UPDATE:
+                yield RequestUpdate(str(args["version"]), order.command.id)
             case _:
                 assert_never(order.command.name)
 
@@ -360,6 +364,9 @@ class GateActor:
 
     def _policy_rejected(self, happened: PolicyRejected, _now: Moment) -> Iterator[Effect]:
         yield Record(events.anomaly("policy_rejected", f"{happened.command_id}: {happened.problem}"))
+
+    def _update_reported(self, happened: UpdateReported, _now: Moment) -> Iterator[Effect]:
+        yield Record(events.update(happened.result))
 
     def _adopt_policy(self, now: Moment) -> Iterator[Effect]:
         """Follow the policy that the centre has sent; never asked for in the middle of a visit."""
@@ -917,6 +924,7 @@ class GateActor:
         CommandReceived: _command_received,
         PolicyReceived: _policy_received,
         PolicyRejected: _policy_rejected,
+        UpdateReported: _update_reported,
         ReceiptWentBack: _receipt_went_back,
         ReceiptDisagreed: _receipt_disagreed,
         DocumentReceived: _document_received,

@@ -11,6 +11,7 @@ refused, is a record in the gate's own chain: that record is the answer.
 No command can hold the gate shut in a fire, and none lets anybody in without a record.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,7 +25,10 @@ from gate.core.signed import SignedError, check_version, open_signed, sign
 LIFE_S_MAX: Final = 86_400
 COUNTER_MAX: Final = 2**53 - 1
 TEXT_MAX: Final = 48 * 1024
+VERSION_MAX: Final = 40
 _PURPOSE: Final = "command"
+# deb-version(7), without an epoch: it is part of file names, and of arguments to what runs as root.
+_VERSION: Final = re.compile(r"[0-9][A-Za-z0-9.+~-]*")
 V = TypeVar("V")
 
 
@@ -43,6 +47,8 @@ class Name(StrEnum):
     RESEND = "resend"
     """`after`: records above this sequence number are sent again."""
     CHECKPOINT = "checkpoint"
+    UPDATE = "update"
+    """`version`: of the Debian package. It is installed in the plan's quiet hours (`gate.core.updates`)."""
 
 
 _ARGUMENTS: Final[Mapping[Name, Mapping[str, tuple[type, int]]]] = {
@@ -53,6 +59,7 @@ _ARGUMENTS: Final[Mapping[Name, Mapping[str, tuple[type, int]]]] = {
     Name.POLICY: {"text": (str, TEXT_MAX)},
     Name.RESEND: {"after": (int, COUNTER_MAX)},
     Name.CHECKPOINT: {},
+    Name.UPDATE: {"version": (str, VERSION_MAX)},
 }
 
 
@@ -165,6 +172,11 @@ def open_command(
     return command
 
 
+def is_version(text: str) -> bool:
+    """Tell whether this can be the version of a package of ours."""
+    return len(text) <= VERSION_MAX and _VERSION.fullmatch(text) is not None
+
+
 def _check_argument(name: str, value: object, kind: type, limit: int) -> None:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError(f"{name}: must be {'text' if kind is str else 'a number'}")  # noqa: TRY004 - one kind of error
@@ -172,6 +184,8 @@ def _check_argument(name: str, value: object, kind: type, limit: int) -> None:
         raise ValueError(f"{name}: 1 to {limit} characters")
     if isinstance(value, str) and name == "reason" and not value.isprintable():
         raise ValueError(f"{name}: one line of text")
+    if name == "version" and not is_version(str(value)):
+        raise ValueError(f"{name}: a version of the package, such as 0.2.0 or 0.2.0-1")
     if isinstance(value, int) and not 0 <= value <= limit:
         raise ValueError(f"{name}: 0 to {limit}")
 

@@ -114,6 +114,14 @@ class AdoptPolicy:
     command_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class RequestUpdate:
+    """Ask for another version of the package; answered by `UpdateReported`, perhaps days later."""
+
+    version: str
+    command_id: str
+
+
 Effect = (
     Record
     | Unlock
@@ -127,4 +135,5 @@ Effect = (
     | SendAgain
     | MakeCheckpoint
     | AdoptPolicy
+    | RequestUpdate
 )

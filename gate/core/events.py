@@ -19,6 +19,7 @@ from gate.core.evidence import Appointment, Evidence, HouseholdPass, Measurement
 from gate.core.moment import Moment
 from gate.core.policy import Decision, Disposition, Finding, Verdict
 from gate.core.pseudonyms import pseudonymised
+from gate.core.updates import UpdateOutcome, UpdateResult
 
 EVENT_VERSION: Final = 1
 BODY_BYTES_MAX: Final = 16_384
@@ -47,6 +48,7 @@ class Kind(StrEnum):
     COMMAND = "command"
     EPOCH_STARTED = "epoch.started"
     POLICY_ADOPTED = "policy.adopted"
+    UPDATE = "update"
 
 
 class Stage(StrEnum):
@@ -253,6 +255,19 @@ def policy_adopted(policy: str, policy_sha256: str, command_id: str) -> Event:
     """Build the record of a policy that is followed from now on because the centre has sent it."""
     data = {"policy": policy, "policy_hash": policy_sha256, "command": command_id}
     return Event(Kind.POLICY_ADOPTED, data)
+
+
+def update(result: UpdateResult) -> Event:
+    """Build the record of what has become of an update that the centre has asked for."""
+    data = {
+        "command": result.command,
+        "version": result.version,
+        "previous": result.previous,
+        "outcome": str(result.outcome),
+        "detail": result.detail[:200],
+    }
+    unwelcome = result.outcome in {UpdateOutcome.ROLLED_BACK, UpdateOutcome.REFUSED}
+    return Event(Kind.UPDATE, data, abnormal=unwelcome)
 
 
 def anomaly(what: str, detail: str) -> Event:

@@ -11,6 +11,7 @@ from gate.core.delivery import PreviousEpoch
 from gate.core.events import Event
 from gate.core.evidence import MaskStatus, Measurement, Origin, Person, Symptom
 from gate.core.policy import Policy
+from gate.core.updates import UpdateResult
 from gate.core.uses import Use
 
 
@@ -251,6 +252,13 @@ class PolicyRejected:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateReported:
+    """What has become of an update that the centre has asked for; not on record yet, as far as is known."""
+
+    result: UpdateResult
+
+
+@dataclass(frozen=True, slots=True)
 class RecordFailed:
     """The record that was asked for last is not durable; the effects after it were not performed."""
 
@@ -289,6 +297,7 @@ Input = (
     | ReceiptDisagreed
     | PolicyReceived
     | PolicyRejected
+    | UpdateReported
     | RecordFailed
     | TimePassed
 )

@@ -272,6 +272,31 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateWindow:
+    """The quiet hours, in minutes of the local day, the last one excluded; they may go past midnight.
+
+    Only then another version of the software is installed: the gate is away for some seconds.
+    """
+
+    begins_min: MinuteOfDay = 120
+    ends_min: MinuteOfDay = 240
+
+    def __post_init__(self) -> None:
+        """Refuse hours that never are."""
+        if self.begins_min == self.ends_min:
+            raise ValueError("ends_min must be another than begins_min")
+
+    def contains(self, minute: int) -> bool:
+        """Tell whether this minute of the local day (0 to 1439) is one of them."""
+        if self.begins_min < self.ends_min:
+            return self.begins_min <= minute < self.ends_min
+        return minute >= self.begins_min or minute < self.ends_min
+
+    def __str__(self) -> str:
+        return " to ".join(f"{at // 60:02d}:{at % 60:02d}" for at in (self.begins_min, self.ends_min))
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """One prevention plan, ready to judge with."""
 
@@ -301,11 +326,18 @@ class Policy:
     utc_offset_min: Annotated[int, Ge(-720), Le(840)] = 480
     on_ledger_failure: Literal["closed", "open"] = "closed"
     timing: Timing = field(default_factory=Timing)
+    update_window: UpdateWindow = field(default_factory=UpdateWindow)
 
 
 def policy_hash(policy: Policy) -> str:
-    """Return the SHA-256 (hex) of the policy's content, the same for every spelling of the file."""
-    text = json.dumps(asdict(policy), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """Return the SHA-256 (hex) of the policy's content, the same for every spelling of the file.
+
+    And the same in every version of the software: what came later than 0.1.0 counts where a plan says it.
+    """
+    content = asdict(policy)
+    if policy.update_window == UpdateWindow():
+        del content["update_window"]
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

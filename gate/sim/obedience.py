@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from gate.core.commands import Command, Name
-from gate.core.effects import AdoptPolicy, Effect, MakeCheckpoint, SendAgain, Show
+from gate.core.effects import AdoptPolicy, Effect, MakeCheckpoint, RequestUpdate, SendAgain, Show
 from gate.core.inputs import CommandReceived
 from gate.core.moment import Moment
 from gate.core.texts import Key
@@ -128,4 +128,6 @@ def _of(effect: Effect) -> Name | None:
             return Name.CHECKPOINT
         case AdoptPolicy():
             return Name.POLICY
+        case RequestUpdate():
+            return Name.UPDATE
     return None

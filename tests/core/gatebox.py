@@ -74,6 +74,7 @@ from gate.core.effects import (
     MakeCheckpoint,
     Record,
     RenewLedger,
+    RequestUpdate,
     SendAgain,
     Show,
     TakeReading,
@@ -339,6 +340,7 @@ class Box:
             lambda after: self.performed.append(f"send again after {after}"),
             lambda: self.performed.append("checkpoint"),
             lambda _text, command: self.performed.append(f"adopt {command}"),
+            lambda version, command: self.performed.append(f"ask for {version} by {command}"),
         )
         self.brain = Brain(self.actor, outputs)
 
@@ -587,6 +589,8 @@ def _word(event: Event) -> str:
             return f"{late}epoch after {(data['previous'] or {'size': 'nothing'})['size']}: {data['reason']}"
         case Kind.POLICY_ADOPTED:
             return f"{late}policy {data['policy']} by {data['command']}"
+        case Kind.UPDATE:
+            return f"{late}update to {data['version']} by {data['command']}: {data['outcome']}"
 
 
 def _many(data: dict[str, Any]) -> list[str]:
@@ -670,6 +674,7 @@ _ARGUMENTS: Final = {
     Name.DOCUMENT: "text",
     Name.POLICY: "text",
     Name.RESEND: "after",
+    Name.UPDATE: "version",
 }
 
 
@@ -833,4 +838,5 @@ EFFECTS: Final = (
     SendAgain,
     MakeCheckpoint,
     AdoptPolicy,
+    RequestUpdate,
 )

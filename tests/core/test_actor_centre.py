@@ -30,14 +30,23 @@ from gate.core import orders
 from gate.core.actor import GateActor
 from gate.core.commands import CentreWord, Name
 from gate.core.delivery import PreviousEpoch
-from gate.core.effects import AdoptPolicy, Effect, Record, RenewLedger
+from gate.core.effects import AdoptPolicy, Effect, Record, RenewLedger, RequestUpdate
 from gate.core.events import Kind
 from gate.core.evidence import Direction
-from gate.core.inputs import CommandReceived, LedgerOpened, LedgerRenewed, PolicyReceived, Started, TimePassed
+from gate.core.inputs import (
+    CommandReceived,
+    LedgerOpened,
+    LedgerRenewed,
+    PolicyReceived,
+    Started,
+    TimePassed,
+    UpdateReported,
+)
 from gate.core.mode import Mode
 from gate.core.moment import NS_PER_S
 from gate.core.signed import MESSAGE_BYTES_MAX
 from gate.core.texts import Key
+from gate.core.updates import UpdateOutcome, UpdateResult
 
 COUNTY_HALL = load_policy("county-hall")
 EARLIER = "ffffffff-000001"
@@ -664,6 +673,20 @@ def test_the_text_of_a_policy_is_handed_on_as_it_is() -> None:
     box.feed(CommandReceived(command(5, Name.POLICY, text), retained=False))
     do(box, "wait 0")
     assert effects_of(box, AdoptPolicy) == [AdoptPolicy(text, "c5")]
+
+
+def test_an_update_is_asked_for_once_it_is_on_record_and_what_comes_of_it_is_recorded() -> None:
+    box = Box()
+    do(box, "starts")
+    assert do(box, "command 5 update 0.2.0-1") == ["command 5 update done"]
+    assert do(box, "wait 0") == ["ask for 0.2.0-1 by c5"]
+    assert effects_of(box, RequestUpdate) == [RequestUpdate("0.2.0-1", "c5")]
+    for outcome in (UpdateOutcome.WAITING, UpdateOutcome.ROLLED_BACK):
+        box.feed(UpdateReported(UpdateResult("0.2.0-1", "0.1.0-1", outcome, "not ready", "c5", 1)))
+    words = [f"update to 0.2.0-1 by c5: {outcome}" for outcome in ("waiting", "rolled_back")]
+    assert box.performed[-2:] == words
+    do(box, "starts", "command 5 update 0.2.0-1", "wait 60")
+    assert effects_of(box, RequestUpdate) == [RequestUpdate("0.2.0-1", "c5")]  # a replay asks for nothing
 
 
 def test_a_document_that_nobody_vouches_for_is_refused_with_its_reason() -> None:

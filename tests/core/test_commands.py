@@ -39,7 +39,23 @@ ARGUMENTS: dict[Name, dict[str, Any]] = {
     Name.POLICY: {"text": 'extends = "bureau"\n'},
     Name.RESEND: {"after": 0},
     Name.CHECKPOINT: {},
+    Name.UPDATE: {"version": "0.2.0~rc1-1"},
 }
+
+# Nothing of this may come near a command line or the name of a file.
+NO_VERSIONS = (
+    "-y",
+    "latest",
+    "1:2.0",
+    "2.0 -o Dir=/x",
+    "2.0/../x",
+    "2.0\n",
+    "2.0;id",
+    "２.０",
+    "2.0\x00",
+    ".",
+    "=1",
+)
 
 
 def schema() -> Draft202012Validator:
@@ -186,6 +202,9 @@ def test_a_life_lasts_a_day_at_most_and_ends_after_it_begins() -> None:
         (Name.RESEND, {"after": True}, "must be a number"),
         (Name.RESEND, {"after": -1}, "0 to"),
         (Name.RESEND, {"after": COUNTER_MAX + 1}, "0 to"),
+        (Name.UPDATE, {}, "takes version"),
+        (Name.UPDATE, {"version": "1" * 41}, "1 to 40 characters"),
+        *((Name.UPDATE, {"version": text}, "a version of the package") for text in NO_VERSIONS),
     ],
 )
 def test_arguments_that_a_command_does_not_take(name: Name, args: dict[str, Any], problem: str) -> None:
@@ -198,6 +217,7 @@ def test_arguments_at_their_limits() -> None:
     for name, args in (
         (Name.SUSPEND, {"reason": "长" * 100}),
         (Name.RESEND, {"after": COUNTER_MAX}),
+        (Name.UPDATE, {"version": "0." + "1" * 38}),
         (Name.POLICY, {"text": "x" * TEXT_MAX}),
     ):
         command = replace(COMMAND, name=name, args=args)

@@ -51,6 +51,7 @@ from gate.core.mode import Mode
 from gate.core.moment import Moment
 from gate.core.policy import Decision, Disposition, Finding, Policy, Verdict
 from gate.core.rules import RULES, decide
+from gate.core.updates import UpdateOutcome, UpdateResult
 
 NOW = Moment(123_456_789, 1_700_000_000_001, clock_trusted=True)
 VISIT = "0a1b2c3d-000001"
@@ -97,6 +98,8 @@ ORDER = Command(
     "a1", Address("hall-east", "g1", "00112233aabbccdd"), 5, 1, 2, Name.OPEN_ONCE, {"reason": "stretcher"}
 )
 PREVIOUS = PreviousEpoch("00112233aabbccdd", 40, "ab" * 32, "the centre knows another record 41")
+UNWELCOME = (UpdateOutcome.ROLLED_BACK, UpdateOutcome.REFUSED)
+UPDATED = UpdateResult("0.2.0", "0.1.0", UpdateOutcome.DONE, "", "a1", 1_700_000_000_000)
 SAMPLES = {
     Kind.VISIT_DECIDED: decided(Stage.REFUSED, FEVER, decide(PLAN, SHA, Evidence())),
     Kind.VISIT_CLOSED: events.visit_closed(VISIT, Result.LEFT, 1500),
@@ -113,6 +116,7 @@ SAMPLES = {
     Kind.COMMAND: events.command(ORDER, Outcome.DONE, visit=VISIT),
     Kind.EPOCH_STARTED: events.epoch_started(PREVIOUS),
     Kind.POLICY_ADOPTED: events.policy_adopted("county-hall", SHA, "a1"),
+    Kind.UPDATE: events.update(UPDATED),
 }
 
 
@@ -196,6 +200,7 @@ def test_the_answer_to_a_command_says_what_it_answers() -> None:
 def test_the_answer_to_every_command_fits_the_schema(name: Name, outcome: Outcome) -> None:
     args: dict[str, Any] = {"reason": "x"}
     args = {Name.RESEND: {"after": 1}, Name.RESUME: {}, Name.CHECKPOINT: {}}.get(name, args)
+    args = {"version": "0.2.0"} if name is Name.UPDATE else args
     args = {"text": "x"} if name in {Name.DOCUMENT, Name.POLICY} else args
     checked_body(events.command(replace(ORDER, name=name, args=args), outcome, "bad_signature"), 1, NOW)
 
@@ -254,6 +259,7 @@ def test_the_first_ledger_of_a_device_has_none_before_it() -> None:
         *((events.command(told, Outcome.REFUSED, "replayed"), True) for told in (ORDER, None)),
         (events.epoch_started(PREVIOUS), True),
         (events.policy_adopted("county-hall", SHA, "a1"), False),
+        *((events.update(replace(UPDATED, outcome=it)), it in UNWELCOME) for it in UpdateOutcome),
     ],
 )
 def test_what_is_reported_at_once(event: Event, abnormal: bool) -> None:

@@ -23,6 +23,7 @@ from gate.core.policy import (
     StaffRequirement,
     TemperatureRequirement,
     Timing,
+    UpdateWindow,
     Verdict,
     policy_hash,
 )
@@ -131,6 +132,7 @@ def test_any_changed_field_changes_the_hash() -> None:
         "refusal_rule": "X-1",
         "on_ledger_failure": "open",
         "timing": replace(policy.timing, pass_s=7),
+        "update_window": UpdateWindow(0, 60),
     }
     assert set(others) == {field.name for field in fields(policy)}
     hashes = {policy_hash(replace(policy, **{name: value})) for name, value in others.items()}

@@ -46,6 +46,7 @@ from gate.core.evidence import (
 from gate.core.moment import Moment
 from gate.core.policy import Band, Decision, Disposition, Finding, Verdict
 from gate.core.recorded import recorded_evidence
+from gate.core.updates import UpdateOutcome, UpdateResult
 
 GOLDEN = Path(__file__).with_name("events.jsonl").read_bytes().splitlines()
 ORIGIN = LedgerOrigin("hall-east", "gate_1", "00112233445566778899aabbccddeeff", "boot-1")
@@ -171,6 +172,9 @@ EVENTS = [
     events.device_checked(
         "thermometer",
         {"serial": "0123456789abcdef", "config": "9ff4", "emissivity": "ffff", "ambient_cc": 2215},
+    ),
+    events.update(
+        UpdateResult("0.2.0-1", "0.1.0-1", UpdateOutcome.ROLLED_BACK, "not ready in 30 s", "a1b2c3", 1)
     ),
 ]
 # Decisions of gates that did not say the band of the temperature yet, and called a person by the reference

@@ -34,6 +34,7 @@ KINDS_OF_GOLDEN: Final = {
     19: ["epoch_started"],
     22: ["fever"],
     23: ["follow_up"],
+    25: ["abnormal"],
 }
 
 
@@ -78,6 +79,7 @@ def test_every_golden_event_leads_to_what_is_expected_of_it(wire: dict[str, Any]
             AlertKind.COMMAND_REFUSED, ALARM,
         ),
         (fault("epoch.started", reason="clone"), AlertKind.EPOCH_STARTED, WARNING),
+        (fault("update", version="0.2.0", outcome="rolled_back"), AlertKind.ABNORMAL, WARNING),
         (fault("of.a.later.version"), AlertKind.ABNORMAL, WARNING),
     ],
 )  # fmt: skip

@@ -9,7 +9,8 @@ from sqlalchemy import text
 import central.alerts.tables
 import central.orders.tables
 import central.people.tables
-import central.reports.tables  # noqa: F401 (all tables of the centre are on one metadata)
+import central.reports.tables
+import central.updates.tables  # noqa: F401 (all tables of the centre are on one metadata)
 from central.store import Store, StoreError, open_store
 from central.store import tables as declared
 from tests.central.postgres import Postgres
