@@ -1,0 +1,422 @@
+"""prepare-card on real disk images with real FAT file systems, and on mounted folders."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import yaml
+
+from gate.config import parse_config
+from tests.brokers import require
+from tests.deploy.cards import (
+    HARDWARE,
+    PREPARE_CARD,
+    ROOT,
+    SECRET,
+    STOCK,
+    Desk,
+    mtools,
+    program,
+    read,
+    stock_folder,
+    stock_image,
+)
+
+NOBODY = 65534
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return Desk(tmp_path_factory.mktemp("desk"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return stock_folder(tmp_path / "bootfs")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(desk: Desk, folder: Path, *more: str, **changed: str | None) -> str:
+    """Run prepare-card, see that it changes nothing and ends with 1, and return what it says."""
+    before = contents(folder)
+    done = desk.prepare(folder, *more, **changed)
+    assert (done.returncode, contents(folder)) == (1, before), done.stdout
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def instance_id(folder: Path) -> str:
+    found = re.search(r"^instance-id: (\S+)$", (folder / "meta-data").read_text(), re.MULTILINE)
+    assert found
+    return found[1]
+
+
+# ---- Where the boot partition is ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("table", "fat"), [("mbr", 32), ("gpt", 16), ("none", 32)])
+def test_an_image_and_a_mounted_folder_get_the_same_files(
+    desk: Desk, folder: Path, tmp_path: Path, table: str, fat: int
+) -> None:
+    image = stock_image(tmp_path / "card.img", table, fat)
+    root_partition = image.read_bytes()[-(2**20) :]
+    assert desk.prepare(image).returncode == 0
+    assert desk.prepare(folder).returncode == 0
+    for name, content in contents(folder).items():
+        assert read(image, name, table) == content, name
+    assert image.read_bytes()[-(2**20) :] == root_partition
+    subprocess.run(["mdir", "-/", "-i", f"{image}@@{0 if table == 'none' else 8 * 2**20}", "::"], check=True)
+
+
+def test_an_image_needs_no_root_and_no_gate(desk: Desk) -> None:
+    """As a process of another user, where this runs as root, from a checkout without gate/."""
+    python = shutil.which("python3", path="/usr/bin:/bin")  # one that every user may run
+    assert python, "the package python3 is missing"
+    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        shutil.copytree(ROOT / "deploy", place / "deploy", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(desk.folder, place / "desk")
+        for path in (place / "desk", *(place / "desk").rglob("*")):
+            path.chmod(0o755)
+        image = stock_image(place / "card.img")
+        if user:
+            os.chown(image, NOBODY, NOBODY)
+        image.chmod(0o600)
+        words = [word.replace(str(desk.folder), str(place / "desk")) for word in desk.words(image)]
+        done = subprocess.run(
+            [python, str(place / "deploy/card/prepare-card"), *words],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+            **user,
+        )
+        assert done.returncode == 0, done.stderr
+        assert read(image, "health-gate/token") == f"{SECRET}\n".encode()
+    assert "not checked here, the gate does it at its first boot" in done.stdout
+
+
+def test_an_image_without_a_boot_partition_is_refused(desk: Desk, tmp_path: Path) -> None:
+    image = tmp_path / "empty.img"
+    image.write_bytes(bytes(2**20))
+    done = desk.prepare(image)
+    assert done.returncode == 1
+    assert "there is no FAT partition in it" in done.stderr
+
+
+def test_a_compressed_image_is_refused_with_the_command_that_unpacks_it(desk: Desk, tmp_path: Path) -> None:
+    image = tmp_path / "raspios.img.xz"
+    image.write_bytes(b"\xfd7zXZ\x00" + bytes(1000))
+    assert f"unpack it first: xz -d -k {image}" in desk.prepare(image).stderr
+
+
+def test_a_card_that_is_too_small_stays_as_it_was(desk: Desk, tmp_path: Path) -> None:
+    image = stock_image(tmp_path / "card.img")
+    debs = tmp_path / "debs"
+    debs.mkdir()
+    (debs / "health-gate_0.1.0_all.deb").write_bytes(b"!<arch>\ndebian-binary".ljust(70 * 2**20, b"x"))
+    before = hashlib.sha256(image.read_bytes()).digest()
+    done = desk.prepare(image, debs=str(debs))
+    assert done.returncode == 1
+    assert "MiB free" in done.stderr
+    assert hashlib.sha256(image.read_bytes()).digest() == before
+
+
+# ---- What is on it -----------------------------------------------------------------------------------------
+
+
+def test_the_configuration_is_one_that_the_gate_takes(desk: Desk, folder: Path) -> None:
+    done = desk.prepare(folder, broker="broker.example:18883")
+    assert "checked as `gate check-config` does it" in done.stdout
+    text = (folder / "health-gate" / "gate.toml").read_text().replace("@ID@", "gate-1a2b3c4d")
+    config = parse_config("gate.toml", tomllib.loads(text))
+    assert (config.gate.site, config.gate.id) == ("county-hall", "gate-1a2b3c4d")
+    assert (config.mqtt.host, config.mqtt.port) == ("broker.example", 18883)
+    assert (config.pins.relay, config.camera.source) == (22, "picamera2")
+    assert config.centre is not None
+
+
+def test_cloud_init_is_told_what_only_it_can_do(desk: Desk, folder: Path) -> None:
+    wifi = str(desk.folder / "wifi")
+    assert desk.prepare(folder, wifi='Ha"ll: #1', wifi_password_file=wifi).returncode == 0
+    assert (folder / "user-data").read_text().startswith("#cloud-config\n")
+    user_data = yaml.safe_load((folder / "user-data").read_text())
+    assert user_data["preserve_hostname"] is True
+    assert user_data["timezone"] == "Asia/Shanghai"
+    assert user_data["ssh_pwauth"] is False
+    assert user_data["user"]["ssh_authorized_keys"] == ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA ops@desk"]
+    assert user_data["user"]["lock_passwd"] is True
+    assert user_data["bootcmd"] == [["sh", "/boot/firmware/health-gate/gate-firstboot", "arm"]]
+    network = yaml.safe_load((folder / "network-config").read_text())["network"]
+    assert network["ethernets"]["eth0"] == {"dhcp4": True, "dhcp6": True, "optional": True}
+    wlan = network["wifis"]["wlan0"]
+    assert (wlan["optional"], wlan["regulatory-domain"]) == (True, "CN")
+    assert re.fullmatch("[0-9a-f]{64}", wlan["access-points"]['Ha"ll: #1']["password"])
+    assert b"correct horse" not in b"".join(contents(folder).values())
+
+
+def test_the_wifi_key_is_that_of_the_standard() -> None:
+    # IEEE 802.11-2020, annex J.4.2: the test vectors of the mapping.
+    program()
+    psk = sys.modules["card_files"].psk
+    assert psk("password", "IEEE") == "f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e"
+    assert (
+        psk("ThisIsAPassword", "ThisIsASSID")
+        == "0dc0d6eb90555ed6419756b9a15ec3e3209b63df707dd508d14581f8982721af"
+    )
+
+
+def test_without_a_key_nobody_can_log_in(desk: Desk, folder: Path) -> None:
+    assert desk.prepare(folder, ssh_key=None).returncode == 0
+    user_data = yaml.safe_load((folder / "user-data").read_text())
+    assert user_data["users"] == []
+    assert "user" not in user_data
+
+
+def test_the_checksums_hold_and_leave_out_the_token(desk: Desk, folder: Path) -> None:
+    assert desk.prepare(folder).returncode == 0
+    card = folder / "health-gate"
+    listed = {line.split("  ")[1] for line in (card / "card.sha256").read_text().splitlines()}
+    assert listed == {path.name for path in card.iterdir()} - {"token", "card.sha256"}
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "card.sha256"], cwd=card, check=True)
+    assert not any("central" in name for name in listed)
+
+
+def test_the_packages_follow_from_the_hardware(desk: Desk, folder: Path, tmp_path: Path) -> None:
+    assert desk.prepare(folder).returncode == 0
+    packages = (folder / "health-gate" / "packages").read_text()
+    assert packages == "python3-picamera2\npython3-lgpio\n"
+    other = tmp_path / "other.toml"
+    other.write_text('[camera]\ndevice = "/dev/v4l/by-id/usb-x"\n[pins]\nfactory = "mock"\n')
+    assert desk.prepare(folder, hardware=str(other)).returncode == 0
+    assert (folder / "health-gate" / "packages").read_text() == "python3-opencv\n"
+
+
+def test_the_kernel_keeps_its_command_line(desk: Desk, folder: Path) -> None:
+    (folder / "cmdline.txt").write_bytes(
+        STOCK["cmdline.txt"].strip() + b" ds=nocloud;i=rpi-imager-1700000000000"
+    )
+    assert desk.prepare(folder).returncode == 0
+    stock = STOCK["cmdline.txt"].decode().strip()
+    assert (folder / "cmdline.txt").read_text() == f"{stock} ds=nocloud;i={instance_id(folder)}\n"
+
+
+def test_the_token_is_told_to_nobody(desk: Desk, folder: Path) -> None:
+    done = desk.prepare(folder, "--token-file=-", token_file=None, given=f"{SECRET}\n")
+    assert done.returncode == 0
+    assert SECRET not in done.stdout + done.stderr
+    holders = [name for name, content in contents(folder).items() if SECRET.encode() in content]
+    assert holders == ["health-gate/token"]
+
+
+def test_it_says_what_the_led_will_show(desk: Desk, folder: Path) -> None:
+    said = desk.prepare(folder).stdout
+    assert "3 flashes, pause       There is no time from the network yet." in said
+    assert "steady                 The set-up is done; the gate serves." in said
+
+
+# ---- Again -------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_changes_nothing(desk: Desk, folder: Path) -> None:
+    assert desk.prepare(folder).returncode == 0
+    before = contents(folder)
+    done = desk.prepare(folder)
+    assert contents(folder) == before
+    assert "wrote" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"time_zone": "Asia/Urumqi"}, {"site": "school"}, {"ssh_key": None}, {"broker": "b.example:1884"}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_whatever_changes_gives_a_new_instance_id(
+    desk: Desk, folder: Path, changed: dict[str, str | None]
+) -> None:
+    desk.prepare(folder)
+    first = instance_id(folder)
+    assert desk.prepare(folder, **changed).returncode == 0
+    assert instance_id(folder) != first
+    assert desk.prepare(folder).returncode == 0
+    assert instance_id(folder) == first
+
+
+def test_a_newer_package_takes_the_place_of_the_older_one(desk: Desk, folder: Path, tmp_path: Path) -> None:
+    desk.prepare(folder)
+    newer = tmp_path / "health-gate_0.2.0_all.deb"
+    newer.write_bytes(b"!<arch>\ndebian-binary   newer")
+    assert desk.prepare(folder, debs=str(newer)).returncode == 0
+    sums = (folder / "health-gate" / "card.sha256").read_text()
+    assert "health-gate_0.2.0_all.deb" in sums
+    assert "health-gate_0.1.0_all.deb" not in sums
+
+
+# ---- What is refused, before anything is written -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"site": "county hall"}, "--site: 'county hall'"),
+        ({"site": "a" * 33}, "32 at most"),
+        ({"centre": "http://centre.example"}, "--centre:"),
+        ({"centre": "https://user:pw@centre.example"}, "--centre:"),
+        ({"centre": 'https://centre.example"\nx = 1'}, "--centre:"),
+        ({"broker": "broker.example:70000"}, "--broker:"),
+        ({"broker": "mqtt://broker.example"}, "--broker:"),
+        ({"time_zone": "Asia/Peking"}, "--time-zone:"),
+        ({"wifi": "hall"}, "--wifi and --wifi-password-file"),
+        ({"wifi": "hall", "wifi_password_file": "TOO_SHORT"}, "--wifi-password-file:"),
+        ({"wifi_country": "China"}, "--wifi-country:"),
+        ({"policy": "no-such-plan"}, "no such plan"),
+        ({"debs": None}, "nothing to install the gate from"),
+        ({"token_file": "EMPTY"}, "--token-file: has no token"),
+        ({"ca": "EMPTY"}, "--ca: holds no certificate"),
+        ({"ca": "ca.key"}, "holds a private key"),
+        ({"ssh_key": "ca.key"}, "--ssh-key: is no public key"),
+        ({"hardware": "NOWHERE"}, "No such file"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_what_cannot_work_is_refused(
+    desk: Desk, folder: Path, changed: dict[str, str | None], said: str
+) -> None:
+    (desk.folder / "EMPTY").write_text("\n")
+    (desk.folder / "TOO_SHORT").write_text("1234567\n")
+    files = {"ca", "token_file", "wifi_password_file", "ssh_key", "hardware"}
+    named = {
+        name: f"{desk.folder}/{value}" if name in files and value else value
+        for name, value in changed.items()
+    }
+    assert said in refused(desk, folder, **named)
+
+
+def test_every_problem_is_told_at_once(desk: Desk, folder: Path) -> None:
+    said = refused(desk, folder, site="a b", broker=":1", time_zone="Mars")
+    assert [line.split(":")[1].strip() for line in said.splitlines()] == ["--site", "--broker", "--time-zone"]
+
+
+@pytest.mark.parametrize(
+    ("hardware", "said"),
+    [
+        ("[pins]\nrelay = 4\n", "pins.relay: 4 is not one of BCM 9 to 27"),
+        ("[pins]\nrelay = 14\n", "BCM 14 carries the serial console"),
+        ("[pins]\ngreen = 15\n", "BCM 15 carries the serial console"),
+        ("[pins]\nrelay = 17\npassage = 17\n", "BCM 17 is used for relay and passage"),
+        ("[pins]\nrelais = 17\n", "relais"),
+        ("[mqtt]\nhost = 'x'\n", "[mqtt] is written by this program"),
+        ("[pins\n", "--hardware:"),
+        ('[camera]\nsource = "v4l2"\n', "camera.device: is required"),
+    ],
+)
+def test_hardware_that_the_gate_would_refuse_is_refused_here(
+    desk: Desk, folder: Path, tmp_path: Path, hardware: str, said: str
+) -> None:
+    file = tmp_path / "hardware.toml"
+    file.write_text(hardware if "camera" in hardware else f"{hardware}[camera]\nsource = 'picamera2'\n")
+    assert said in refused(desk, folder, hardware=str(file))
+
+
+def test_a_pin_that_another_bus_has_taken_is_refused(desk: Desk, tmp_path: Path) -> None:
+    spi = STOCK["config.txt"].replace(b"dtparam=audio=on", b"dtparam=spi=on")
+    folder = stock_folder(tmp_path / "spi")
+    (folder / "config.txt").write_bytes(spi)
+    file = tmp_path / "hardware.toml"
+    file.write_text(HARDWARE.replace("relay = 22", "relay = 10"))
+    assert "BCM 10 is taken by dtparam=spi=on" in refused(desk, folder, hardware=str(file))
+
+
+def test_an_image_without_cloud_init_is_refused_with_what_to_take(desk: Desk, tmp_path: Path) -> None:
+    bookworm = stock_folder(tmp_path / "bookworm", without=("user-data", "meta-data"))
+    assert "take a later image of Raspberry Pi OS Lite" in refused(desk, bookworm)
+    assert "this is not the boot partition" in refused(
+        desk, stock_folder(tmp_path / "usb", without=("cmdline.txt",))
+    )
+
+
+def test_what_an_old_imager_has_done_is_refused(desk: Desk, folder: Path) -> None:
+    (folder / "cmdline.txt").write_bytes(STOCK["cmdline.txt"].strip() + b" systemd.run=/boot/firstrun.sh\n")
+    assert "old Imager" in refused(desk, folder)
+
+
+def test_somebody_elses_settings_are_replaced_only_on_demand(desk: Desk, folder: Path) -> None:
+    (folder / "user-data").write_text("#cloud-config\nhostname: mine\n")
+    assert "--force replaces them" in refused(desk, folder)
+    assert desk.prepare(folder, "--force").returncode == 0
+    assert "mine" not in (folder / "user-data").read_text()
+
+
+def test_the_help_names_every_file_and_example() -> None:
+    said = subprocess.run(
+        [sys.executable, str(PREPARE_CARD), "--help"], check=True, capture_output=True, text=True
+    )
+    assert "example, a card for the site county-hall" in said.stdout
+    assert (ROOT / "deploy" / "gate.example.toml").exists()
+
+
+def test_a_mounted_device_is_refused_with_its_folder() -> None:
+    mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    devices = [path for source, *_ in mounts if (path := Path(source)).is_block_device()]
+    if not devices:
+        pytest.skip("nothing is mounted here from a block device that can be seen")
+    with pytest.raises(program().CardError, match="is mounted; name the folder"):
+        program().open_boot_partition(devices[0])
+
+
+def test_the_listing_of_the_card_is_whole(desk: Desk, tmp_path: Path) -> None:
+    image = stock_image(tmp_path / "card.img")
+    desk.prepare(image)
+    checker = require("fsck.vfat", "dosfstools")
+    partition = tmp_path / "boot.fat"
+    partition.write_bytes(image.read_bytes()[8 * 2**20 :][: 64 * 2**20])
+    done = subprocess.run([checker, "-n", str(partition)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert b"gate-firstboot" in mtools("mdir", image, "-b", "::health-gate")
+
+
+# ---- What else lies beside it ------------------------------------------------------------------------------
+
+
+def test_the_imager_never_customises_a_prepared_image() -> None:
+    """Fields and formats: doc/json-schema/os-list-schema.json, doc/os_customisation_formats.md."""
+    manifest = json.loads((PREPARE_CARD.parent / "imager-manifest.json").read_text())
+    devices = {tag for device in manifest["imager"]["devices"] for tag in device["tags"]}
+    formats = {}
+    for entry in manifest["os_list"]:
+        assert entry.keys() >= {"name", "description", "icon", "url", "extract_size", "extract_sha256"}
+        assert entry.keys() >= {"image_download_size", "release_date"}
+        assert set(entry["devices"]) <= devices
+        formats["prepared" in entry["name"]] = entry["init_format"]
+    assert formats == {True: "none", False: "cloudinit-rpi"}
+
+
+def test_every_yaml_file_can_be_read() -> None:
+    found = list((ROOT / "deploy" / "rpi-image-gen").rglob("*.yaml"))
+    assert len(found) == 2
+    for path in found:
+        assert isinstance(yaml.safe_load(path.read_text().split("# METAEND\n---\n")[-1]), dict)
+
+
+def test_the_page_shows_a_command_that_there_is() -> None:
+    page = (ROOT / "docs" / "flashing.md").read_text()
+    named = set(
+        re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page[page.index("prepare-card rasp") :].split("`")[0])
+    )
+    assert named >= {"--site", "--centre", "--ca", "--token-file", "--broker", "--hardware"}
+    assert named <= set(program().parser()._option_string_actions)
+    for script in ("gate-firstboot", "led-states"):
+        assert (ROOT / "deploy" / "firstboot" / script).exists()

@@ -1,0 +1,465 @@
+"""gate-firstboot in a tree of folders: the real script and a card that prepare-card has written.
+
+What would change this machine (systemd, apt, the host name) are small programs on PATH that keep what they
+were told; what really installs and starts is run in tests/deploy/test_card_debian.py and in tests/systemd.
+"""
+
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.brokers import require
+from tests.deploy.cards import ROOT, SECRET, Desk, stock_folder
+
+SCRIPT: Final = ROOT / "deploy" / "firstboot" / "gate-firstboot"
+STEPS: Final = ("name", "files", "clock", "install", "enrol", "config", "serve", "tidy")
+SERIAL: Final = "10000000fe12ab34"
+
+# Each does what the real one does as far as the script can see it, in the folder $MACHINE, and logs it.
+PROGRAMS: Final = {
+    "hostname": 'echo "$1" >"$MACHINE/hostname"',
+    "timedatectl": 'cat "$MACHINE/synchronised"',
+    "apt-get": """case $* in
+    *" install "*) [ ! -e "$MACHINE/no-packages" ] || exit 100
+        echo yes >"$MACHINE/installed"; mkdir -p "$ETC/gate" "$GATE" ;;
+esac""",
+    "dpkg": """case $1 in --print-architecture) echo arm64 ;; --compare-versions) [ "$2" != "$4" ] ;; esac""",
+    "dpkg-deb": """case $3 in
+    Architecture) echo all ;;
+    Package) echo health-gate ;;
+    Version) echo 0.1.0 ;;
+esac""",
+    "dpkg-query": '[ -e "$MACHINE/installed" ] && printf "ii 0.1.0"',
+    "systemctl": """case $* in
+    "start gate-enrol.service")
+        [ -s "$GATE/tls/gate.pem" ] && exit
+        [ "$(cat "$GATE/enrol-token")" = "$(cat "$MACHINE/good-token")" ] || exit 1
+        mkdir -p "$GATE/tls"; echo certificate >"$GATE/tls/gate.pem"; rm "$GATE/enrol-token" ;;
+    "restart gate.service") grep -q "id = .gate-" "$ETC/gate/gate.toml"; echo yes >"$MACHINE/serving" ;;
+    "disable gate-firstboot.service") rm -f "$MACHINE/armed" ;;
+    "enable gate-firstboot.service") echo yes >"$MACHINE/armed" ;;
+esac""",
+    "journalctl": "echo the token is not known",
+    "gate": '! grep -q "relay = 99" "$3"',
+    "cloud-init": "",
+    "ssh-keygen": "",
+    "modprobe": "",
+    "chgrp": "",
+    "chown": "",
+    "sync": "",
+}
+# Those between which power is cut: whatever writes. A call counts before it is done.
+WRITERS: Final = ("cat", "chmod", "cp", "dd", "mkdir", "mv", "rm", "sed", *PROGRAMS)
+COUNTED: Final = """\
+#!/bin/sh
+read -r calls <"$MACHINE/calls"
+calls=$((calls + 1))
+echo "$calls" >"$MACHINE/calls"
+[ "$calls" -ne "${CUT_AT:-0}" ] || kill -KILL 0
+"""
+
+
+class Board:
+    """A new board with a card in it, its folders and its programs."""
+
+    def __init__(self, folder: Path, bootfs: Path) -> None:
+        self.folder = folder
+        self.boot = shutil.copytree(bootfs, folder / "boot")
+        self.card = self.boot / "health-gate"
+        self.machine = folder / "machine"
+        self.led = folder / "leds" / "ACT"
+        for path in (self.machine, self.led, folder / "bin", folder / "dt"):
+            path.mkdir(parents=True)
+        for path in ("etc/apt/sources.list.d", "etc/systemd/system", "keyrings"):
+            (folder / path).mkdir(parents=True)
+        (folder / "dt" / "serial-number").write_bytes(SERIAL.encode() + b"\0")
+        (folder / "etc" / "machine-id").write_text(f"{'c' * 24}0badcafe\n")
+        (folder / "etc" / "hosts").write_text("127.0.0.1\tlocalhost\n127.0.1.1\traspberrypi\n")
+        (self.led / "trigger").write_text("none [mmc0] timer default-on pattern\n")
+        (self.led / "max_brightness").write_text("255\n")
+        (self.machine / "synchronised").write_text("yes\n")
+        (folder / "uptime").write_text("12.34 20.00\n")
+        (self.machine / "good-token").write_text(f"{SECRET}\n")
+        (self.machine / "calls").write_text("0\n")
+        self._make_programs()
+
+    def _make_programs(self) -> None:
+        for name in WRITERS:
+            body = PROGRAMS.get(name)
+            if body is None:
+                does = f'exec {require(name, "coreutils")} "$@"'
+            else:
+                does = f'echo "{name} $*" >>"$MACHINE/log"\n{body}'
+            program = self.folder / "bin" / name
+            program.write_text(f"{COUNTED}{does}\n")
+            program.chmod(0o755)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        names = {
+            "BOOT": "boot",
+            "ETC": "etc",
+            "STATE": "state",
+            "GATE": "gate",
+            "KEPT": "kept",
+            "LEDS": "leds",
+        }
+        names |= {
+            "KEYRINGS": "keyrings",
+            "TIMESYNCD": "timesyncd",
+            "UPTIME": "uptime",
+            "DEVICE_TREE": "dt",
+            "CPUINFO": "cpuinfo",
+            "MACHINE": "machine",
+        }
+        paths = {name: str(self.folder / path) for name, path in names.items()}
+        return {**paths, "PATH": f"{self.folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+
+    def run(self, *words: str, cut_at: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run the script from the card, as systemd does; power is cut at the call `cut_at`, 0 is never."""
+        (self.machine / "calls").write_text("0\n")
+        return subprocess.run(
+            ["/bin/sh", str(self.card / "gate-firstboot"), *(words or ("run",))],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**self.environment, "CUT_AT": str(cut_at)},
+            start_new_session=True,
+        )
+
+    def done(self) -> list[str]:
+        return [step for step in STEPS if (self.folder / "state" / f"{step}.done").exists()]
+
+    def log(self) -> str:
+        return (self.machine / "log").read_text()
+
+    def text(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+    def shown(self) -> str:
+        """Return the signal on the LED, in the words of led-states."""
+        trigger = (self.led / "trigger").read_text().strip()
+        if trigger == "timer":
+            return f"blink {self.text('leds/ACT/delay_on').strip()} {self.text('leds/ACT/delay_off').strip()}"
+        if trigger == "pattern":
+            return f"count {self.text('leds/ACT/pattern').count(' 200 ')}"
+        return {"default-on": "on"}.get(trigger, trigger)
+
+    def tree(self) -> Mapping[str, tuple[str, bytes]]:
+        """Return every file with its mode and content; not what only tells about the way there."""
+        told = {"machine/calls", "machine/log"}
+        files = (path for path in self.folder.rglob("*") if path.is_file() and "bin" not in path.parts)
+        return {
+            name: (stat.filemode(path.stat().st_mode), path.read_bytes())
+            for path in files
+            if (name := str(path.relative_to(self.folder))) not in told
+        }
+
+
+@pytest.fixture(scope="module")
+def bootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A card that prepare-card has written."""
+    desk = Desk(tmp_path_factory.mktemp("desk"))
+    (desk.folder / "gate.sources").write_text("Types: deb\n")
+    (desk.folder / "gate.gpg").write_bytes(b"a public key")
+    folder = stock_folder(tmp_path_factory.mktemp("card") / "bootfs")
+    keys = {"apt_source": f"{desk.folder}/gate.sources", "apt_key": f"{desk.folder}/gate.gpg"}
+    done = desk.prepare(folder, **keys)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def board(tmp_path: Path, bootfs: Path) -> Board:
+    return Board(tmp_path / "board", bootfs)
+
+
+# ---- To the end --------------------------------------------------------------------------------------------
+
+
+def test_a_first_boot_makes_a_gate(board: Board) -> None:
+    done = board.run()
+    assert done.returncode == 0, done.stderr
+    assert board.done() == list(STEPS)
+    assert board.text("machine/hostname") == board.text("etc/hostname") == "gate-fe12ab34\n"
+    assert board.text("etc/hosts") == "127.0.0.1\tlocalhost\n127.0.1.1\tgate-fe12ab34\n"
+    assert 'id = "gate-fe12ab34"' in board.text("etc/gate/gate.toml")
+    assert 'gate = "gate-fe12ab34"' in board.text("etc/gate/enrol.toml")
+    assert board.text("etc/gate/enrol-ca.pem") == (board.card / "ca.pem").read_text()
+    assert board.text("etc/apt/sources.list.d/health-gate.sources") == "Types: deb\n"
+    assert board.text("keyrings/health-gate.gpg") == "a public key"
+    assert (board.folder / "kept" / "health-gate_0.1.0_all.deb").exists()
+    assert board.text("machine/serving") == "yes\n"
+    assert board.shown() == "on"
+    assert "Done: this is gate-fe12ab34." in (board.card / "status.txt").read_text()
+
+
+def test_the_steps_are_those_of_the_table(board: Board) -> None:
+    assert tuple(board.run("steps").stdout.split()) == STEPS
+    table = [
+        line.split("\t") for line in (board.card / "led-states").read_text().splitlines() if line[0] != "#"
+    ]
+    counted = {state: signal for state, signal, *_ in table if signal.startswith("count")}
+    assert counted == {step: f"count {number}" for number, step in enumerate(STEPS, 1)}
+    assert {len(line) for line in table} == {4}
+
+
+def test_what_only_the_gate_may_read_is_nobody_elses(board: Board) -> None:
+    board.run()
+    for name in ("etc/gate/gate.toml", "etc/gate/enrol.toml"):
+        assert (board.folder / name).stat().st_mode & 0o777 == 0o640
+    assert "chgrp gate" in board.log()
+    assert (board.folder / "state").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_token_is_erased_everywhere_and_never_told(board: Board) -> None:
+    token = board.card / "token"
+    node = token.open("rb")  # the very blocks on the card, which a deleted file leaves behind
+    done = board.run()
+    with node:
+        assert set(node.read()) == {0}
+    holders = [name for name, (_, content) in board.tree().items() if SECRET.encode() in content]
+    assert holders == ["machine/good-token"]
+    assert SECRET not in done.stdout + done.stderr + board.log()
+
+
+def test_packages_come_from_the_card_first_and_then_from_the_network(board: Board) -> None:
+    board.run("step", "install")
+    first = next(line for line in board.log().splitlines() if line.startswith("apt-get"))
+    assert "SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null install --no-install-recommends" in first
+    assert f"{board.card}/health-gate_0.1.0_all.deb health-gate python3-picamera2 python3-lgpio" in first
+    assert "apt-get -q -y -o DPkg::Lock::Timeout=300 update" not in board.log()
+    (board.machine / "no-packages").touch()
+    board.run("step", "install")
+    assert "apt-get -q -y -o DPkg::Lock::Timeout=300 update" in board.log()
+
+
+@pytest.mark.parametrize(
+    ("tree", "cpuinfo", "expected"),
+    [
+        ("10000000FE12AB34\0", "", "gate-fe12ab34"),
+        ("", "Hardware\t: BCM2835\nSerial\t\t: 00000000deadbeef\n", "gate-deadbeef"),
+        ("", "processor\t: 0\n", "gate-0badcafe"),
+        ("To be filled by O.E.M.\0", "", "gate-0badcafe"),
+    ],
+)
+def test_a_board_names_itself(board: Board, tree: str, cpuinfo: str, expected: str) -> None:
+    (board.folder / "dt" / "serial-number").write_text(tree)
+    (board.folder / "cpuinfo").write_text(cpuinfo)
+    board.run("step", "name")
+    assert board.text("machine/hostname") == f"{expected}\n"
+
+
+def test_a_board_without_any_number_says_so(board: Board) -> None:
+    (board.folder / "dt" / "serial-number").unlink()
+    (board.folder / "etc" / "machine-id").write_text("uninitialized\n")
+    assert board.run().returncode == 1
+    assert board.shown() == "count 1"
+
+
+# ---- What goes wrong ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "breaks", "told"),
+    [
+        ("files", ("boot/health-gate/gate.toml", "damaged"), "gate.toml: FAILED"),
+        ("clock", ("machine/synchronised", "no\n"), "no time from the network"),
+        ("install", ("machine/no-packages", ""), "could not be installed"),
+        (
+            "enrol",
+            ("machine/good-token", "another"),
+            "gate-fe12ab34 has no certificate. the token is not known",
+        ),
+    ],
+)
+def test_a_step_that_cannot_be_done_says_so_and_goes_on_when_it_can(
+    board: Board, step: str, breaks: tuple[str, str], told: str
+) -> None:
+    broken = board.folder / breaks[0]
+    before = broken.read_bytes() if broken.exists() else None
+    broken.write_text(breaks[1])
+    for _ in range(2):
+        done = board.run()
+        assert done.returncode == 1
+        assert board.done() == list(STEPS[: STEPS.index(step)])
+        assert board.shown() == f"count {STEPS.index(step) + 1}"
+        assert told in (board.card / "status.txt").read_text()
+    if before is None:
+        broken.unlink()
+    else:
+        broken.write_bytes(before)
+    assert board.run().returncode == 0
+    assert board.done() == list(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("uptime_s", "days_ahead", "goes_on"),
+    [(60, -30, False), (150, -30, True), (150, 0.5, True), (150, 2, False)],
+)
+def test_a_clock_without_a_time_server_must_be_past_the_card(
+    board: Board, uptime_s: int, days_ahead: float, goes_on: bool
+) -> None:
+    (board.machine / "synchronised").write_text("no\n")
+    (board.folder / "uptime").write_text(f"{uptime_s}.00 1.00\n")
+    then = (board.led / "trigger").stat().st_mtime + days_ahead * 86_400  # that was written a moment ago
+    os.utime(board.boot / "meta-data", (then, then))
+    assert board.run("step", "clock").returncode == (0 if goes_on else 75)
+
+
+def test_timesyncd_is_believed(board: Board) -> None:
+    (board.machine / "synchronised").write_text("no\n")
+    (board.folder / "timesyncd").touch()
+    assert board.run("step", "clock").returncode == 0
+
+
+def test_a_kernel_that_cannot_count_blinks(board: Board) -> None:
+    (board.led / "pattern").mkdir()  # writing it fails, as it does without the trigger
+    (board.machine / "synchronised").write_text("no\n")
+    board.run()
+    assert board.shown() == "blink 250 250"
+
+
+def test_a_machine_without_an_led_is_no_reason_to_stop(board: Board) -> None:
+    shutil.rmtree(board.led)
+    assert board.run().returncode == 0
+
+
+def test_an_error_that_nobody_foresaw_ends_the_step(board: Board) -> None:
+    (board.folder / "bin" / "hostname").write_text("#!/bin/sh\nexit 3\n")
+    assert board.run().returncode == 1
+    assert board.done() == []
+    assert "name: not done, see: journalctl" in (board.card / "status.txt").read_text()
+
+
+def test_a_card_of_another_site_is_refused(board: Board) -> None:
+    (board.folder / "etc" / "gate").mkdir()
+    (board.folder / "etc" / "gate" / "gate.toml").write_text('[gate]\nsite = "school"  # old\n')
+    assert board.run().returncode == 1
+    assert "set up for the site school" in (board.card / "status.txt").read_text()
+
+
+# ---- Power cuts and second times ---------------------------------------------------------------------------
+
+
+def test_nothing_is_done_twice(board: Board) -> None:
+    board.run()
+    tree, log = board.tree(), board.log()
+    assert board.run().returncode == 0
+    assert board.tree() == tree
+    assert board.log()[len(log) :].count("apt-get") == 0
+
+
+def count_calls(board: Board) -> int:
+    assert board.run().returncode == 0
+    return int((board.machine / "calls").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(
+    tmp_path_factory: pytest.TempPathFactory, bootfs: Path
+) -> tuple[int, Mapping[str, tuple[str, bytes]]]:
+    """How many calls a first boot makes that is left in peace, and what is there at its end."""
+    board = Board(tmp_path_factory.mktemp("whole") / "board", bootfs)
+    calls = count_calls(board)
+    return calls, board.tree()
+
+
+# Every seventh call here; all of them, with `make soak`, take a minute of processor time.
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.soak) for part in range(1, 7))])
+def test_power_may_be_cut_at_any_moment(
+    tmp_path: Path, bootfs: Path, whole: tuple[int, Mapping[str, tuple[str, bytes]]], part: int
+) -> None:
+    calls, expected = whole
+    assert calls > 70
+    for cut_at in range(1 + part, calls + 1, 7):
+        board = Board(tmp_path / f"cut-{cut_at}", bootfs)
+        assert board.run(cut_at=cut_at).returncode == -signal.SIGKILL
+        done = board.run()
+        assert done.returncode == 0, f"after a cut at call {cut_at}: {done.stderr}"
+        assert board.tree() == expected, f"after a cut at call {cut_at}"
+        shutil.rmtree(board.folder)
+
+
+# ---- systemd -----------------------------------------------------------------------------------------------
+
+
+def test_arming_starts_it_now_and_after_a_power_cut(board: Board) -> None:
+    assert board.run("arm").returncode == 0
+    unit = board.text("etc/systemd/system/gate-firstboot.service")
+    assert unit == (ROOT / "deploy" / "firstboot" / "gate-firstboot.service").read_text()
+    assert [line for line in board.log().splitlines() if line.startswith("systemctl")] == [
+        "systemctl daemon-reload",
+        "systemctl enable gate-firstboot.service",
+        "systemctl --no-block start gate-firstboot.service",
+    ]
+    board.run()
+    assert not (board.machine / "armed").exists()
+    board.run("arm")
+    assert not (board.machine / "armed").exists()
+
+
+def test_a_card_that_was_prepared_anew_is_worked_through_anew(board: Board) -> None:
+    board.run()
+    gate_toml = board.folder / "etc" / "gate" / "gate.toml"
+    calibrated = gate_toml.read_text() + "\n[thermometer]\noffset_cc = 12\n"
+    gate_toml.write_text(calibrated)
+    (board.boot / "meta-data").write_text("instance-id: gate-0000000000000000\n")
+    board.run("arm")
+    assert (board.machine / "armed").exists()
+    assert board.run().returncode == 0
+    assert "offset_cc" not in gate_toml.read_text()
+    kept = [path.read_text() for path in gate_toml.parent.glob("gate.toml.before-*")]
+    assert kept == [calibrated]
+
+
+def test_a_token_that_was_written_again_is_erased_again(board: Board) -> None:
+    board.run()
+    (board.card / "token").write_text(f"{SECRET}\n")
+    board.run("arm")
+    assert not (board.card / "token").exists()
+
+
+def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    analyze = require("systemd-analyze", "systemd")
+    unit = shutil.copy(ROOT / "deploy" / "firstboot" / "gate-firstboot.service", tmp_path)
+    done = subprocess.run([analyze, "verify", str(unit)], check=False, capture_output=True, text=True)
+    newer = ("RestartSteps", "RestartMaxDelaySec")  # since systemd 254; Debian 12 has 252, devices have 257
+    lines = [line for line in done.stderr.splitlines() if "gate-firstboot.service" in line]
+    assert [line for line in lines if not any(word in line for word in newer)] == []
+
+
+# ---- The script itself, and the page -----------------------------------------------------------------------
+
+
+def test_the_shell_scripts_are_clean() -> None:
+    shellcheck = require("shellcheck", "shellcheck")
+    subprocess.run([shellcheck, str(SCRIPT)], check=True)
+    assert os.access(SCRIPT, os.X_OK)
+
+
+def test_the_page_about_lights_is_the_code() -> None:
+    written = (ROOT / "docs" / "leds.md").read_text()
+    page = subprocess.run(
+        [sys.executable, ROOT / "deploy/firstboot/led_page.py"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert written == page.stdout, "run: .venv/bin/python deploy/firstboot/led_page.py > docs/leds.md"
+
+
+def test_the_last_signal_is_that_of_the_escalation() -> None:
+    script = (ROOT / "deploy" / "escalate").read_text()
+    on, off = re.findall(r'echo (\d+) >"\$led/delay_o(?:n|ff)"', script)
+    table = (ROOT / "deploy" / "firstboot" / "led-states").read_text()
+    assert f"gave_up\tblink {on} {off}\t" in table
