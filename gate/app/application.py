@@ -21,11 +21,12 @@ from gate.app.hardware import CameraPart, CodeSource, Opened, Post, ThermometerP
 from gate.app.identity import IdentityError, device_key
 from gate.app.metrics import GateMetrics
 from gate.app.records import LEDGER_NAME, OwnLedger, OwnOutbox
+from gate.app.updates import Updates
 from gate.config import Config, MetricsSection, MqttSection
 from gate.core.actor import GateActor
 from gate.core.codes import Trust
 from gate.core.codes.service import ServiceAnswer
-from gate.core.effects import Effect
+from gate.core.effects import Effect, Record
 from gate.core.evidence import Direction
 from gate.core.inputs import (
     CommandReceived,
@@ -42,6 +43,7 @@ from gate.core.inputs import (
     ServiceAnswered,
     Started,
     Stopped,
+    UpdateReported,
 )
 from gate.core.mode import Mode
 from gate.core.moment import Moment
@@ -50,12 +52,13 @@ from gate.core.texts import Key, screen
 from gate.perform import Brain, Observer, Outputs
 from gate.ports import Clock, Display
 from gate.services.desk import ServiceDesk
-from gate.shell.clock import SystemClock, boot_id, kernel_says_synchronised
+from gate.shell.clock import SystemClock, boot_id, is_synchronised
 from gate.shell.desk import SOCKET_NAME, DeskServer, DeskStatus, status_of
 from gate.shell.inbox import Inbox
 from gate.shell.loop import BrainLoop
 from gate.shell.reading import ReadingThread
 from gate.shell.registration import Seal, Sealer, no_seal
+from gate.shell.watchdog import Watchdog, status_words
 from gate.sinks.mqtt import Centre, MqttSettings, MqttSink, TlsSettings, topic_prefix
 from gate.store.ledger import Ledger, LedgerError
 
@@ -65,6 +68,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOP_S = 5.0
+# How long one turn of a loop takes at the very most, a slow card and a hanging bus included.
+THERMOMETER_TURN_S = 30.0
+CAMERA_TURN_S = 30.0
+SINK_TURN_S = 60.0
 
 
 class StateFolderError(Exception):
@@ -105,14 +112,16 @@ class Application:
         self._lock = claim(config.gate.state_dir)
         self._clock = world.clock or _system_clock(config)
         self._inbox = Inbox()
+        self._watchdog = Watchdog(self._in_words)
         self._ledger = OwnLedger(config, self._ledger_opened)
         part = ThermometerPart(config.thermometer, self._inbox.post, world.open_bus, world.haste)
-        self._thermometer = ReadingThread(part.measure, self._inbox.post, part.prepare, part.check)
-        open_camera = world.open_camera or partial(CameraPart, config.camera, seed=world.seed)
-        self._camera: CodeSource = open_camera(self._inbox.post)
+        turn = self._watchdog.loop("thermometer", THERMOMETER_TURN_S)
+        self._thermometer = ReadingThread(part.measure, self._inbox.post, part.prepare, part.check, turn=turn)
+        self._camera = (world.open_camera or partial(self._open_camera, config, world.seed))(self._inbox.post)
         self._services = open_services(config, self._clock)
         self._service_desk = ServiceDesk(self._services.ask, self._answered)
         self._state_dir = config.gate.state_dir
+        self._updates = Updates(self._state_dir, lambda: self._clock.now().wall_ms, self._inbox.post)
         self._direction = config.gate.direction
         self.actor = GateActor(
             adopted_policy(config.gate.state_dir, policy),
@@ -135,6 +144,7 @@ class Application:
             state=self._state,
             on_document=self._document_came,
             centre=self._centre(config, keys) if keys else None,
+            turn=self._watchdog.loop("mqtt-sink", SINK_TURN_S),
         )
         self._opened: Opened = open_pins(config, self._inbox.post, world.pin_factory, world.haste)
         outputs = Outputs(
@@ -150,6 +160,7 @@ class Application:
             send_again=self.sink.send_again,
             make_checkpoint=self.sink.make_checkpoint,
             adopt_policy=self._adopt_policy,
+            request_update=self._updates.request,
         )
         self._observe = world.observe
         self._version = version("health-gate") + ("+simulated" if world.simulated else "")
@@ -160,6 +171,7 @@ class Application:
             clock=self._clock,
             ledger_size=lambda: self._ledger.head[0],
             delivery=self.sink.status,
+            certificate=config.mqtt.cert_file,
         )
         self._metrics_server = serve_metrics(config.metrics, self._metrics)
         self._told: object = None
@@ -167,7 +179,7 @@ class Application:
         self._desk_status = DeskStatus()
         self._desk = self._open_desk(config, keys)
         brain = Brain(self.actor, outputs, self._performed)
-        self._loop = BrainLoop(brain, self._inbox, self._clock, self._tell_desk)
+        self._loop = BrainLoop(brain, self._inbox, self._clock, self._tell_desk, self._watchdog.turn)
 
     @property
     def camera_pid(self) -> int | None:
@@ -190,6 +202,7 @@ class Application:
             self._thermometer.start()
             self._camera.start()
             self._service_desk.start()
+            self._updates.start()
             if self._desk is not None:
                 self._desk.start()
             self.sink.start()
@@ -217,6 +230,19 @@ class Application:
     def _without_ledger(self) -> str:
         spare = self.actor.policy.on_ledger_failure == "open" or self._direction is Direction.OUT
         return "in fault, but serving: what happens is written late" if spare else "in fault, not serving"
+
+    def _open_camera(self, config: Config, seed: int, post: Post) -> CodeSource:
+        turn = self._watchdog.loop("camera-reader", CAMERA_TURN_S)
+        return CameraPart(config.camera, post, seed, turn)
+
+    def _in_words(self) -> str:
+        return status_words(
+            self.actor.mode,
+            failed=self.actor.failed_devices,
+            stale=self.actor.stale_documents,
+            unwritten=self.actor.unwritten,
+            connected=self.sink.status().connected,
+        )
 
     def _tell_desk(self) -> None:
         self._desk_status = status_of(self.actor, self.actor.policy)
@@ -315,6 +341,8 @@ class Application:
     def _performed(self, happened: Input, effect: Effect | None, now: Moment) -> None:
         """Count, and publish the state whenever it has become another, also where no record can say so."""
         self._metrics.observe(happened, effect, now)
+        if isinstance(happened, UpdateReported) and isinstance(effect, Record):
+            self._updates.recorded()
         if self._observe is not None:
             self._observe(happened, effect, now)
         actor = self.actor
@@ -349,9 +377,11 @@ class Application:
     def _close(self) -> None:
         steps: list[Callable[[], object]] = [part.close for part in self._opened.closing]
         steps += [
+            self._watchdog.stopping,
             self._camera.stop,
             lambda: self._thermometer.stop(STOP_S),
             lambda: self._service_desk.stop(STOP_S),
+            lambda: self._updates.stop(STOP_S),
             lambda: None if self._desk is None else self._desk.stop(STOP_S),
             lambda: self.sink.stop(STOP_S),
             lambda: None if self._metrics_server is None else self._metrics_server.close(),
@@ -430,7 +460,7 @@ TLS_PORT = 8883  # IANA: secure-mqtt
 
 def _system_clock(config: Config) -> SystemClock:
     always = config.gate.clock == "always_trusted"
-    return SystemClock((lambda: True) if always else kernel_says_synchronised)
+    return SystemClock((lambda: True) if always else is_synchronised)
 
 
 def claim(state_dir: Path) -> IO[str]:

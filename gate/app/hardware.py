@@ -398,9 +398,14 @@ def as_measurement(measured: DriverMeasurement) -> Measurement:
 
 
 class CameraPart:
-    """The camera child, whose news become inputs; a change of its health is posted once."""
+    """The camera child, whose news become inputs; a change of its health is posted once.
 
-    def __init__(self, section: CameraSection, post: Post, seed: int = 0) -> None:
+    `turn` is called at each turn of the thread that listens to it.
+    """
+
+    def __init__(
+        self, section: CameraSection, post: Post, seed: int = 0, turn: Callable[[], None] = lambda: None
+    ) -> None:
         self._post = post
         self._problem: str | None = None
         self._camera = Camera(
@@ -408,6 +413,7 @@ class CameraPart:
             on_reads=self._reads,
             on_health=self._health,
             on_fault=self._fault,
+            on_turn=turn,
         )
         self.start, self.stop = self._camera.start, self._camera.stop
 

@@ -9,8 +9,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
 
+from cryptography import x509
+
+from gate.app.board import Board
 from gate.config import GateSection
 from gate.core.actor import GateActor
 from gate.core.effects import Effect, Record, Unlock
@@ -108,11 +112,16 @@ OLDEST = _gauge("gate_backlog_oldest_age_seconds", "Since the oldest record that
 RECEIPT = _gauge("gate_receipt_age_seconds", "Since the centre made its newest receipt; none without one.")
 CONNECTED = _gauge("gate_broker_connected", "1 while there is a connection to the broker.")
 CLOCK = _gauge("gate_clock_trusted", "1 while wall time is believed.")
+CERTIFICATE = _gauge(
+    "gate_certificate_ends_timestamp_seconds",
+    "When this gate's certificate ends (Unix time); none without one.",
+)
+SUPPLY = _gauge("gate_supply_low", "1 while the board's voltage is too low; none where it does not say.")
 
 METRICS: Final = (
     INFO, DECIDED, CLOSED, PASSAGES, REFUSALS, READINGS, CODE_FRAMES, UNLOCKS, COMMANDS, RECORDS,
     RECORDS_FAILED, INPUTS_LOST, RECONNECTS, REFUSED_RECEIPTS, RELAY, MODE, DEVICE_UP, UNWRITTEN, LEDGER,
-    BACKLOG, OLDEST, RECEIPT, CONNECTED, CLOCK,
+    BACKLOG, OLDEST, RECEIPT, CONNECTED, CLOCK, CERTIFICATE, SUPPLY,
 )  # fmt: skip
 """Dashboards and alerts are written against this, and checked against it."""
 
@@ -146,7 +155,8 @@ class Snapshot:
 class GateMetrics:
     """The figures of one gate. `observe` is for the brain's thread, `snapshot` for any other.
 
-    `ledger_size` and `delivery` are called by whoever takes a snapshot, and must be safe there.
+    `certificate`: this gate's own, a file that is read each time. `ledger_size` and `delivery` are called by
+    whoever takes a snapshot, and must be safe there.
     """
 
     def __init__(
@@ -158,12 +168,16 @@ class GateMetrics:
         clock: Clock,
         ledger_size: Callable[[], int],
         delivery: Callable[[], SinkStatus],
+        certificate: Path | None = None,
+        board: Board | None = None,
     ) -> None:
         self._named = (version, section.site, section.id)
         self._actor = actor
         self._clock = clock
         self._ledger_size = ledger_size
         self._delivery = delivery
+        self._certificate = certificate
+        self._board = board or Board()
         # Both are written by the brain's thread only, and read in one step (a copy, a reference).
         self._counts: dict[tuple[Metric, Labels], int] = {
             (metric, (value,) if metric.labels else ()): 0
@@ -263,6 +277,20 @@ class GateMetrics:
         yield REFUSED_RECEIPTS, (), delivery.refused_receipts
         if delivery.receipt_at_ms is not None:
             yield RECEIPT, (), max(0, now.wall_ms - delivery.receipt_at_ms) / 1000
+        if (ends_s := _certificate_ends_s(self._certificate)) is not None:
+            yield CERTIFICATE, (), ends_s
+        if (low := self._board.supply_low()) is not None:
+            yield SUPPLY, (), low
+
+
+def _certificate_ends_s(path: Path | None) -> float | None:
+    """Return when a certificate ends; None without one, and for one that the doctor would complain about."""
+    if path is None:
+        return None
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
+    except (OSError, ValueError):
+        return None
 
 
 def _outcome(measurement: Measurement) -> str:

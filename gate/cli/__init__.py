@@ -23,8 +23,10 @@ from gate.cli.check_code import check_code
 from gate.cli.desk import desk
 from gate.cli.document import document
 from gate.cli.ending import EX_CONFIG, refuse
+from gate.cli.enrol import enrol
 from gate.cli.identity import identity
 from gate.cli.replay import replay
+from gate.cli.update import update
 from gate.config import load_config, load_policy
 from gate.trust_files import load_trust
 
@@ -52,10 +54,13 @@ def main() -> None:
 @CONFIG
 def run(config_path: Path) -> None:
     """Serve visitors until stopped (SIGTERM, Ctrl-C)."""
+    import faulthandler
+
     from gate.app.application import Application, StateFolderError
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     config, policy, trust = _configured(config_path)
+    faulthandler.enable()  # systemd ends a gate that hangs with SIGABRT: the journal then says where it hung
     visitors: AbstractContextManager[object] = nullcontext()
     world = None
     try:
@@ -103,6 +108,10 @@ def demo(
     with_centre: bool,
 ) -> None:
     """Show a morning at a gate without any hardware: real pictures, bus words, broker and centre."""
+    from importlib.util import find_spec
+
+    if missing := [name for name in ("amqtt", "rich", "segno") if find_spec(name) is None]:
+        refuse(f"demo: {', '.join(missing)} missing, which no gate needs; in a checkout: make demo", 1)
     from gate.app.application import StateFolderError
     from gate.demo.broker import BrokerAddress, BrokerError
     from gate.demo.centre import CentreError
@@ -260,20 +269,23 @@ def _printable(text: str) -> str:
 @main.command()
 @CONFIG
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as one JSON object.")
-def doctor(config_path: Path, as_json: bool) -> None:
+@click.option("--pulse", is_flag=True, help="Test the turnstile alone: frees the arm once, after asking.")
+def doctor(config_path: Path, as_json: bool, pulse: bool) -> None:
     """Examine configuration, devices, decoder, disk, clock and broker; say what is wrong and what to do.
 
-    It takes at most 20 s, and may be run beside a running gate, whose devices it then leaves alone.
+    It takes at most 20 s, and may be run beside a running gate, whose devices it then leaves alone. It moves
+    nothing; only --pulse does, with the gate stopped and a person at the arm who agrees.
 
     Exit status: 0 all is well, 1 warnings, 2 failures.
     """
     import shutil
 
     from gate.app.doctor import as_dict, as_text, examine, exit_status, summary
+    from gate.cli.pulse import pulsed
 
     logging.basicConfig(level=logging.CRITICAL)
     columns, checks = shutil.get_terminal_size((100, 24)).columns, []
-    for check in examine(config_path):
+    for check in pulsed(config_path) if pulse else examine(config_path):
         checks.append(check)
         if not as_json:
             click.echo(as_text(check, columns))
@@ -392,6 +404,7 @@ def _entries(file: Path, after: int = 0) -> Any:
 
 
 for command in (
-    certlogic, check_code, desk, document, identity, passes.pass_, policies.judge, policies.policy, replay,
+    certlogic, check_code, desk, document, enrol, identity, passes.pass_, policies.judge, policies.policy,
+    replay, update,
 ):  # fmt: skip
     main.add_command(command)

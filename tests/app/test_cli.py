@@ -326,7 +326,7 @@ def test_the_doctor_without_a_configuration_is_status_2(tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert lines[0].startswith("failed   configuration")
     assert any("> no such file" in line for line in lines)
-    assert lines[-1].startswith("22 checks: ")
+    assert lines[-1].startswith("32 checks: ")
     assert "1 failed" in lines[-1]
 
 

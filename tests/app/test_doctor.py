@@ -29,7 +29,8 @@ from drivers.pins import open_pin_factory
 from drivers.sim.mlx90614 import Fault, SimMlx90614
 from gate.app import doctor, hardware
 from gate.app.application import World, claim
-from gate.app.doctor import Check, Status, broker, devices, machine
+from gate.app.board import Board
+from gate.app.doctor import Check, Status, broker, devices, machine, raspberry_pi
 from gate.app.doctor.check import Part, Running
 from gate.app.documents import DocumentFolder
 from gate.config import (
@@ -224,7 +225,8 @@ def test_of_a_simulation_nothing_is_said_about_hardware(tmp_path: Path) -> None:
     with claim(tmp_path / "state"):
         checks = by_name(doctor.examine(path))
     assert checks["gate"].value == "running"
-    assert {checks[name].value for name in devices.NAMES} == {"all hardware is simulated"}
+    names = (*devices.NAMES, *raspberry_pi.RASPBERRY_PI)
+    assert {checks[name].value for name in names} == {"all hardware is simulated"}
 
 
 # State folder
@@ -756,6 +758,8 @@ def test_a_certificate_file_that_is_none(tmp_path: Path) -> None:
 
 # The whole
 
+NO_MACHINE = Board(Path("/nowhere"))  # not even this one, which might be a Raspberry Pi
+
 
 @fixture
 def simulated() -> Iterator[World]:
@@ -774,22 +778,23 @@ def test_everything_about_a_simulated_gate_is_well_but_that_it_is_simulated(
             f'source = "synthetic"\npath = "{tmp_path / "scene.json"}"\nfps = 12\nwidth = 320\nheight = 240'
         )
         path.write_text(path.read_text().replace('device = "/dev/v4l/by-id/none"', scene))
-        checks = list(doctor.examine(path, simulated))
+        checks = list(doctor.examine(path, simulated, NO_MACHINE))
     assert {c.name: c.status for c in checks if c.status not in {Status.OK, Status.SKIPPED}} == {
         "configuration": Status.WARNING
     }
-    assert [c.name for c in checks if c.status is Status.SKIPPED] == ["certificates"]
+    skipped = [c.name for c in checks if c.status is Status.SKIPPED]
+    assert skipped == ["user", *raspberry_pi.RASPBERRY_PI, "certificates"]
     assert doctor.exit_status(checks) == 1
     assert not (tmp_path / "state").exists()
 
 
 def test_without_a_configuration_the_rest_is_still_examined(tmp_path: Path) -> None:
-    checks = by_name(doctor.examine(tmp_path / "none.toml"))
+    checks = by_name(doctor.examine(tmp_path / "none.toml", board=NO_MACHINE))
     assert checks["configuration"].status is Status.FAILED
     done = {name for name, check in checks.items() if check.status is not Status.SKIPPED}
-    assert done == {"configuration", "clock", "disk space", "decoder"}
+    assert done == {"configuration", "clock", "disk space", "decoder", "packages"}
     assert "cannot be used" in checks["camera"].value
-    assert list(checks) == list(by_name(doctor.examine(write_config(tmp_path))))
+    assert list(checks) == list(by_name(doctor.examine(write_config(tmp_path), board=NO_MACHINE)))
     assert doctor.exit_status(checks.values()) == 2
 
 
@@ -823,7 +828,7 @@ def refuse_bus() -> I2cBus:
 def test_beside_a_running_gate_no_device_is_touched(held: Path) -> None:
     with Mosquitto(held / "broker") as mosquitto:
         path = write_config(held, port=mosquitto.port)
-        checks = by_name(doctor.examine(path, World(open_bus=refuse_bus)))
+        checks = by_name(doctor.examine(path, World(open_bus=refuse_bus), NO_MACHINE))
     assert checks["gate"].value == "running"
     for name in ("pins", "thermometer", "temperature", "camera"):
         assert (checks[name].status, checks[name].value) == (Status.SKIPPED, "in use by the running gate")
@@ -855,7 +860,7 @@ def test_the_whole_is_bounded(tmp_path: Path) -> None:
     found = machine.Found()
     deque(machine.configuration(write_config(tmp_path), found), 0)
     assert found.config is not None
-    parts = list(doctor._with_config(found.config, tmp_path, World()))
+    parts = list(doctor._with_config(found.config, tmp_path, World(), NO_MACHINE))
     assert 3 + max(part.bound_s for part in parts) < 20
 
 

@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pytest import approx
 
 from gate.app.application import serve_metrics
+from gate.app.board import Board
 from gate.app.metrics import METRICS, RELAY, RELAY_BUCKETS_S, GateMetrics, Spread, Type
 from gate.checked import ConfigError
 from gate.config import GateSection, MetricsSection, load_policy, parse_config
@@ -46,6 +48,7 @@ from gate.shell.clock import SystemClock
 from gate.sinks.mqtt import SinkStatus
 from tests.app.running_gate import GATE, SITE, RunningGate, a_config
 from tests.brokers import HOST, Mosquitto, free_port, wait_for
+from tests.certificates import Authority
 
 SECTION = GateSection(site=SITE, id=GATE)
 QUIET = SinkStatus(
@@ -73,9 +76,9 @@ class StandingClock:
 
 
 class Box:
-    """The figures of a gate of which nothing runs."""
+    """The figures of a gate of which nothing runs, on a board of which nothing is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None, board: Path = Path("/nowhere")) -> None:
         self.clock = StandingClock()
         self.size = 0
         self.delivery = QUIET
@@ -87,6 +90,8 @@ class Box:
             clock=self.clock,
             ledger_size=lambda: self.size,
             delivery=lambda: self.delivery,
+            certificate=certificate,
+            board=Board(board),
         )
 
     def happens(self, happened: Input, *effects: Effect) -> None:
@@ -117,7 +122,16 @@ def test_names_follow_the_rules_of_prometheus() -> None:
     assert [metric for metric in METRICS if metric.type is Type.HISTOGRAM] == [RELAY]
 
 
-def test_every_name_is_told_and_no_other(box: Box) -> None:
+def a_board(folder: Path, alarm: str) -> Path:
+    (monitor := folder / "sys/class/hwmon/hwmon1").mkdir(parents=True, exist_ok=True)
+    (monitor / "name").write_text("rpi_volt\n")
+    (monitor / "in0_lcrit_alarm").write_text(alarm)
+    return folder
+
+
+def test_every_name_is_told_and_no_other(tmp_path: Path) -> None:
+    certificate, _ = Authority(tmp_path).issue("gate")
+    box = Box(certificate, a_board(tmp_path, "0"))
     box.delivery = replace(QUIET, receipt_at_ms=NOW.wall_ms)
     box.happens(TimePassed(), Record(refused("v1")))
     with serving(box.metrics) as ask:
@@ -131,6 +145,35 @@ def test_the_text_has_the_same_table() -> None:
     assert rows == [(metric.name, ", ".join(metric.labels), metric.words) for metric in METRICS]
     names = {metric.name for metric in METRICS}
     assert set(re.findall(r"\bgate_[a-z_]+", text)) == names
+
+
+# The machine
+
+
+def test_the_end_of_the_certificate_follows_the_file(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, _ = authority.issue("gate", days=(-1, 40))
+    box, days = Box(certificate), 86_400
+    ends_s = box.value("gate_certificate_ends_timestamp_seconds")
+    assert ends_s is not None
+    assert 39 * days < ends_s - certificate.stat().st_mtime <= 40 * days
+    renewed, _ = authority.issue("renewed", days=(-1, 90))
+    certificate.write_bytes(renewed.read_bytes())
+    assert box.value("gate_certificate_ends_timestamp_seconds") == approx(ends_s + 50 * days, abs=60)
+    certificate.write_text("half a certificate")
+    assert box.value("gate_certificate_ends_timestamp_seconds") is None
+    certificate.unlink()
+    assert box.value("gate_certificate_ends_timestamp_seconds") is None
+
+
+@pytest.mark.parametrize(("alarm", "told"), [("0\n", 0), ("1\n", 1)])
+def test_the_board_s_own_alarm_is_told(tmp_path: Path, alarm: str, told: float) -> None:
+    assert Box(board=a_board(tmp_path, alarm)).value("gate_supply_low") == told
+
+
+def test_of_a_board_that_does_not_say_nothing_is_told(box: Box) -> None:
+    assert box.value("gate_supply_low") is None
+    assert box.value("gate_certificate_ends_timestamp_seconds") is None
 
 
 # What counts as what
@@ -428,6 +471,8 @@ def test_visits_at_a_running_gate(tmp_path: Path) -> None:
 
 def test_a_gate_with_a_port_answers_until_it_stops(tmp_path: Path) -> None:
     config = replace(a_config(tmp_path), metrics=MetricsSection(free_port()))
+    certificate, key = Authority(tmp_path).issue("gate")
+    config = replace(config, mqtt=replace(config.mqtt, cert_file=certificate, key_file=key))
     assert config.metrics.port
     ask = Asker(config.metrics.port)
     with RunningGate(config) as gate:
@@ -438,6 +483,7 @@ def test_a_gate_with_a_port_answers_until_it_stops(tmp_path: Path) -> None:
     assert sum(value for (name, _), value in told.items() if name == "gate_records_total") == size
     assert told["gate_backlog_records", ()] == size
     assert told["gate_broker_connected", ()] == 0
+    assert ("gate_certificate_ends_timestamp_seconds", ()) in told
     with pytest.raises(urllib.error.URLError, match="refused"):
         ask()
 

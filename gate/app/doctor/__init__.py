@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from gate.app.application import World
-from gate.app.doctor import broker, centre, devices, machine
+from gate.app.board import Board
+from gate.app.doctor import broker, centre, devices, installed, machine, raspberry_pi
 from gate.app.doctor.check import (
     Check,
     Part,
@@ -27,32 +28,35 @@ from gate.app.hardware import open_thermometer_bus
 from gate.app.records import LEDGER_NAME
 from gate.config import Config, GateSection
 from gate.core.moment import Moment
-from gate.shell.clock import SystemClock, kernel_says_synchronised
+from gate.shell.clock import SystemClock, is_synchronised
 
 __all__ = ["Check", "Status", "as_dict", "as_text", "examine", "exit_status", "summary"]
 
 _UNUSABLE: Final = "the configuration cannot be used"
 
 
-def examine(config_path: Path, world: World | None = None) -> Iterator[Check]:
+def examine(config_path: Path, world: World | None = None, board: Board | None = None) -> Iterator[Check]:
     """Yield one check after the other, always the same ones in the same order, within 20 s.
 
-    `world` replaces hardware and clock, as for the application. No fault of the gate is raised.
+    `world` replaces hardware and clock, as for the application; `board` the machine's own files. No fault of
+    the gate is raised.
     """
-    world = world or World()
+    world, board = world or World(), board or Board()
     found = machine.Found()
     reading = Part(machine.CONFIGURATION, partial(machine.configuration, config_path, found), 3)
     yield from Running(reading).checks()
     config = found.config
     parts = (
-        _without_config(config_path, world) if config is None else _with_config(config, config_path, world)
+        _without_config(config_path, world, board)
+        if config is None
+        else _with_config(config, config_path, world, board)
     )
     running = [Running(part) for part in parts]
     for part in running:
         yield from part.checks()
 
 
-def _with_config(config: Config, path: Path, world: World) -> Iterator[Part]:
+def _with_config(config: Config, path: Path, world: World, board: Board) -> Iterator[Part]:
     now = _now(config, world)
     by_decree = config.gate.clock == "always_trusted"
     state_dir = config.gate.state_dir
@@ -75,9 +79,17 @@ def _with_config(config: Config, path: Path, world: World) -> Iterator[Part]:
     if config.simulation is not None:
         why_not = "all hardware is simulated"
     yield Part((gate.name,), lambda: [gate], 1)
+    yield from _machine(board, config, running=why_not is not None)
     yield from _devices(config, world) if why_not is None else [_skipped(devices.NAMES, why_not)]
     advice = f"check the network and the name server of this machine: {config.mqtt.host} takes too long"
     yield Part(broker.BROKER, partial(broker.broker, config, now), 9, advice)
+
+
+def _machine(board: Board, config: Config | None, *, running: bool) -> Iterator[Part]:
+    advice = "restart the machine: it is too busy, or its card is failing"
+    yield Part(installed.INSTALLED, partial(installed.installed, board, config), 10, advice)
+    examined = partial(raspberry_pi.raspberry_pi, board, config, running=running)
+    yield Part(raspberry_pi.RASPBERRY_PI, examined, 15, advice)
 
 
 def _devices(config: Config, world: World) -> Iterator[Part]:
@@ -89,7 +101,7 @@ def _devices(config: Config, world: World) -> Iterator[Part]:
     yield Part(devices.CAMERA, partial(devices.camera, config.camera, world.seed), 16, advice)
 
 
-def _without_config(path: Path, world: World) -> Iterator[Part]:
+def _without_config(path: Path, world: World, board: Board) -> Iterator[Part]:
     default = next(f.default for f in fields(GateSection) if f.name == "state_dir")
     assert isinstance(default, Path)
     folder, space = machine.STORAGE
@@ -98,7 +110,9 @@ def _without_config(path: Path, world: World) -> Iterator[Part]:
     yield Part((space,), lambda: [machine.disk_space(default)], 5)
     yield _skipped((*machine.LEDGER, *machine.DOCUMENTS, *centre.CENTRE), _UNUSABLE)
     yield _decoder()
-    yield _skipped((machine.GATE, *devices.NAMES, *broker.BROKER), _UNUSABLE)
+    yield _skipped((machine.GATE,), _UNUSABLE)
+    yield from _machine(board, None, running=True)  # nobody can tell
+    yield _skipped((*devices.NAMES, *broker.BROKER), _UNUSABLE)
 
 
 def _clock(now: Moment, config_path: Path, *, by_decree: bool) -> Iterator[Check]:
@@ -117,5 +131,5 @@ def _skipped(names: tuple[str, ...], why: str) -> Part:
 
 def _now(config: Config | None, world: World) -> Moment:
     by_decree = config is not None and config.gate.clock == "always_trusted"
-    clock = world.clock or SystemClock((lambda: True) if by_decree else kernel_says_synchronised)
+    clock = world.clock or SystemClock((lambda: True) if by_decree else is_synchronised)
     return clock.now()
