@@ -8,10 +8,10 @@ export PATH := $(PATH):/usr/sbin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check sim chaos bench clean setup-demo setup-test
+.PHONY: help demo test test-systemd vm soak check sim chaos bench deb clean setup-demo setup-test setup-device
 
 help: ## List the targets
-	@sed -nE 's/^([a-z]+):[^#]*## /\1\t/p' Makefile | expand -t 8
+	@sed -nE 's/^([a-z-]+):[^#]*## /\1\t/p' Makefile | expand -t 8
 
 demo: setup-demo ## Set up, then run a morning at the gate with simulated hardware
 	$(BIN)/gate demo $(ARGS)
@@ -19,6 +19,12 @@ demo: setup-demo ## Set up, then run a morning at the gate with simulated hardwa
 test: check ## Set up, check, then run the tests (with a real Mosquitto and PostgreSQL)
 	$(if $(ARGS),$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS),$(BIN)/pytest tests/core --numprocesses 2 --cov)
 	$(if $(ARGS),,$(BIN)/pytest tests --ignore tests/core --numprocesses 4 --dist loadgroup)
+
+test-systemd: setup-device deb ## Run the packages and units in a booted Debian 13 (root; some minutes)
+	$(BIN)/pytest tests/packaging tests/systemd tests/deploy -m nspawn $(ARGS)
+
+vm: setup-device deb ## Run the gate in a virtual machine with Debian's kernel and simulated devices
+	$(BIN)/python -m tests.vm $(ARGS)
 
 soak: setup-test ## Run the long tests: parts killed and frozen for minutes, every store on PostgreSQL as well
 	$(BIN)/pytest tests -m soak --numprocesses 2 --dist loadgroup $(ARGS)
@@ -38,6 +44,9 @@ chaos: setup-test ## Kill and freeze gates, broker and centre, and compare the b
 bench: setup-test ## Run the benchmarks and update bench/RESULTS.md
 	$(BIN)/python -m bench
 
+deb: ## Build the Debian packages into build/deb, twice, and compare them to the byte
+	deploy/deb/build --check $(ARGS)
+
 clean: ## Remove .venv, caches and build products; a gate's records are not touched
 	rm -rf .venv build *.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -47,3 +56,6 @@ setup-demo:
 
 setup-test:
 	@deploy/setup test
+
+setup-device:
+	@deploy/setup device

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TOOLS = ("sh", "cat", "chmod", "dirname", "env", "flock", "grep", "mkdir", "rm", "sha256sum")
+TOOLS = ("sh", "cat", "chmod", "dirname", "env", "flock", "grep", "mkdir", "rm", "sha256sum", "tee")
+
+_SETUP = (ROOT / "deploy/setup").read_text()
+TEST_TOOLS = re.findall(r"^(\S+) ", _SETUP.partition("test_tools='")[2].partition("'")[0], re.MULTILINE)
 
 # `python3 -m venv` makes a pip that notes what it is asked to install, and fails while `offline` exists.
 PYTHON = """#!/bin/sh
@@ -44,8 +47,8 @@ class Checkout:
         for tool in TOOLS:
             (self.bin / tool).symlink_to(str(shutil.which(tool)))
         self.command("python3", PYTHON.replace("REAL", sys.executable))
-        self.command("mosquitto", "#!/bin/sh\n")
-        self.command("postgres", "#!/bin/sh\n")
+        for tool in ("postgres", *TEST_TOOLS):
+            self.command(tool, "#!/bin/sh\n")
         self.command("apt-get", APT)
         self.user(0)
 
@@ -140,6 +143,16 @@ def test_without_root_it_names_the_packages_and_goes_on_where_it_can(checkout: C
     assert "in CI every part must be there" in in_ci.stderr
 
 
+def test_what_a_device_needs_is_named_with_its_purpose(checkout: Checkout) -> None:
+    checkout.user(1000)
+    result = checkout.set_up("device")
+    assert result.returncode == 0
+    assert "lintian: checks the Debian packages" in result.stdout
+    assert re.search(r"apt-get install .* debhelper .* mmdebstrap .* qemu-system-x86 ", result.stdout)
+    assert "mosquitto" not in result.stdout
+    assert checkout.set_up("device", CI="true").returncode == 1
+
+
 def test_without_root_it_stops_where_it_cannot_go_on(checkout: Checkout) -> None:
     checkout.user(1000)
     (checkout.folder / "no-ensurepip").touch()
@@ -172,7 +185,7 @@ if [ "$1" = --version ]; then echo Python 3.9.2; else exec {sys.executable} -c '
 @pytest.mark.parametrize("words", [(), ("everything",)])
 def test_an_unknown_word_prints_the_usage(checkout: Checkout, words: tuple[str, ...]) -> None:
     result = checkout.set_up(*words)
-    assert (result.returncode, result.stderr) == (2, "usage: deploy/setup demo|test\n")
+    assert (result.returncode, result.stderr) == (2, "usage: deploy/setup demo|test|device\n")
 
 
 def test_make_alone_explains_every_target() -> None:
