@@ -238,6 +238,7 @@ class FolderSource:
             raise DeviceNotAvailable(
                 str(self._path), "no pictures there", "name a folder of pictures or a video"
             )
+        _import_cv2(str(self._path))  # or every picture would be one that cannot be read
 
     def _open_video(self) -> None:
         cv2 = _import_cv2(str(self._path))

@@ -20,7 +20,7 @@ import pytest
 
 from drivers import camera as camera_module
 from drivers.camera import PROBLEMS, Camera, CameraSettings, Health, SeenCode, SourceKind
-from drivers.camera_sources import Picamera2Source, V4l2Source
+from drivers.camera_sources import FolderSource, Picamera2Source, V4l2Source
 from drivers.camera_worker import FrozenWatch, Slot, brightness, sharpness
 from drivers.child import PACKAGE_ROOT, Child, GarbledLineError
 from drivers.errors import DeviceFailed, DeviceNotAvailable
@@ -341,6 +341,17 @@ def test_a_camera_that_cannot_be_opened_is_a_fault_with_advice(settings: CameraS
         log.until(lambda: log.faults)
         assert log.faults[0][0] == "cannot open"
         assert advice in log.faults[0][1]
+
+
+def test_without_opencv_a_folder_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "picture.png").write_bytes(b"")
+    source = FolderSource(str(tmp_path), 10)
+    source.open()
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(DeviceNotAvailable, match="OpenCV is not installed"):
+        source.open()
 
 
 def test_a_still_picture_in_a_folder_is_no_frozen_camera(tmp_path: Path) -> None:
