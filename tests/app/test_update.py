@@ -162,6 +162,10 @@ def test_what_was_broken_before_is_nobodys_fault(rig: Rig) -> None:
     assert outcome(rig, "0.2.0") is DONE
 
 
+def test_what_only_the_new_version_looks_at_is_not_its_fault(rig: Rig) -> None:
+    assert outcome(rig, rig.published("0.3.0", "curious")) is DONE
+
+
 def test_a_package_that_cannot_be_configured_is_undone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DPKG_FORCE", "script-chrootless,not-root")  # no downgrades, unless one says so
     deb = build_deb(rig.folder / "built", "0.3.0")
@@ -498,7 +502,7 @@ def test_a_damaged_note_of_an_attempt_counts_for_nothing(rig: Rig) -> None:
         "{}",
         "[1]",
         '{"order": 1, "before": {}}',
-        '{"order": {}, "before": {"failures": 1}}',
+        '{"order": {}, "before": {"sound": 1}}',
     ):
         (rig.cache / "attempt.json").write_text(nonsense)
         assert rig.updater().run() is None

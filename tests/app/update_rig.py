@@ -3,8 +3,9 @@
 apt and dpkg work in a folder of their own, told so by their environment (apt.conf(5), dpkg(1)), so that
 neither root nor a container is needed. Programs that stand in for `systemctl` and `gate doctor` behave as the
 installed package says in `behaviour`: well, falls (again and again), hangs (never ready), clings (hangs, and
-does not stop either), slow (ready 25 s late), sick (a check fails), mute (no doctor), dips (falls while the
-doctor looks, and is ready again), stays (its script does not restart the service).
+does not stop either), slow (ready 25 s late), sick (a check fails), mute (no doctor), curious (a check fails
+that the others do not make), dips (falls while the doctor looks, and is ready again), stays (its script does
+not restart the service).
 """
 
 import shutil
@@ -85,7 +86,9 @@ behaviour=$(cat "$DPKG_ROOT/usr/share/health-gate/behaviour")
 broker=$(cat "$RIG/broker" 2>/dev/null || echo ok)
 camera=ok
 [ "$behaviour" != sick ] || camera=failed
-printf '{"ok": false, "checks": [{"name": "camera", "status": "%s"}, ' $camera
+more=
+[ "$behaviour" != curious ] || more='{"name": "supply", "status": "failed"}, '
+printf '{"ok": false, "checks": [%s{"name": "camera", "status": "%s"}, ' "$more" $camera
 printf '{"name": "broker", "status": "%s"}]}\\n' $broker
 """
 _POSTINST = """#!/bin/sh

@@ -144,7 +144,7 @@ class Updater:
     def _begin(self, order: UpdateOrder) -> UpdateResult:
         installed = self.packages.installed()
         previous = {name: package.version for name, package in installed.items()}
-        attempt = Attempt(order, Stage.ENDED, previous, Before(active=False, run="", failures=None))
+        attempt = Attempt(order, Stage.ENDED, previous, Before(active=False, run="", sound=None))
         if MAIN not in previous:
             return self._end(attempt, UpdateOutcome.REFUSED, f"{MAIN} is not installed as a package here")
         if set(previous.values()) == {order.version}:
@@ -271,11 +271,11 @@ class Updater:
         try:
             said: dict[str, Any] = json.loads((self.cache / _JOURNAL).read_bytes())
             before, order = said.pop("before"), said.pop("order")
-            failures = before.pop("failures")
+            sound = before.pop("sound")
             return Attempt(
                 order=UpdateOrder(**order),
                 stage=Stage(said.pop("stage")),
-                before=Before(failures=None if failures is None else tuple(failures), **before),
+                before=Before(sound=None if sound is None else tuple(sound), **before),
                 outcome=UpdateOutcome(said.pop("outcome")),
                 **said,
             )

@@ -1,8 +1,9 @@
 """Is the gate at work after an update, and no worse than before it?
 
 At work: systemd says that the service is active, which it is once the gate itself has said READY. No worse:
-the doctor of the new version finds no failure that the one of the old version had not found. And all the
-while it was the same process: a gate that falls and is started again is not well.
+nothing fails for the doctor of the new version that was sound for the one of the old; what only the new one
+looks at may have been so before. And all the while it was the same process: a gate that falls and is started
+again is not well.
 """
 
 import json
@@ -52,14 +53,14 @@ class UnitState:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """How the gate was. `failures`: the doctor's checks that failed, None where it could not be asked.
+    """How the gate was. `sound`: the doctor's checks that did not fail, None where it could not be asked.
 
     `start_s`: how long its last start took, until it was ready.
     """
 
     active: bool
     run: str
-    failures: tuple[str, ...] | None
+    sound: tuple[str, ...] | None
     start_s: float = 0
 
 
@@ -77,7 +78,9 @@ class Health:
     def before(self) -> Before:
         """Look at the gate before it is touched."""
         state = self.state()
-        return Before(state.active, state.run, self._failures(DOCTOR_S), state.start_s)
+        found = self._examined()
+        sound = None if found is None else tuple(name for name, failed in found.items() if not failed)
+        return Before(state.active, state.run, sound, state.start_s)
 
     def problem_after(self, before: Before) -> str:
         """Wait until the gate is well, for `HEALTH_S` or so; return what is wrong with it then, else ""."""
@@ -162,21 +165,19 @@ class Health:
             self._sleep(_LOOK_EVERY_S)
 
     def _worse(self, before: Before) -> str:
-        """Return what the doctor finds now and did not find before."""
-        failures = self._failures(DOCTOR_S)
-        if failures is None:
+        """Return which of the checks that were sound before fail now."""
+        found = self._examined()
+        if found is None:
             return "gate doctor gives no answer"
-        known = failures if before.failures is None else before.failures
-        new = sorted(set(failures) - set(known))
-        return f"gate doctor: {', '.join(new)} failed, and did not before" if new else ""
+        worse = sorted(name for name in before.sound or () if found.get(name, False))
+        return f"gate doctor: {', '.join(worse)} failed, and did not before" if worse else ""
 
-    def _failures(self, within_s: float) -> tuple[str, ...] | None:
-        """Return the names of the checks that fail, None when the doctor gives no answer."""
+    def _examined(self) -> dict[str, bool] | None:
+        """Return for each check of the doctor whether it fails, None when the doctor gives no answer."""
         asked = ["gate", "doctor", "--json", f"--config={self._config}"]
-        said = run(asked, within_s, Path("/"), self._identity()).stdout
+        said = run(asked, DOCTOR_S, Path("/"), self._identity()).stdout
         try:
-            checks = json.loads(said)["checks"]
-            return tuple(str(check["name"]) for check in checks if check["status"] == "failed")
+            return {str(check["name"]): check["status"] == "failed" for check in json.loads(said)["checks"]}
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
