@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.packaging.conftest import CENTRAL, GATE, NEWER, ROOT, Packages
+from tests.packaging.sizes import installed_mb
 from tests.systemd.rootfs import Overlay, trixie_root
 
 pytestmark = [pytest.mark.nspawn, pytest.mark.timeout(900)]
 
 INSTALLED_MB_MAX = 60
 PICTURES = ROOT / "tests/data/qr"
-# What a card's image of Raspberry Pi OS Lite has of the package's needs, in Debian's packages.
-ON_A_CARD = ("cloud-init", "python3-gpiozero", "python3-smbus2")
 
 CONFIG = """
 [gate]
@@ -95,34 +94,10 @@ def fresh(tmp_path: Path, gate_trees: list[Path]) -> Device:
 # Size
 
 
-def sizes_kib(overlay: Overlay, *names: str, deb: Path) -> dict[str, int]:
-    """Return the packages that apt would install, with what each takes (Installed-Size, KiB)."""
-    simulated = overlay.run(
-        f"apt-get install --simulate --no-install-recommends {' '.join(names)}", binds={deb.parent: "/mnt"}
-    ).stdout
-    listed = set(re.findall(r"^Inst (\S+)", simulated, re.MULTILINE))
-    sources = " ".join(listed - {GATE}) + (f" /mnt/{deb.name}" if GATE in listed else "")
-    said = overlay.run(f"apt-cache show --no-all-versions {sources}", binds={deb.parent: "/mnt"}).stdout
-    found = re.findall(r"^Package: (\S+)$(?:\n.+)*?\nInstalled-Size: (\d+)$", said, re.MULTILINE)
-    sizes = {name: int(kib) for name, kib in found}
-    assert sizes.keys() == listed
-    return sizes
-
-
 def test_the_package_is_small_on_a_card(
     tmp_path: Path, packages: Packages, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    overlay, deb = Overlay(tmp_path, [trixie_root()]), packages[GATE]
-    overlay.run("apt-get update")
-    every = sizes_kib(overlay, *ON_A_CARD, f"/mnt/{deb.name}", deb=deb)
-    there = sizes_kib(overlay, *ON_A_CARD, deb=deb)
-    python = sizes_kib(overlay, "python3", deb=deb)
-    alone = sizes_kib(overlay, f"/mnt/{deb.name}", deb=deb)
-
-    def mb(found: dict[str, int], without: dict[str, int]) -> float:
-        return sum(kib for name, kib in found.items() if name not in without) * 1024 / 1e6
-
-    on_a_card, on_python, on_nothing = mb(every, there), mb(alone, python), mb(alone, {})
+    on_a_card, on_python, on_nothing = installed_mb(Overlay(tmp_path, [trixie_root()]), packages[GATE])
     with capsys.disabled():
         sys.stdout.write(
             f"\ninstalled size without Recommends: {on_a_card:.1f} MB on a card's system, "
