@@ -133,8 +133,8 @@ def _problems(choices: Choices, config_lines: set[str]) -> Iterator[str]:
 
 def _address_problems(choices: Choices) -> Iterator[str]:
     url = _split(choices.centre)
-    if url is None or url[0] != "https" or choices.centre.count("/") > 2:
-        yield f"--centre: {choices.centre!r} is no address such as https://centre.example:8443"
+    if url is None or url[0] != "https" or choices.centre.rstrip("/").count("/") > 2:
+        yield f"--centre: {choices.centre!r} is no address such as https://centre.example:8884"
     if broker_address(choices.broker) is None:
         yield f"--broker: {choices.broker!r} is no host such as broker.example or broker.example:8883"
 
