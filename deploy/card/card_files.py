@@ -9,6 +9,7 @@ import re
 import ssl
 import tomllib
 import zoneinfo
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,6 +121,9 @@ def _problems(choices: Choices, config_lines: set[str]) -> Iterator[str]:
         yield f"--site: {choices.site!r} may only have letters, digits, '-' and '_', 32 at most"
     yield from _address_problems(choices)
     yield from _secret_problems(choices)
+    known = {file.stem for file in (DEPLOY.parent / "gate" / "policies").glob("*.toml")}
+    if known and choices.policy not in known:
+        yield f"--policy: no such plan: {choices.policy!r}; there are {', '.join(sorted(known))}"
     if choices.time_zone not in zoneinfo.available_timezones():
         yield f"--time-zone: there is no {choices.time_zone!r}; names are such as Asia/Shanghai"
     for line in choices.ssh_keys.splitlines():
@@ -189,8 +193,10 @@ def _package_problems(choices: Choices) -> Iterator[str]:
             yield f"--debs: {name} is no Debian package"
     if not choices.apt_source and not any(name.startswith("health-gate_") for name in choices.debs):
         yield "nothing to install the gate from: give its package (--debs) or a repository (--apt-source)"
-    if choices.apt_key and not choices.apt_source:
-        yield "--apt-key: is of use only with --apt-source"
+    if bool(choices.apt_key) != bool(choices.apt_source):
+        yield "--apt-source and --apt-key are given together: what the key has not signed is not installed"
+    if "packages.example" in choices.apt_source:
+        yield "--apt-source: still has the address of the example; write that of your repository"
 
 
 def _hardware_problems(hardware: str, config_lines: set[str]) -> Iterator[str]:
@@ -204,7 +210,12 @@ def _hardware_problems(hardware: str, config_lines: set[str]) -> Iterator[str]:
         if name in tables:
             yield f"--hardware: [{name}] is written by this program; leave the table out"
     taken = {pin: line for line, pins in _TAKEN_BY.items() if line in config_lines for pin in pins}
-    for part, pin in pins_of(hardware).items():
+    wired = pins_of(hardware)
+    for pin, times in Counter(wired.values()).items():
+        if times > 1:
+            names = " and ".join(part for part, number in wired.items() if number == pin)
+            yield f"--hardware: BCM {pin} is used for {names}"
+    for part, pin in wired.items():
         place = f"--hardware: pins.{part}"
         if pin not in ALLOWED_PINS:
             yield f"{place}: {pin} is not one of BCM 9 to 27, which stay low while the board starts"

@@ -106,7 +106,7 @@ def test_an_image_needs_no_root_and_no_gate(desk: Desk) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert read(image, "health-gate/token") == f"{SECRET}\n".encode()
-    assert "not checked here, the gate does it at its first boot" in done.stdout
+    assert "gate.toml: NOT checked whole" in done.stdout
 
 
 def test_an_image_without_a_boot_partition_is_refused(desk: Desk, tmp_path: Path) -> None:
@@ -284,6 +284,8 @@ def test_a_newer_package_takes_the_place_of_the_older_one(desk: Desk, folder: Pa
         ({"wifi_country": "China"}, "--wifi-country:"),
         ({"policy": "no-such-plan"}, "no such plan"),
         ({"debs": None}, "nothing to install the gate from"),
+        ({"apt_source": "OTHERS"}, "--apt-source and --apt-key are given together"),
+        ({"apt_source": "EXAMPLE", "apt_key": "OTHERS"}, "still has the address of the example"),
         ({"token_file": "EMPTY"}, "--token-file: has no token"),
         ({"ca": "EMPTY"}, "--ca: holds no certificate"),
         ({"ca": "ca.key"}, "holds a private key"),
@@ -297,7 +299,9 @@ def test_what_cannot_work_is_refused(
 ) -> None:
     (desk.folder / "EMPTY").write_text("\n")
     (desk.folder / "TOO_SHORT").write_text("1234567\n")
-    files = {"ca", "token_file", "wifi_password_file", "ssh_key", "hardware"}
+    (desk.folder / "OTHERS").write_text("URIs: https://packages.invalid\n")
+    shutil.copy(ROOT / "deploy/apt/health-gate.sources", desk.folder / "EXAMPLE")
+    files = {"ca", "token_file", "wifi_password_file", "ssh_key", "hardware", "apt_source", "apt_key"}
     named = {
         name: f"{desk.folder}/{value}" if name in files and value else value
         for name, value in changed.items()
