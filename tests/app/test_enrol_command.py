@@ -294,7 +294,10 @@ def test_the_gates_configuration_says_who_it_is_where_there_is_one(place: Place,
     [key] = place.store.gates()
     assert (key.site, (tmp_path / "state" / "tls" / "gate.pem").exists()) == ("north-hall", True)
     # It may name files that enrolment is to bring, and be wrong elsewhere.
-    config.write_text('[gate]\nsite = "north-hall"\nid = "north-1"\n[mqtt]\nca_file = "/nowhere/ca.pem"\n')
+    config.write_text(
+        f'[gate]\nsite = "north-hall"\nid = "north-1"\nstate_dir = "{tmp_path / "other"}"\n'
+        '[mqtt]\nca_file = "/nowhere/ca.pem"\n'
+    )
     place.write(site=None, gate=None)
     assert "north-hall/north-1" in place.enrol(config=config).output
     for wrong in ("[gate]\n", "gate = 1\n", "", '[gate]\nsite = "a b"\nid = "c"\n'):

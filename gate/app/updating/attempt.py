@@ -356,7 +356,10 @@ def _line(text: str) -> str:
 
 @contextmanager
 def _alone(cache: Path) -> Iterator[None]:
-    with (cache / "lock").open("w") as lock:
+    # Root's alone: whoever may open it may hold it, and with it every update.
+    descriptor = os.open(cache / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "w") as lock:
+        os.fchmod(descriptor, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
