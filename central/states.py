@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from central.store.engine import reading, writing
+from central.store.streams import insert_new
 from central.store.tables import gate_states
 
 Names = tuple[str, str]
@@ -39,11 +39,9 @@ class GateStates:
         if not news:
             return
         with writing(self._engine) as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             for (site, gate), (state, mode) in news.items():
                 words = {"state": state, "mode": mode, "since_ms": now_ms}
-                new = dialect.insert(gate_states).values(site=site, gate=gate, **words)
-                connection.execute(new.on_conflict_do_nothing())
+                insert_new(connection, gate_states, [{"site": site, "gate": gate, **words}])
                 other = or_(gate_states.c.state != state, gate_states.c.mode != mode)
                 same_gate = (gate_states.c.site == site, gate_states.c.gate == gate)
                 connection.execute(update(gate_states).where(*same_gate, other).values(words))

@@ -229,7 +229,7 @@ class Watch:
         now_ms: int,
     ) -> Iterator[Suspicion]:
         for (site, gate), report in reports.items():
-            lost = (site, gate) in known and report.state == "lost"
+            lost = (site, gate) in known and report.state == LOST
             away_ms = now_ms - max(report.since_ms, listening_since_ms)
             if lost and away_ms > self._settings.lost_s * 1000:
                 evidence = {"since_ms": report.since_ms}
@@ -305,7 +305,7 @@ class _Over:
     def lost(self, alarm: Alarm) -> bool:
         """The gate has spoken for itself again."""
         report = self.reports.get((alarm.about.site, alarm.about.gate))
-        return report is not None and report.state != "lost"
+        return report is not None and report.state != LOST
 
     def fault(self, alarm: Alarm) -> bool:
         """The gate has named other modes, and for a while nothing else."""

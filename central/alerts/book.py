@@ -15,8 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Insert, Table, and_, exists, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, Table, and_, exists, func, select, update
 
 from central.alerts.duties import duty
 from central.alerts.routing import Routing
@@ -24,7 +23,7 @@ from central.alerts.rules import Alert, AlertKind, Severity, Source, own_repeat
 from central.alerts.settings import Role
 from central.alerts.tables import alerts, deliveries, steps, tasks
 from central.orders.tables import commands, sendings
-from central.store.engine import reading, writing
+from central.store.engine import insert_unless_there, reading, writing
 
 NAME_MAX: Final = 64
 _IDENTITY: Final = ("source", "site", "gate", "epoch", "seq", "kind")
@@ -171,7 +170,7 @@ class Book:
     ) -> list[tuple[int, Alert]]:
         # In one order everywhere: two centres that note the same alerts must not wait for each other.
         rows = [_row(by_identity[identity], now_ms) for identity in sorted(by_identity)]
-        statement = insert_new(connection, alerts).returning(
+        statement = insert_unless_there(connection, alerts).returning(
             alerts.c.id, *(alerts.c[name] for name in _IDENTITY)
         )
         return sorted(
@@ -202,13 +201,6 @@ def _milder(
     }
 
 
-def insert_new(connection: Connection, table: Table) -> Insert:
-    """Return an INSERT that leaves alone what is there already, in the words of the database."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()
-
-
 def call_in(
     connection: Connection,
     routing: Routing,
@@ -226,9 +218,9 @@ def call_in(
         "began_ms": now_ms,
         "escalate_ms": None if last else now_ms + role.after_s * 1000,
     }
-    connection.execute(insert_new(connection, steps), [step])
+    connection.execute(insert_unless_there(connection, steps), [step])
     connection.execute(
-        insert_new(connection, deliveries),
+        insert_unless_there(connection, deliveries),
         [
             {
                 "alert_id": alert_id, "role": role.name, "address": address, "escalated": escalated,
@@ -262,7 +254,7 @@ def _open_tasks(connection: Connection, alert_id: int, alert: Alert, now_ms: int
             "visit": alert.visit or f"#{alert.seq}", "rule": rule, "zh": words.zh, "en": words.en,
             "opened_ms": now_ms,
         })  # fmt: skip
-    connection.execute(insert_new(connection, tasks), rows)
+    connection.execute(insert_unless_there(connection, tasks), rows)
 
 
 def _answer(connection: Connection, table: Table, number: int, by: str, now_ms: int) -> Answered:

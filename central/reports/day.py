@@ -100,35 +100,34 @@ def gate_days(view: View, span: Span) -> list[GateDay]:
         if name not in tallies:
             tallies[name] = Tally(span)
         tallies[name].count(record)
-    ledgers: dict[GateName, list[Stream]] = {name: [] for name in sorted(view.registered())}
+    registered = view.registered()
+    ledgers: dict[GateName, list[Stream]] = {name: [] for name in registered}
     for stream in view.streams:
         ledgers.setdefault((stream.site, stream.gate), []).append(stream)
-    found = [
-        _gate_day(view, span, name, tallies.get(name) or Tally(span), ledgers[name])
-        for name in sorted(ledgers)
-    ]
-    registered = view.registered()
+    found = [GateDay(*name, registered=name in registered) for name in sorted(ledgers)]
     for gate_day in found:
-        gate_day.registered = (gate_day.site, gate_day.gate) in registered
+        name = (gate_day.site, gate_day.gate)
+        _fill(gate_day, view, span, tallies.get(name) or Tally(span), ledgers[name])
     return [gate_day for gate_day in found if gate_day.proofs]
 
 
-def _gate_day(view: View, span: Span, name: GateName, tally: Tally, ledgers: list[Stream]) -> GateDay:
+def _fill(gate_day: GateDay, view: View, span: Span, tally: Tally, ledgers: list[Stream]) -> None:
+    """Put in the proofs and the figures; neither where nothing has to be said of the gate."""
     shown = [
         stream for stream in ledgers if stream.epoch in tally.ranges or _was_current(stream, ledgers, span)
     ]
-    gate_day = GateDay(*name)
-    if not shown and name in view.registered():
+    if not shown and gate_day.registered:
         # Its first ledger began later; when that is proved from its beginning, nothing of the day is missing.
         shown = ledgers[:1]
         if not shown:
-            return GateDay(*name, proofs=[unheard(*name)] if name in view.expected() else [])
+            if (gate_day.site, gate_day.gate) in view.expected():
+                gate_day.proofs = [unheard(gate_day.site, gate_day.gate)]
+            return
         gate_day.began = False
     gate_day.proofs = [_proof(view, span, stream, tally.ranges.get(stream.epoch)) for stream in shown]
     heard_ms = max((stream.heard_ms or 0 for stream in shown), default=0)
     known_ms = None if gate_day.vouched else heard_ms
     gate_day.figures = tally.figures(_mode_before(view, shown, tally.ranges), known_ms)
-    return gate_day
 
 
 def _was_current(stream: Stream, ledgers: list[Stream], span: Span) -> bool:

@@ -285,8 +285,8 @@ class Tally:
     def _hold(self, name: str, visit: _Visit) -> None:
         """Keep what may be wanted of a visit that has ended: its case, and whose it was."""
         listed = visit.section or visit.abnormal_section
-        abnormal = visit.abnormal is not None and listed is not None and not visit.not_served
-        if not abnormal and visit.result == Result.PASSED and name not in self._held:
+        record = None if listed is None or visit.not_served else visit.abnormal
+        if record is None and visit.result == Result.PASSED and name not in self._held:
             return
         if name in self._held and self._held[name].case is not None:
             self._settle(self._held.pop(name))  # a name that a gate gives twice hides nobody
@@ -294,9 +294,9 @@ class Tally:
         decided = visit.decided or {}
         held.subject = word(part(part(decided, "evidence"), "code"), "subject")
         held.forced = visit.result == Result.FORCED and visit.abnormal is not None
-        if visit.abnormal is None or listed is None or not abnormal:
+        if record is None or listed is None:
             return
-        held.case = case_of_visit(visit.abnormal, listed, decided, visit.result or "unfinished")
+        held.case = case_of_visit(record, listed, decided, visit.result or "unfinished")
         held.at_ms = visit.at_ms if visit.section is Section.DAY else held.case.at_ms
         if visit.section is None and _is_fever(decided) and not visit.fever_told:
             self._found.counts[listed]["visits", "fever"] += 1  # found only after the report that counted it

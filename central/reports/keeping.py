@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from central.reports.day import Order, report_of, span_for
 from central.reports.page import page
@@ -30,6 +29,7 @@ from central.reports.tables import reports
 from central.reports.workbook import workbook
 from central.store import Alarm, Store, StoreError
 from central.store.engine import reading, writing
+from central.store.streams import insert_new
 from gate.durable import replace
 
 LOG: Final = logging.getLogger(__name__)
@@ -339,6 +339,5 @@ def _keep(store: Store, report: Due, cut_ms: int, document: Document, now_ms: in
         "sha256": document["sha256"],
         "body": zlib.compress(written(document)),
     }
-    insert = (postgresql if store.engine.dialect.name == "postgresql" else sqlite).insert(reports)
     with writing(store.engine) as connection:
-        connection.execute(insert.values(row).on_conflict_do_nothing())
+        insert_new(connection, reports, [row])

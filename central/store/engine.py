@@ -13,7 +13,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, event, exc, make_url, text
+from sqlalchemy import Connection, Engine, Insert, Table, event, exc, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from central.store.model import StoreError
@@ -77,6 +78,13 @@ def _begin(connection: Connection) -> None:
     # A writer that begins as a reader may find that somebody else wrote in between, and fail.
     reads = connection.get_execution_options().get("reads", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def insert_unless_there(connection: Connection, table: Table) -> Insert:
+    """Return an INSERT that leaves alone what is there already, in the words of the database."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 @contextmanager

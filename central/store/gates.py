@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from central.store.alarm_log import KeySaid, clear_alarm, must_be_text, note_key
 from central.store.damage import as_stored, unreadable
 from central.store.model import Code, GateKey, Problem, Trust
 from central.store.reading import Name, is_name
+from central.store.streams import insert_new
 from central.store.tables import alarms, certificates, checkpoints, gate_keys, streams
 from gate.core.codes.trust import key_id
 
@@ -26,7 +26,9 @@ def register(connection: Connection, site: str, gate: str, public_key: bytes, no
     must_be_text(note=note)
     own = (gate_keys.c.site == site, gate_keys.c.gate == gate, gate_keys.c.public_key == public_key)
     key = KeySaid(public_key, note, now_ms, None)
-    is_new = _insert_new(connection, site, gate, key)
+    row = {"site": site, "gate": gate, "kid": key_id(public_key).hex(), **key._asdict()}
+    # It is not new, either, when another centre was first just now.
+    is_new = insert_new(connection, gate_keys, [row]) == 1
     known = connection.execute(select(gate_keys).where(*own).with_for_update()).one()
     if is_new:
         note_key(connection, site, gate, key, now_ms)
@@ -34,14 +36,6 @@ def register(connection: Connection, site: str, gate: str, public_key: bytes, no
         connection.execute(update(gate_keys).where(*own).values(revoked_ms=None))
         note_key(connection, site, gate, KeySaid(public_key, known.note, known.registered_ms, None), now_ms)
     _clear_unknown(connection, site, gate, now_ms)
-
-
-def _insert_new(connection: Connection, site: str, gate: str, key: KeySaid) -> bool:
-    """Insert a key and return True; False when it is there, also when another centre was first just now."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    row = {"site": site, "gate": gate, "kid": key_id(key.public_key).hex(), **key._asdict()}
-    new = insert(gate_keys).values(row).on_conflict_do_nothing(index_elements=["site", "gate", "public_key"])
-    return connection.scalar(new.returning(gate_keys.c.id)) is not None
 
 
 def _clear_unknown(connection: Connection, site: str, gate: str, now_ms: int) -> None:

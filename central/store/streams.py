@@ -10,9 +10,8 @@ from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, Select, exists, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 
-from central.store.engine import writing
+from central.store.engine import insert_unless_there, writing
 from central.store.model import StoreError, StreamState
 from central.store.reading import Name
 from central.store.tables import attachments, gate_keys, records, streams
@@ -141,9 +140,9 @@ def insert_new(connection: Connection, table: Any, rows: Sequence[dict[str, Any]
     """Insert the rows that are not there yet and return how many they were."""
     if not rows:
         return 0
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    insert = insert_unless_there(connection, table)
     kept = connection.execution_options(preserve_rowcount=True)
-    return sum(kept.execute(insert(table).values(row).on_conflict_do_nothing()).rowcount for row in rows)
+    return sum(kept.execute(insert.values(row)).rowcount for row in rows)
 
 
 def hash_at(connection: Connection, stream: Stream, seq: int) -> bytes | None:
