@@ -40,10 +40,15 @@ def read_toml(path: Path, advice: str) -> dict[str, Any]:
         raise ConfigError(str(path), [f"no such file; {advice}"]) from None
     except (OSError, ValueError) as error:  # a path may hold what no path can
         raise ConfigError(ascii(str(path)).strip("'"), [f"cannot be read: {error}"]) from error
+    return parse_toml(str(path), text)
+
+
+def parse_toml(name: str, text: str) -> dict[str, Any]:
+    """Return what a text in TOML holds. Raises ConfigError, in which `name` stands for the text."""
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(str(path), [f"not valid TOML: {error}"]) from error
+        raise ConfigError(name, [f"not valid TOML: {error}"]) from error
 
 
 def build(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, dict[Place, str]]:

@@ -6,7 +6,7 @@ A file that cannot be used raises ConfigError with one line per problem; nothing
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from itertools import combinations
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
-from gate.checked import ConfigError, Contradiction, build, did_you_mean, examine, read_toml
+from gate.checked import ConfigError, Contradiction, build, did_you_mean, examine, parse_toml, read_toml
 from gate.core.codes.token_families import TokenFamily
 from gate.core.evidence import Direction
 from gate.core.policy import Policy
@@ -215,10 +215,27 @@ def load_policy(name_or_path: str) -> Policy:
     A file may say `extends = "<name>"`: what it is silent on is taken from that policy, and its tasks come
     beside those of that policy, in the place of those for the same rule. Raises ConfigError.
     """
-    data = _policy_data(name_or_path)
+    return _built(f"policy {name_or_path}", _policy_data(name_or_path))
+
+
+def parse_policy(name: str, text: str) -> Policy:
+    """Check a policy that was sent; it may extend one that comes with the gate, but no file of this machine.
+
+    Raises ConfigError, in which `name` stands for the text.
+    """
+
+    def inherit(base: str) -> dict[str, Any]:
+        if base.endswith(".toml"):
+            raise ConfigError(name, [f"extends {base!r}: only plans that come with the gate can be extended"])
+        return _policy_data(base)
+
+    return _built(name, _extended(parse_toml(name, text), inherit))
+
+
+def _built(name: str, data: Mapping[str, Any]) -> Policy:
     policy, found = build(Policy, data)
     if policy is None:
-        raise ConfigError(f"policy {name_or_path}", found.values())
+        raise ConfigError(name, found.values())
     return policy
 
 
@@ -234,11 +251,15 @@ def _policy_data(name_or_path: str, *above: str) -> dict[str, Any]:
         names = policy_names()
         hint = f"no such plan{did_you_mean(name_or_path, names)} (there are {', '.join(names)})"
         raise ConfigError(f"policy {name_or_path}", [hint])
-    base = data.pop("extends", None)
+    return _extended(data, lambda base: _policy_data(base, *above, name_or_path))
+
+
+def _extended(own: dict[str, Any], inherit: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    base = own.pop("extends", None)
     if base is None:
-        return data
-    inherited = _policy_data(str(base), *above, name_or_path)
-    return _merged(inherited, data) | _both_tasks(inherited, data)
+        return own
+    inherited = inherit(str(base))
+    return _merged(inherited, own) | _both_tasks(inherited, own)
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ What is written goes to the disk under another name first, and takes its name wh
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,21 @@ def replace(path: Path, content: bytes) -> None:
     finally:
         part.unlink(missing_ok=True)
     flush_names(path.parent)
+
+
+def read_plain(path: Path, bytes_max: int) -> bytes:
+    """Read a file of a folder that is somebody else's: no link is followed, no pipe is waited for.
+
+    Raises OSError, and ValueError for what is no plain file or larger than `bytes_max`.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("no plain file")
+        content = file.read(bytes_max + 1)
+    if len(content) > bytes_max:
+        raise ValueError(f"more than {bytes_max} bytes")
+    return content
 
 
 def flush_names(folder: Path) -> None:

@@ -2,7 +2,8 @@
 
     <state_dir>/policy.toml
 
-It takes the place of the plan in the configuration for as long as the file is there.
+It takes the place of the plan in the configuration for as long as the file is there. Root reads it as well,
+for the quiet hours: so nothing in it may lead to other files.
 """
 
 import logging
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import Final
 
 from gate.checked import ConfigError
-from gate.config import load_policy
+from gate.config import parse_policy
+from gate.core.commands import TEXT_MAX
 from gate.core.policy import Policy
-from gate.durable import replace
+from gate.durable import read_plain, replace
 
 log = logging.getLogger(__name__)
 
 POLICY_NAME: Final = "policy.toml"
+_BYTES_MAX: Final = 4 * TEXT_MAX  # of UTF-8
 
 
 class PolicyUnfitError(Exception):
@@ -29,11 +32,11 @@ def adopted_policy(state_dir: Path, configured: Policy) -> Policy:
     It says which in the log, and also when what is kept can no longer be followed.
     """
     path = state_dir / POLICY_NAME
-    if not path.exists():
-        return configured
     try:
-        policy = load_policy(str(path))
-    except ConfigError as error:
+        policy = parse_policy(str(path), read_plain(path, _BYTES_MAX).decode("utf-8"))
+    except FileNotFoundError:
+        return configured
+    except (ConfigError, OSError, ValueError) as error:
         log.error("the plan that the centre has sent cannot be followed, %s is: %s", configured.name, error)
         return configured
     log.info(
@@ -48,15 +51,11 @@ def adopted_policy(state_dir: Path, configured: Policy) -> Policy:
 def adopt_policy(state_dir: Path, text: str) -> Policy:
     """Check a plan and keep it for the next start, whole or not at all. Raises PolicyUnfitError."""
     path = state_dir / POLICY_NAME
-    part = path.with_name(f"new-{POLICY_NAME}")
     try:
-        part.write_text(text, "utf-8")
-        policy = load_policy(str(part))
+        policy = parse_policy(POLICY_NAME, text)
         replace(path, text.encode())
     except ConfigError as error:
         raise PolicyUnfitError("; ".join(error.problems)) from error
     except (OSError, UnicodeEncodeError) as error:
         raise PolicyUnfitError(f"it cannot be kept: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
     return policy

@@ -28,9 +28,10 @@ def update(config_path: Path, *, by_hand: bool, as_json: bool) -> None:
     is finished first.
 
     Exit status: 0 done, waiting, or nothing to do · 1 refused or rolled back · 2 wrong use · 75 another
-    attempt is at work, or the way back is barred for now · 78 configuration.
+    attempt or installer is at work, or the way back is barred for now · 78 configuration.
     """
     from gate.app.updating.attempt import BusyError, Places, StuckError, updater
+    from gate.app.updating.packages import OccupiedError
     from gate.checked import ConfigError
     from gate.config import load_config
     from gate.core.updates import UpdateOutcome
@@ -39,6 +40,7 @@ def update(config_path: Path, *, by_hand: bool, as_json: bool) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     if os.geteuid() != 0:
         refuse("gate update installs packages, which only root may do", 2)
+    os.umask(0o022)  # the service reads what comes of it
     try:
         config = load_config(config_path)
         always = config.gate.clock == "always_trusted"
@@ -46,7 +48,7 @@ def update(config_path: Path, *, by_hand: bool, as_json: bool) -> None:
         result = updater(config, config_path, Places(), clock.now, sleep, by_hand=by_hand).run()
     except ConfigError as error:
         refuse(str(error), EX_CONFIG)
-    except (BusyError, StuckError) as error:
+    except (BusyError, StuckError, OccupiedError) as error:
         refuse(str(error), os.EX_TEMPFAIL)
     except OSError as error:
         refuse(f"gate update: {error}", 1)

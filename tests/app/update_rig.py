@@ -3,9 +3,9 @@
 apt and dpkg work in a folder of their own, told so by their environment (apt.conf(5), dpkg(1)), so that
 neither root nor a container is needed. Programs that stand in for `systemctl` and `gate doctor` behave as the
 installed package says in `behaviour`: well, falls (again and again), hangs (never ready), clings (hangs, and
-does not stop either), slow (ready 25 s late), sick (a check fails), mute (no doctor), curious (a check fails
-that the others do not make), dips (falls while the doctor looks, and is ready again), stays (its script does
-not restart the service).
+does not stop either), slow (ready 25 s late), late (falls when it has been ready for 20 s), sick (a check
+fails), mute (no doctor), curious (a check fails that the others do not make), dips (falls while the doctor
+looks, and is ready again), stays (its script does not restart the service).
 """
 
 import shutil
@@ -68,6 +68,11 @@ case $1 in
                 echo >> "$RIG/looks"
                 state=activating
                 [ "$(wc -l < "$RIG/looks")" -lt 50 ] || state=active
+                ;;
+            late)
+                echo >> "$RIG/looks"
+                state=active
+                [ "$(wc -l < "$RIG/looks")" -lt 40 ] || { state=activating falls=2; }
                 ;;
             *) state=active ;;
         esac

@@ -4,6 +4,7 @@ systemctl is a stand-in that answers from a folder and writes down what it was a
 real reboots, is in tests/systemd.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from gate.app.updating.attempt import Stage
 from tests.brokers import require
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy/escalate"
 # What the script may use, besides its shell: no clock among it.
-PROGRAMS = ("cat", "cut", "mv", "sync")
+PROGRAMS = ("cat", "cut", "grep", "mv", "sync")
 SYSTEMCTL = """#!/bin/sh
 case "$*" in
     show*--property=*) name=${3#--property=}; cat "$ANSWERS/$name" ;;
@@ -31,6 +33,7 @@ class Board:
     def __init__(self, folder: Path) -> None:
         self.answers, self.state, self.led = folder / "answers", folder / "state", folder / "leds/ACT"
         self.bin, self.uptime = folder / "bin", folder / "uptime"
+        self.update = folder / "attempt.json"
         for each in (self.answers, self.state, self.led, self.bin):
             each.mkdir(parents=True)
         (self.bin / "systemctl").write_text(SYSTEMCTL)
@@ -58,6 +61,7 @@ class Board:
             "STATE_DIRECTORY": str(self.state),
             "UPTIME_FILE": str(self.uptime),
             "LEDS": str(self.led.parent),
+            "UPDATE": str(self.update),
         }
         done = subprocess.run(
             ["/bin/sh", SCRIPT, *words],
@@ -143,6 +147,18 @@ def test_a_wrong_configuration_is_no_reason_to_reboot(board: Board) -> None:
     assert not board.rebooted()
     assert board.blinks()
     assert not list(board.state.iterdir())
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_an_update_that_is_open_goes_on_and_is_not_cut_off(board: Board, stage: Stage) -> None:
+    board.update.write_text(json.dumps({"order": {"version": "1"}, "stage": stage, "detail": ""}))
+    said = board.escalate()
+    if stage is Stage.ENDED:
+        assert board.rebooted()
+    else:
+        assert "an update is at work" in said
+        assert (board.answers / "done").read_text() == "--no-block start gate-update.service\n"
+        assert not list(board.state.iterdir())
 
 
 @pytest.mark.parametrize("content", ["", "many\n", "-1\n", "99\n", "3"])

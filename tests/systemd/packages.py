@@ -64,12 +64,18 @@ def version_of(deb: Path) -> str:
 
 
 def another_version(
-    deb: Path, version: str, folder: Path, *, breaking: str = "", sleeping_in: str = ""
+    deb: Path,
+    version: str,
+    folder: Path,
+    *,
+    breaking: str = "",
+    module: str = "gate/app/application.py",
+    sleeping_in: str = "",
 ) -> Path:
     """Repack the gate's .deb as another version, and return the new file, in `folder`.
 
-    `breaking` is Python put at the top of what `gate run` executes; the maintainer script `sleeping_in` waits
-    for ever where the file ASLEEP is. Nothing else differs but the numbers.
+    `breaking` is Python put at the top of `module`, without one of what `gate run` executes; the maintainer
+    script `sleeping_in` waits for ever where the file ASLEEP is. Nothing else differs but the numbers.
     """
     tree = folder / f"tree-{version}"
     subprocess.run(["dpkg-deb", "--raw-extract", str(deb), str(tree)], check=True)
@@ -86,7 +92,7 @@ def another_version(
         )
         info.rename(info.with_name(f"health_gate-{version}.dist-info"))
     if breaking:
-        main = tree / CODE / "gate/app/application.py"
+        main = tree / CODE / module
         first, _, rest = main.read_text("utf-8").partition("\n")
         main.write_text(f"{first}\n{breaking}\n{rest}", "utf-8")
     if sleeping_in:

@@ -174,6 +174,30 @@ def test_power_cut_in_the_middle_of_an_update(
     gate.wait_active(UNIT)
 
 
+def test_power_cut_in_the_middle_of_an_update_to_a_version_that_cannot_even_undo_itself(
+    gate: Machine, repository: Repository, packages: dict[str, Path], tmp_path: Path
+) -> None:
+    """None of its commands begins: what is left to do is done by the version before."""
+    bad = another_version(
+        packages[GATE], NEXT, tmp_path, breaking=CRASH, module="gate/cli/__init__.py", sleeping_in="postinst"
+    )
+    repository.add(bad)
+    gate.put(ASLEEP, "")
+    gate.boot()
+    gate.wait_active(UNIT)
+    order(gate)
+    gate.wait_for(lambda: gate.exists(f"{ASLEEP}.now"), 90, "the postinst to run")
+    gate.cut_power()
+    gate.disk.run(f"rm {ASLEEP}")
+    gate.boot()
+    # Its timer does this soon after boot, and gate-escalate when the gate has fallen for good.
+    gate.run(f"systemctl start {UPDATE}", timeout=200)
+    assert result(gate)["outcome"] == "rolled_back"
+    assert installed(gate) == f"hi {version_of(packages[GATE])}"
+    gate.wait_active(UNIT)
+    assert not gate.exists("/var/cache/health-gate/rescue")
+
+
 def test_power_cut_between_unpack_and_configure_of_a_package_put_in_by_hand(
     gate: Machine, packages: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from central.cli import main as central
+from gate.app.updating.health import LASTING_S
 from gate.cli import main as gate
 from gate.shell.watchdog import FEEDS_PER_PERIOD, LOOK_EVERY_S
 from tests.brokers import require
@@ -164,6 +165,7 @@ def test_a_fed_watchdog_a_restart_policy_and_an_end_to_it() -> None:
         "78",
         "gate-escalate.service",
     )
+    assert period_s + 10 <= LASTING_S, "an update is called good only when the watchdog has had its say"
     # Started in two seconds and crashed at once, or hung at once: the fifth start is within the time.
     assert 5 * (float(said["RestartSec"]) + period_s + 60) < 600
     assert (said["StartLimitIntervalSec"], said["StartLimitBurst"]) == ("10min", "5")

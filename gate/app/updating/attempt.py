@@ -19,7 +19,6 @@ import fcntl
 import json
 import logging
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -27,9 +26,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from gate.app.adopted import POLICY_NAME, adopted_policy
+from gate.app.adopted import adopted_policy
+from gate.app.updating import rescue
 from gate.app.updating.health import Before, Health
-from gate.app.updating.packages import MAIN, PackageError, Packages, UnreachableError
+from gate.app.updating.packages import MAIN, OccupiedError, PackageError, Packages, UnreachableError
 from gate.config import Config, load_policy
 from gate.core.moment import Moment
 from gate.core.policy import Policy
@@ -44,6 +44,7 @@ from gate.core.updates import (
     read_order,
     read_result,
 )
+from gate.durable import read_plain
 from gate.durable import replace as put
 
 log = logging.getLogger(__name__)
@@ -122,24 +123,29 @@ class Updater:
     def run(self) -> UpdateResult | None:
         """Make one attempt, or finish one; return what came of it, None when there was nothing to do.
 
-        Raises BusyError, StuckError, and OSError where the disk cannot be written.
+        Raises BusyError, StuckError, OccupiedError, and OSError where the disk cannot be written.
         """
         self.cache.mkdir(parents=True, exist_ok=True)
         with _alone(self.cache):
-            attempt = self._on_file()
-            if attempt is not None and attempt.stage is not Stage.ENDED:
-                log.warning("an attempt was cut off while %s; going on", attempt.stage)
-                return self._go_on(attempt)
-            if not all(package.sound for package in self.packages.installed().values()):
-                log.warning("a package is half installed; configuring it")
-                self.packages.settle()
-            order = self._order()
-            if order is None:
-                return None
-            if attempt is not None and attempt.order.command == order.command:
-                self._tell(attempt.result())
-                return None
-            return self._begin(order)
+            result = self._run()
+            rescue.drop(self.cache)  # only now is no attempt open
+            return result
+
+    def _run(self) -> UpdateResult | None:
+        attempt = self._on_file()
+        if attempt is not None and attempt.stage is not Stage.ENDED:
+            log.warning("an attempt was cut off while %s; going on", attempt.stage)
+            return self._go_on(attempt)
+        if not all(package.sound for package in self.packages.installed().values()):
+            log.warning("a package is half installed; configuring it")
+            self.packages.settle()
+        order = self._order()
+        if order is None:
+            return None
+        if attempt is not None and attempt.order.command == order.command:
+            self._tell(attempt.result())
+            return None
+        return self._begin(order)
 
     def _begin(self, order: UpdateOrder) -> UpdateResult:
         installed = self.packages.installed()
@@ -147,7 +153,7 @@ class Updater:
         attempt = Attempt(order, Stage.ENDED, previous, Before(active=False, run="", sound=None))
         if MAIN not in previous:
             return self._end(attempt, UpdateOutcome.REFUSED, f"{MAIN} is not installed as a package here")
-        if set(previous.values()) == {order.version}:
+        if self._is_installed(attempt.target):
             self.packages.hold(previous, held=False)
             return self._end(attempt, UpdateOutcome.DONE, "it was installed already")
         reason = self._not_now()
@@ -155,10 +161,14 @@ class Updater:
             return self._wait(attempt, reason)
         try:
             self._prepare(attempt)
+            self.packages.await_free()
         except UnreachableError as error:
             return self._wait(attempt, f"not reached: {error}")
+        except OccupiedError as error:
+            return self._wait(attempt, str(error))
         except PackageError as error:
             return self._end(attempt, UpdateOutcome.REFUSED, str(error))
+        rescue.keep(self.cache)
         before = self.health.before()
         return self._go_on(self._file(replace(attempt, stage=Stage.INSTALLING, before=before)))
 
@@ -172,7 +182,7 @@ class Updater:
         self.packages.rehearse(paths)
 
     def _go_on(self, attempt: Attempt) -> UpdateResult:
-        """Do what is left to do, from the step on that is on file."""
+        """Do what is left to do, from the step on that is on file. Raises StuckError and OccupiedError."""
         if attempt.stage is Stage.INSTALLING:
             log.info("installing %s", attempt.order.version)
             with self.health.shielded():
@@ -196,7 +206,10 @@ class Updater:
         if not settled and self._is_installed(attempt.target):
             return ""
         try:
-            problem = self.packages.install(self.packages.kept(attempt.target))
+            paths = self.packages.kept(attempt.target)
+            # What was there in part is unpacked once more, which apt does not do.
+            install = self.packages.put_back if attempt.previous == attempt.target else self.packages.install
+            problem = install(paths)
         except PackageError as error:
             return str(error)
         if not problem and not self._is_installed(attempt.target):
@@ -209,9 +222,10 @@ class Updater:
         return self._end(attempt, UpdateOutcome.DONE, "")
 
     def _undo(self, attempt: Attempt) -> UpdateResult:
-        """Go back to what was there before. Raises StuckError."""
+        """Go back to what was there before. Raises StuckError and OccupiedError."""
+        self.packages.await_free()  # before the gate is stopped
         try:
-            paths = self.packages.kept(attempt.previous)
+            paths = [self.packages.keep_running(*one) for one in attempt.previous.items()]
             with self.health.shielded():
                 self.health.stop()
                 problem = self.packages.put_back(paths)
@@ -270,14 +284,21 @@ class Updater:
     def _on_file(self) -> Attempt | None:
         try:
             said: dict[str, Any] = json.loads((self.cache / _JOURNAL).read_bytes())
-            before, order = said.pop("before"), said.pop("order")
-            sound = before.pop("sound")
+            before, order = said["before"], said["order"]
+            sound = before["sound"]
             return Attempt(
-                order=UpdateOrder(**order),
-                stage=Stage(said.pop("stage")),
-                before=Before(sound=None if sound is None else tuple(sound), **before),
-                outcome=UpdateOutcome(said.pop("outcome")),
-                **said,
+                order=UpdateOrder(order["version"], order["command"], order["asked_ms"]),
+                stage=Stage(said["stage"]),
+                previous=said["previous"],
+                before=Before(
+                    before["active"],
+                    before["run"],
+                    None if sound is None else tuple(sound),
+                    before["start_s"],
+                ),
+                detail=said["detail"],
+                outcome=UpdateOutcome(said["outcome"]),
+                at_ms=said["at_ms"],
             )
         except FileNotFoundError:
             return None
@@ -287,7 +308,7 @@ class Updater:
 
     def _order(self) -> UpdateOrder | None:
         try:
-            return read_order(_read_strangers(self.state_dir / ORDER_NAME))
+            return read_order(read_plain(self.state_dir / ORDER_NAME, BYTES_MAX))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -298,7 +319,7 @@ class Updater:
         """Write the result, unless it stands there already: each that is written becomes a record."""
         path = self.state_dir / RESULT_NAME
         try:
-            known = read_result(_read_strangers(path))
+            known = read_result(read_plain(path, BYTES_MAX))
         except (OSError, ValueError):
             known = None
         if known is None or replace(known, at_ms=result.at_ms) != result:
@@ -316,9 +337,6 @@ def updater(
 ) -> Updater:
     """Wire one for this device. Raises ConfigError when the plan cannot be read."""
     state_dir = config.gate.state_dir
-    policy = load_policy(config.gate.policy)
-    if _is_plain(state_dir / POLICY_NAME):
-        policy = adopted_policy(state_dir, policy)
 
     def monotonic() -> float:
         return now().mono_ns / 1e9
@@ -328,26 +346,10 @@ def updater(
         health=Health(config_path, state_dir, monotonic, sleep),
         cache=places.cache,
         state_dir=state_dir,
-        policy=policy,
+        policy=adopted_policy(state_dir, load_policy(config.gate.policy)),
         now=now,
         by_hand=by_hand,
     )
-
-
-def _is_plain(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return False
-
-
-def _read_strangers(path: Path) -> bytes:
-    """Read a small file from a folder that is another user's: no link is followed, no pipe waited for."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("no plain file")
-        return file.read(BYTES_MAX + 1)
 
 
 def _line(text: str) -> str:

@@ -2,8 +2,8 @@
 
 At work: systemd says that the service is active, which it is once the gate itself has said READY. No worse:
 nothing fails for the doctor of the new version that was sound for the one of the old; what only the new one
-looks at may have been so before. And all the while it was the same process: a gate that falls and is started
-again is not well.
+looks at may have been so before. And it stays so for as long as systemd's watchdog takes to find that
+it hangs, and all the while it is the same process: a gate that falls and is started again is not well.
 """
 
 import json
@@ -23,6 +23,9 @@ DOCTOR_S: Final = 25.0
 """The doctor takes 20 s at most, and a slow card makes it begin late."""
 
 HEALTH_S: Final = 30.0
+LASTING_S: Final = 30.0
+"""The watchdog's bound (WatchdogSec in systemd/gate.service), and some more for its last tick."""
+
 STOP_S: Final = 5.0
 """A version that hangs is not waited for."""
 _LOOK_EVERY_S: Final = 0.5
@@ -83,7 +86,7 @@ class Health:
         return Before(state.active, state.run, sound, state.start_s)
 
     def problem_after(self, before: Before) -> str:
-        """Wait until the gate is well, for `HEALTH_S` or so; return what is wrong with it then, else ""."""
+        """Wait until the gate is well, for `HEALTH_S` or so, and stays so; return what is wrong, else ""."""
         over_at = self._monotonic() + HEALTH_S
         if not before.active:  # nobody can say then what the new version is to do better
             return self._worse(before)
@@ -92,10 +95,7 @@ class Health:
         ready_s = max(READY_S, 2 * before.start_s)
         while not (problem := self._waited_ready(ready_s, other_than=before.run)):
             start = self.state().run
-            problem = self._worse(before)
-            after = self.state()
-            if not (after.active and after.run == start):
-                problem = problem or f"{UNIT} did not stay up"
+            problem = self._worse(before) or self._fell(start)
             if not problem or self._monotonic() >= over_at:
                 return problem
             self._sleep(_LOOK_EVERY_S)
@@ -162,6 +162,16 @@ class Health:
                 return ""
             if self._monotonic() >= over_at:
                 return f"{UNIT} was not ready after {within_s:.0f} s"
+            self._sleep(_LOOK_EVERY_S)
+
+    def _fell(self, run: str) -> str:
+        over_at = self._monotonic() + LASTING_S
+        while True:
+            state = self.state()
+            if not (state.active and state.run == run):
+                return f"{UNIT} did not stay up"
+            if self._monotonic() >= over_at:
+                return ""
             self._sleep(_LOOK_EVERY_S)
 
     def _worse(self, before: Before) -> str:

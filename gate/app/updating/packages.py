@@ -29,9 +29,10 @@ _LOCK_S: Final = 120
 _PASSING: Final = re.compile(
     r"resolv|could not connect|unable to connect|connection (failed|refused|timed out|reset|closed)"
     r"|cannot initiate the connection|network is unreachable|no route to host|timed? ?out"
-    r"|error reading from server|  5\d\d  |is not valid yet|could not get lock",
+    r"|error reading from server|  5\d\d  |is not valid yet",
     re.IGNORECASE,
 )
+_LOCKED: Final = re.compile(r"could not get lock.*|unable to (?:acquire|lock).*", re.IGNORECASE)
 _SUMMARY: Final = re.compile(
     r"some index files failed to download|unable to fetch some archives|failed to fetch some archives",
     re.IGNORECASE,
@@ -44,7 +45,11 @@ class PackageError(Exception):
 
 
 class UnreachableError(PackageError):
-    """The source cannot be reached now, or somebody else is installing; later it may be possible."""
+    """The source cannot be reached now; later it may be possible."""
+
+
+class OccupiedError(Exception):
+    """Somebody else is installing, and has not come to an end for `_LOCK_S`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,11 @@ class Packages:
             }:  # not installed, or removed but for its configuration
                 found[name] = Installed(version, sound=state[1:] in {"i|", "i |"})
         return found
+
+    def await_free(self) -> None:
+        """Wait until nobody else installs. Raises OccupiedError."""
+        # What else it finds, such as packages half installed, is to be mended by whoever waits.
+        _unless_occupied(_run([*self._apt("apt-get"), "check"]))
 
     def settle(self) -> str:
         """Configure what a power cut has left unpacked; return what dpkg says where it cannot, else ""."""
@@ -164,12 +174,16 @@ class Packages:
         _check(_run([*self._apt("apt-get"), *_INSTALL, "--simulate", *map(str, paths)]))
 
     def install(self, paths: Sequence[Path]) -> str:
-        """Install these packages and what they need of our source; return why that failed, else ""."""
+        """Install these packages and what they need of our source; return why that failed, else "".
+
+        Raises OccupiedError, which says nothing of the packages.
+        """
         done = _run([*self._apt("apt-get"), *_INSTALL, *map(str, paths)])
+        _unless_occupied(done)
         return "" if done.returncode == 0 else _why(done)
 
     def put_back(self, paths: Sequence[Path]) -> str:
-        """Install older packages, whatever state the newer ones are in; return why that failed, else ""."""
+        """Install packages as they were, whatever state is there now; return why that failed, else ""."""
         force = ("--force-downgrade", "--force-confdef", "--force-confold")
         done = _run(["dpkg", *force, "--install", *map(str, paths)])
         return "" if done.returncode == 0 else _why(done)
@@ -242,6 +256,12 @@ def _check(done: subprocess.CompletedProcess[str]) -> None:
     if unexplained or not told:
         raise PackageError((unexplained or said or [_why(done)])[0])
     raise UnreachableError(told[0])
+
+
+def _unless_occupied(done: subprocess.CompletedProcess[str]) -> None:
+    said = _LOCKED.search(done.stderr)
+    if said:
+        raise OccupiedError(f"somebody else is installing: {said[0]}")
 
 
 def _why(done: subprocess.CompletedProcess[str]) -> str:

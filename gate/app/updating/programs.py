@@ -1,6 +1,7 @@
 """Debian's programs, run in English, without questions, and within a bound."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,8 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end; one that cannot be run or takes too long has the status `NO_ANSWER`.
 
-    `identity`: as which user, in the words of `subprocess.run`; the caller's own without one.
+    Who takes too long is ended with all that he has started. `identity`: as which user, in the words of
+    `subprocess.Popen`; the caller's own without one.
     """
     environment = {
         **os.environ,
@@ -23,17 +25,24 @@ def run(
         "APT_LISTCHANGES_FRONTEND": "none",
     }
     try:
-        return subprocess.run(  # noqa: S603 - no shell, and versions are checked (gate.core.commands)
+        process = subprocess.Popen(  # noqa: S603 - no shell, and versions are checked (gate.core.commands)
             arguments,
             cwd=cwd,
             env=environment,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
-            timeout=within_s,
-            check=False,
+            start_new_session=True,
             **(identity or {}),
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         return subprocess.CompletedProcess(arguments, NO_ANSWER, "", f"E: {error}")
+    with process:
+        try:
+            said = process.communicate(timeout=within_s)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            return subprocess.CompletedProcess(arguments, NO_ANSWER, "", f"E: {error}")
+    return subprocess.CompletedProcess(arguments, process.returncode, *said)
