@@ -145,6 +145,7 @@ def test_bad_update(
     shown(f"previous version serving again after {away:.1f} s")
     assert away <= BACK_S_MAX
     assert gate.run(f"gate ledger verify {STATE}/ledger.db", user="gate").returncode == 0
+    gate.wait_for(lambda: gate.property(UPDATE, "ActiveState") == "failed", 30, "the attempt to be over")
     # It is not tried again by itself.
     gate.run(f"systemctl start {UPDATE}")
     assert installed(gate).endswith(version_of(packages[GATE]))
@@ -179,7 +180,7 @@ def test_power_cut_in_the_middle_of_an_update_to_a_version_that_cannot_even_undo
 ) -> None:
     """None of its commands begins: what is left to do is done by the version before."""
     bad = another_version(
-        packages[GATE], NEXT, tmp_path, breaking=CRASH, module="gate/cli/__init__.py", sleeping_in="postinst"
+        packages[GATE], NEXT, tmp_path, breaking=CRASH, module="gate/cli/update.py", sleeping_in="postinst"
     )
     repository.add(bad)
     gate.put(ASLEEP, "")
