@@ -4,6 +4,7 @@ It may be mounted (a folder), or lie in a disk image, a whole disk or a partitio
 through the mtools programs at an offset: without root where the file allows it, and without mounting.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -83,8 +84,7 @@ class MountedFolder:
             new.write_bytes(content)
             new.replace(path)
         except OSError as error:
-            advice = "; run it as the user who has mounted the card, or with sudo"
-            raise CardError(f"{path}: {error.strerror}{advice}") from error
+            raise CardError(f"{path}: {error.strerror}; {_advice(error)}") from error
 
     def free_bytes(self) -> int:
         """Return how many bytes more it can hold."""
@@ -103,6 +103,7 @@ class FatInImage:
             raise CardError(
                 "mcopy is missing: install the package mtools, or mount the card and name its folder"
             )
+        _require_writable(image)
         self._image = image
         self._drive = ("-i", f"{image}@@{offset}")
 
@@ -152,6 +153,20 @@ class FatInImage:
         if check and done.returncode:
             raise CardError(f"{self._image}: {program} failed: {_last_line(done.stderr)}")
         return done
+
+
+def _require_writable(image: Path) -> None:
+    """Raise CardError where writing would fail: mtools would only say "Bad target", and after the checks."""
+    try:
+        image.open("rb+").close()
+    except OSError as error:
+        raise CardError(f"{image}: cannot be written: {error.strerror}; {_advice(error)}") from error
+
+
+def _advice(error: OSError) -> str:
+    if error.errno == errno.EROFS:
+        return "is the card's lock on, or is it mounted for reading only?"
+    return "run it as whoever owns the image or has mounted the card, or with sudo"
 
 
 def _last_line(stderr: bytes) -> str:

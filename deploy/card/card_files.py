@@ -24,6 +24,8 @@ FOLDER: Final = "health-gate"
 MARK: Final = "Written by prepare-card"
 BEGIN: Final = "# health-gate: begin, written by prepare-card"
 END: Final = "# health-gate: end"
+ON_BOARD: Final = f"/boot/firmware/{FOLDER}"  # where the board has mounted what is written here
+TRUST: Final = "trust-"  # begins the names of the issuers' files, which may be called like one of ours
 STATIC: Final = ("gate-firstboot", "gate-firstboot.service", "led-states")
 
 ALLOWED_PINS: Final = range(9, 28)  # as drivers.pins: pulled down while the board starts
@@ -34,10 +36,13 @@ _TAKEN_BY: Final = {"dtparam=spi=on": (9, 10, 11), "dtparam=i2s=on": (18, 19, 20
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{20,200}")
+_TRUST: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DEB: Final = re.compile(r"[a-z0-9][A-Za-z0-9.+~_%-]*\.deb")
 _PUBLIC_KEY: Final = re.compile(r"(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+( [^\r\n]*)?")
 _CAMERA_PACKAGES: Final = {"v4l2": "python3-opencv", "picamera2": "python3-picamera2"}
-_OWN_TABLES: Final = ("gate", "mqtt", "centre")
+_OWN_TABLES: Final = ("mqtt", "centre")
+_OWN_KEYS: Final = ("site", "id", "policy", "state_dir", "trust_files")
+_GATE: Final = re.compile(r"^[ \t]*\[[ \t]*gate[ \t]*\].*$", re.MULTILINE)
 
 Card = Callable[[str], bytes | None]
 """Reads a file of the boot partition as it is now; None if it is not there."""
@@ -53,6 +58,7 @@ class Choices:
     token: str = field(repr=False)
     broker: str
     policy: str = "township-routine"
+    trust: Mapping[str, bytes] = field(default_factory=dict)
     time_zone: str = "Asia/Shanghai"
     ssh_keys: str = ""
     wifi: str = ""
@@ -130,6 +136,7 @@ def _problems(choices: Choices, config_lines: set[str]) -> Iterator[str]:
         if line.strip() and not line.startswith("#") and not _PUBLIC_KEY.fullmatch(line.strip()):
             yield "--ssh-key: is no public key; take the file whose name ends in .pub"
             break
+    yield from _trust_problems(choices.trust)
     yield from _wifi_problems(choices)
     yield from _package_problems(choices)
     yield from _hardware_problems(choices.hardware, config_lines)
@@ -175,6 +182,15 @@ def _secret_problems(choices: Choices) -> Iterator[str]:
         yield "--ca: holds no certificate in PEM form; take ca.pem as `central init` makes it"
 
 
+def _trust_problems(files: Mapping[str, bytes]) -> Iterator[str]:
+    """Yield what a PC without the gate's libraries can see; the rest is the business of gate.trust_files."""
+    for name, content in files.items():
+        if not _TRUST.fullmatch(name):
+            yield f"--trust: {name!r}: name the file with letters, digits, '.', '_' and '-' alone"
+        if b"PRIVATE KEY" in content:
+            yield f"--trust: {name} holds a private key; take the public one (gate pass key prints it)"
+
+
 def _wifi_problems(choices: Choices) -> Iterator[str]:
     if bool(choices.wifi) != bool(choices.wifi_password):
         yield "--wifi and --wifi-password-file are given together or not at all"
@@ -209,6 +225,7 @@ def _hardware_problems(hardware: str, config_lines: set[str]) -> Iterator[str]:
     for name in _OWN_TABLES:
         if name in tables:
             yield f"--hardware: [{name}] is written by this program; leave the table out"
+    yield from _gate_problems(hardware, tables.get("gate"))
     taken = {pin: line for line, pins in _TAKEN_BY.items() if line in config_lines for pin in pins}
     wired = pins_of(hardware)
     for pin, times in Counter(wired.values()).items():
@@ -223,6 +240,15 @@ def _hardware_problems(hardware: str, config_lines: set[str]) -> Iterator[str]:
             yield f"{place}: BCM {pin} carries the serial console, which would switch it; take another"
         elif pin in taken:
             yield f"{place}: BCM {pin} is taken by {taken[pin]} in config.txt"
+
+
+def _gate_problems(hardware: str, said: object) -> Iterator[str]:
+    """Yield what of [gate] is no business of that file, or stands where the rest cannot be put in."""
+    if said is not None and len(_GATE.findall(hardware)) != 1:
+        yield "--hardware: write what is to stand in [gate] below a line [gate]"
+    for key in said if isinstance(said, dict) else ():
+        if key in _OWN_KEYS:
+            yield f"--hardware: gate.{key} is written by this program; leave the line out"
 
 
 def pins_of(hardware: str) -> dict[str, int]:
@@ -250,6 +276,7 @@ def _own_files(choices: Choices) -> dict[str, bytes]:
         files["health-gate.sources"] = choices.apt_source.encode()
     if choices.apt_key:
         files["health-gate.gpg"] = choices.apt_key
+    files |= {f"{TRUST}{name}": content for name, content in choices.trust.items()}
     files |= choices.debs
     sums = "".join(
         f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())
@@ -261,12 +288,18 @@ def _own_files(choices: Choices) -> dict[str, bytes]:
 def gate_toml(choices: Choices) -> str:
     """Return the gate's configuration, with @ID@ in place of the id that only the board knows."""
     host, port = broker_address(choices.broker) or ("", 0)
-    return f"""\
-# {MARK}; the board puts in its own id at its first boot.
+    trusted = [f"{ON_BOARD}/{TRUST}{name}" for name in sorted(choices.trust)]
+    own = f"""\
 [gate]
 site = {_quoted(choices.site)}
 id = "@ID@"
 policy = {_quoted(choices.policy)}
+trust_files = {json.dumps(trusted)}"""
+    rest = choices.hardware.strip()
+    body = _GATE.sub(lambda _: own, rest) if _GATE.search(rest) else f"{own}\n\n{rest}"
+    return f"""\
+# {MARK}; the board puts in its own id at its first boot.
+{body}
 
 [mqtt]
 host = {_quoted(host)}
@@ -277,8 +310,6 @@ key_file = "/var/lib/gate/device.key"
 
 [centre]
 keys_file = "/var/lib/gate/centre.json"
-
-{choices.hardware.strip()}
 """
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from gate.cli import main as gate
 from gate.config import parse_config
+from gate.trust_files import load_trust
 from tests.brokers import require
 from tests.deploy.cards import (
     HARDWARE,
@@ -94,19 +98,18 @@ def test_an_image_needs_no_root_and_no_gate(desk: Desk) -> None:
         image = stock_image(place / "card.img")
         if user:
             os.chown(image, NOBODY, NOBODY)
-        image.chmod(0o600)
         words = [word.replace(str(desk.folder), str(place / "desk")) for word in desk.words(image)]
-        done = subprocess.run(
-            [python, str(place / "deploy/card/prepare-card"), *words],
-            check=False,
-            capture_output=True,
-            text=True,
-            env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
-            **user,
-        )
+        line = [python, "-B", str(place / "deploy/card/prepare-card"), *words]
+        environment = {"PATH": os.environ["PATH"]}
+        image.chmod(0o400)
+        locked = subprocess.run(line, check=False, capture_output=True, text=True, env=environment, **user)
+        image.chmod(0o600)
+        done = subprocess.run(line, check=False, capture_output=True, text=True, env=environment, **user)
         assert done.returncode == 0, done.stderr
         assert read(image, "health-gate/token") == f"{SECRET}\n".encode()
     assert "gate.toml: NOT checked whole" in done.stdout
+    assert (locked.returncode, locked.stdout) == (1, "")
+    assert "card.img: cannot be written: Permission denied; run it as" in locked.stderr
 
 
 def test_an_image_without_a_boot_partition_is_refused(desk: Desk, tmp_path: Path) -> None:
@@ -147,6 +150,57 @@ def test_the_configuration_is_one_that_the_gate_takes(desk: Desk, folder: Path) 
     assert (config.mqtt.host, config.mqtt.port) == ("broker.example", 18883)
     assert (config.pins.relay, config.camera.source) == (22, "picamera2")
     assert config.centre is not None
+
+
+def test_the_issuers_keys_come_with_the_card(desk: Desk, folder: Path, tmp_path: Path) -> None:
+    counter = public_key(tmp_path)
+    done = desk.prepare(folder, trust=str(counter))
+    assert "can verify no code" not in done.stdout
+    text = (folder / "health-gate" / "gate.toml").read_text().replace("@ID@", "gate-1a2b3c4d")
+    section = parse_config("gate.toml", tomllib.loads(text)).gate
+    on_card = [folder / path.relative_to("/boot/firmware") for path in section.trust_files]
+    assert [key.issuer for key in load_trust(on_card).keys] == ["county-hall"]
+    assert "trust-counter.toml" in (folder / "health-gate" / "card.sha256").read_text()
+    # Those that are no longer named may lie there still; they count no longer.
+    assert "can verify no code" in desk.prepare(folder).stdout
+    assert "\ntrust_files = []\n" in (folder / "health-gate" / "gate.toml").read_text()
+
+
+def test_language_and_direction_stand_with_the_hardware(desk: Desk, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "hardware.toml"
+    file.write_text(
+        f'{HARDWARE}\n[gate]  # the way out\nlang = "en"\ndirection = "out"\n[presence]\nfar_cm = 90\n'
+    )
+    assert desk.prepare(folder, hardware=str(file)).returncode == 0
+    text = (folder / "health-gate" / "gate.toml").read_text().replace("@ID@", "gate-1a2b3c4d")
+    config = parse_config("gate.toml", tomllib.loads(text))
+    assert (config.gate.lang, config.gate.direction, config.gate.site) == ("en", "out", "county-hall")
+    assert (config.presence.far_cm, config.pins.relay, config.mqtt.host) == (90, 22, "broker.example")
+
+
+def test_issuers_files_that_the_gate_would_refuse_are_refused_here(
+    desk: Desk, folder: Path, tmp_path: Path
+) -> None:
+    counter = public_key(tmp_path)
+    assert "holds a private key" in refused(desk, folder, trust=str(tmp_path / "counter.pem"))
+    (tmp_path / "list.json").write_text('{"neither": "this", "nor": "that"}')
+    assert "--trust: list.json: is neither a signer" in refused(
+        desk, folder, trust=str(tmp_path / "list.json")
+    )
+    (tmp_path / "my keys.toml").write_text(counter.read_text())
+    assert "name the file with letters" in refused(desk, folder, trust=str(tmp_path / "my keys.toml"))
+    (tmp_path / "other").mkdir()
+    twin = Path(shutil.copy(counter, tmp_path / "other" / "COUNTER.toml"))
+    assert "have the same name" in refused(desk, folder, f"--trust={twin}", trust=str(counter))
+
+
+def public_key(folder: Path) -> Path:
+    """Make the key of a counter, counter.pem, and return the file with its public half."""
+    words = ["pass", "key", "--new", str(folder / "counter.pem"), "--issuer", "county-hall"]
+    made = CliRunner().invoke(gate, [*words, "--issuer-name", "County hall"], catch_exceptions=False)
+    assert made.exit_code == 0, made.output
+    (folder / "counter.toml").write_text(made.output)
+    return folder / "counter.toml"
 
 
 def test_cloud_init_is_told_what_only_it_can_do(desk: Desk, folder: Path) -> None:
@@ -255,6 +309,13 @@ def test_whatever_changes_gives_a_new_instance_id(
     assert instance_id(folder) == first
 
 
+def test_a_second_run_says_what_counts_no_longer(desk: Desk, folder: Path) -> None:
+    said = "thermometer.offset_cc, counts no longer"
+    assert said not in desk.prepare(folder).stdout
+    assert said not in desk.prepare(folder).stdout, "nothing has changed, so nothing is done anew"
+    assert said in desk.prepare(folder, time_zone="Asia/Urumqi").stdout
+
+
 def test_a_newer_package_takes_the_place_of_the_older_one(desk: Desk, folder: Path, tmp_path: Path) -> None:
     desk.prepare(folder)
     newer = tmp_path / "health-gate_0.2.0_all.deb"
@@ -323,6 +384,9 @@ def test_every_problem_is_told_at_once(desk: Desk, folder: Path) -> None:
         ("[pins]\nrelay = 17\npassage = 17\n", "BCM 17 is used for relay and passage"),
         ("[pins]\nrelais = 17\n", "relais"),
         ("[mqtt]\nhost = 'x'\n", "[mqtt] is written by this program"),
+        ("[gate]\nsite = 'x'\n", "gate.site is written by this program"),
+        ("gate.lang = 'en'\n", "below a line [gate]"),
+        ("[gate]\nlang = 'fr'\n", "gate.lang"),
         ("[pins\n", "--hardware:"),
         ('[camera]\nsource = "v4l2"\n', "camera.device: is required"),
     ],
@@ -415,12 +479,23 @@ def test_every_yaml_file_can_be_read() -> None:
         assert isinstance(yaml.safe_load(path.read_text().split("# METAEND\n---\n")[-1]), dict)
 
 
-def test_the_page_shows_a_command_that_there_is() -> None:
-    page = (ROOT / "docs" / "flashing.md").read_text()
-    named = set(
-        re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page[page.index("prepare-card rasp") :].split("`")[0])
-    )
-    assert named >= {"--site", "--centre", "--ca", "--token-file", "--broker", "--hardware"}
-    assert named <= set(program().parser()._option_string_actions)
-    for script in ("gate-firstboot", "led-states"):
-        assert (ROOT / "deploy" / "firstboot" / script).exists()
+def test_the_page_can_be_followed(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hardware file and the command as they stand in docs/flashing.md, with the files that it names."""
+    page = (ROOT / "docs" / "flashing.md").read_text("utf-8")
+    shown = dict(re.findall(r"^ *```(toml|sh)\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL))
+    place = Path(shutil.copytree(desk.folder, tmp_path / "pc"))
+    (place / "north-door.toml").write_text(shown["toml"])
+    (place / "trust").mkdir()
+    shutil.move(public_key(place), place / "trust")
+    (place / "build").mkdir()
+    (place / "debs").rename(place / "build" / "deb")
+    python, script, image, *words = shlex.split(shown["sh"].replace("\\\n", ""))
+    assert (python, ROOT / script) == (".venv/bin/python", PREPARE_CARD)
+    stock_image(place / image)
+    monkeypatch.chdir(place)
+    expanded = [str(found) for word in words for found in (Path().glob(word) if "*" in word else [word])]
+    assert program().main([image, *expanded]) == 0
+    assert "checked as `gate check-config` does it\n" in (said := capsys.readouterr().out)
+    assert "No --trust" not in said

@@ -111,7 +111,7 @@ def test_apt_installs_from_the_card_without_a_network(
     installed = debian.run(f"{INSTALL} && {VERSION} health-gate hg-library python3-picamera2", binds=binds)
     assert installed.stdout.endswith("ii 0.1.0 ii 2.1 ii 0.3 ")
     assert "comes from the network" not in installed.stdout
-    kept = debian.run("cat /var/cache/health-gate/health-gate_0.1.0_all.deb | sha256sum", binds=binds)
+    kept = debian.run("cat /var/cache/health-gate/debs/health-gate_0.1.0_all.deb | sha256sum", binds=binds)
     assert (
         kept.stdout
         == subprocess.run(

@@ -52,9 +52,12 @@ def cells(page: str, columns: int) -> list[list[str]]:
 # Links
 
 
+FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
+
+
 def prose(page: str) -> str:
     """Return a page without what is code."""
-    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL))
+    return re.sub(r"`[^`\n]*`", "", FENCED.sub("", page))
 
 
 def anchors(page: Path) -> set[str]:
@@ -96,47 +99,118 @@ def test_a_page_for_staff_is_one_page(name: str) -> None:
     assert len(text(name).splitlines()) <= 60
 
 
-@mark.parametrize("name", ["wiring", "commissioning"])
+@mark.parametrize("name", ["wiring", "commissioning", "replacing", "doctor", "flashing"])
 def test_life_safety_is_said_where_it_belongs(name: str) -> None:
     assert "life safety does not depend on this software" in " ".join(text(name).lower().split())
 
 
+PROGRAM = re.compile(r"(?:gate|central|make|deploy/[\w/.-]+)(?= |$)")
+UNIT = re.compile(r"(?<![\w/.-])(?:health-)?(?:gate|central)[a-z-]*\.(?:service|timer|path)(?!\w)")
+PATH = re.compile(r"(?<![\w/.-])(?:bench|central|debian|deploy|docs|drivers|systemd|tests)/[\w./*-]*\w")
+BEFORE = re.compile(r"^(?:sudo |runuser -u \w+ -- |\.venv/bin/(?:python )?|echo .*\| *(?=gate|central))+")
+NOT_KEPT = {"deploy/rpi-image-gen/pkgs"}
+
+
+def code(page: str) -> list[str]:
+    """Return what a page shows as code: the lines of blocks, continued ones as one, and what is in marks."""
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in re.sub(r" *\\\n *", " ", block).splitlines()]
+    inline = re.findall(r"(?<!`)`([^`]+)`(?!`)", FENCED.sub("", page))
+    return lines + [" ".join(shown.split()) for shown in inline]
+
+
 def commands(page: str) -> list[str]:
-    """Return every command line of ours that a page shows."""
-    shown = re.findall(r"`([^`\n]+)`", page)
-    for block in re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
-        shown += [line.partition("#")[0] for line in block.splitlines()]
-    lines = [line.strip().removeprefix("sudo ") for line in shown]
-    return [line for line in lines if re.match(r"(gate|central) \w", line)]
+    """Return every command line of ours that a page shows, one for each of `show|note|…`."""
+    found = []
+    for line in code(page.replace("\\|", "|")):
+        for part in re.split(r" \| | && |; ", re.sub(r"(^|\s)#.*", "", line)):
+            bare = BEFORE.sub("", part.strip())
+            if PROGRAM.match(bare):
+                choices = re.search(r"[\w-]+(?:\|[\w-]+)+", bare)
+                each = choices[0].split("|") if choices else [""]
+                found += [bare.replace(choices[0], one) if choices else bare for one in each]
+    return found
 
 
 def unknown(line: str) -> str | None:
     """Say what in a command line the program does not know; None if it knows all."""
-    program, *words = line.split()
+    program, *words = re.split(r"[ >]+", re.sub(r"[\[\]]", "", line))
+    if program == "make":
+        return (
+            None
+            if not words or re.search(rf"^{words[0]}:", makefile(), re.MULTILINE)
+            else f"{line}: no target"
+        )
+    if program not in {"gate", "central"}:
+        return unknown_to_script(TREE / program, words)
     command: click.Command = {"gate": gate, "central": central}[program]
     for word in words:
-        if isinstance(command, click.Group):
-            if word not in command.commands:
-                return f"{line}: no command {word}"
-            command = command.commands[word]
-        elif word.startswith("-"):
-            options = {option for param in command.params for option in param.opts}
-            if word.partition("=")[0] not in options:
+        if word.startswith("-") and word != "-":
+            options = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+            if word.partition("=")[0] not in options | {"--help", "--version"}:
                 return f"{line}: no option {word}"
+        elif isinstance(command, click.Group) and (word.isupper() or word == "…"):
+            return None  # stands for any of its commands
+        elif isinstance(command, click.Group) and word not in command.commands:
+            return f"{line}: no command {word}"
+        elif isinstance(command, click.Group):
+            command = command.commands[word]
     return None
 
 
-@mark.parametrize("name", STAFF)
-def test_commands_exist(name: str) -> None:
-    assert [problem for line in commands(text(name)) if (problem := unknown(line))] == []
+def unknown_to_script(script: Path, words: list[str]) -> str | None:
+    """Say which option a script of deploy/ does not know: it takes none that its own text does not name."""
+    if not script.exists():
+        return f"{script.relative_to(TREE)}: there is no such file"
+    lines = script.read_text("utf-8") if script.is_file() else ""
+    options = [word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)]
+    missing = [option for option in options if not re.search(rf"{option}(?![\w-])", lines)]
+    return f"{script.relative_to(TREE)}: no option {missing[0]}" if missing else None
+
+
+@cache
+def makefile() -> str:
+    return (TREE / "Makefile").read_text("utf-8")
+
+
+@mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TREE)))
+def test_commands_exist(page: Path) -> None:
+    assert [problem for line in commands(page.read_text("utf-8")) if (problem := unknown(line))] == []
 
 
 def test_an_unknown_command_is_found() -> None:
-    assert commands("`gate docter` and `sudo gate doctor --push`\n```sh\ncentral gates lost  # x\n```\n") == [
-        "gate docter", "gate doctor --push", "central gates lost",
+    assert commands(
+        "`gate docter` and `sudo gate doctor --push`\n```sh\ncentral gates lost  # x\n```\n"
+        "`gate desk show\\|shout`, `.venv/bin/gate x`\n"
+        "```sh\nmake dem\ndeploy/card/prepare-card a.img \\\n  --sight x\n```\n"
+    ) == [
+        "central gates lost", "make dem", "deploy/card/prepare-card a.img --sight x",
+        "gate docter", "gate doctor --push", "gate desk show", "gate desk shout", "gate x",
     ]  # fmt: skip
-    assert all(map(unknown, ["gate docter", "gate doctor --push", "central gates lost"]))
-    assert unknown("gate ledger verify /var/lib/gate/ledger.db") is None
+    wrong = ["gate docter", "gate doctor --push", "central gates lost", "gate desk shout", "make dem"]
+    wrong += ["deploy/card/prepare-card a.img --sight x", "deploy/none", "central alarms --al"]
+    assert [line for line in wrong if not unknown(line)] == []
+    right = [
+        "gate ledger verify /var/lib/gate/ledger.db",
+        "central command NAME SITE --by WHO",
+        "central alarms --all",
+    ]
+    assert [unknown(line) for line in right] == [None, None, None]
+
+
+@mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TREE)))
+def test_files_and_units_exist(page: Path) -> None:
+    shown = " ".join(code(page.read_text("utf-8")))
+    paths = {path for path in PATH.findall(shown) if path not in NOT_KEPT and not list(TREE.glob(path))}
+    files = {path.name for folder in ("systemd", "deploy") for path in (TREE / folder).rglob("*.*")}
+    assert (sorted(paths), sorted(set(UNIT.findall(shown)) - files)) == ([], [])
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    leads = {(TREE / target.partition("#")[0]).resolve() for target in re.findall(
+        r"\]\(([^)\s]+)\)", (TREE / "README.md").read_text("utf-8")
+    )}  # fmt: skip
+    assert [page.name for page in sorted((TREE / "docs").glob("*.md")) if page not in leads] == []
 
 
 # Tables
