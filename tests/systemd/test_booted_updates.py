@@ -152,24 +152,30 @@ def test_bad_update(
     assert gate.is_up()
 
 
+def cut_off_in_a_script(gate: Machine) -> str:
+    """Cut the power while the new version's script sleeps, and go on; return what was installed then."""
+    gate.put(ASLEEP, "")
+    gate.boot()
+    gate.wait_active(UNIT)
+    order(gate)
+    gate.wait_for(lambda: gate.exists(f"{ASLEEP}.now"), 90, "the script to run")
+    half = installed(gate)
+    gate.cut_power()
+    gate.disk.run(f"rm {ASLEEP}")
+    gate.boot()
+    # Its timer does this soon after boot, and gate-escalate when the gate has fallen for good.
+    gate.run(f"systemctl start {UPDATE}", timeout=200)
+    return half
+
+
 @pytest.mark.parametrize("script", ["preinst", "postinst"])
 def test_power_cut_in_the_middle_of_an_update(
     script: str, gate: Machine, repository: Repository, packages: dict[str, Path], tmp_path: Path
 ) -> None:
     """In the preinst nothing is unpacked yet; in the postinst all is, and nothing is configured."""
     repository.add(another_version(packages[GATE], NEXT, tmp_path, sleeping_in=script))
-    gate.put(ASLEEP, "")
-    gate.boot()
-    gate.wait_active(UNIT)
-    order(gate)
-    gate.wait_for(lambda: gate.exists(f"{ASLEEP}.now"), 90, f"the {script} to run")
-    half = installed(gate)
-    gate.cut_power()
+    half = cut_off_in_a_script(gate)
     assert not re.match("ii ", half) or script == "preinst", half
-    gate.disk.run(f"rm {ASLEEP}")
-    gate.boot()
-    # Its timer does this soon after boot.
-    gate.run(f"systemctl start {UPDATE}", timeout=200)
     assert result(gate)["outcome"] == "done"
     assert installed(gate) == f"ii {NEXT}"
     gate.wait_active(UNIT)
@@ -183,16 +189,7 @@ def test_power_cut_in_the_middle_of_an_update_to_a_version_that_cannot_even_undo
         packages[GATE], NEXT, tmp_path, breaking=CRASH, module="gate/cli/update.py", sleeping_in="postinst"
     )
     repository.add(bad)
-    gate.put(ASLEEP, "")
-    gate.boot()
-    gate.wait_active(UNIT)
-    order(gate)
-    gate.wait_for(lambda: gate.exists(f"{ASLEEP}.now"), 90, "the postinst to run")
-    gate.cut_power()
-    gate.disk.run(f"rm {ASLEEP}")
-    gate.boot()
-    # Its timer does this soon after boot, and gate-escalate when the gate has fallen for good.
-    gate.run(f"systemctl start {UPDATE}", timeout=200)
+    cut_off_in_a_script(gate)
     assert result(gate)["outcome"] == "rolled_back"
     assert installed(gate) == f"hi {version_of(packages[GATE])}"
     gate.wait_active(UNIT)
