@@ -34,7 +34,7 @@ _ASK_WHO: Final = (
     "an old card? Ask who did it; what is proved is safe, gate doctor has the rest; central alarms clear",
 )
 
-ONLY_DOUBTFUL: Final = frozenset({"unknown_gate", "unknown_key", "clock"})
+ONLY_DOUBTFUL: Final = frozenset({"unknown_gate", "unknown_key", "key_waits", "clock"})
 """Alarms of the class *false* that accuse nobody: a gate that is not registered yet, a clock to be set."""
 
 CODES: Final[Mapping[str, CodeWords]] = {
@@ -53,6 +53,11 @@ CODES: Final[Mapping[str, CodeWords]] = {
     "unknown_gate": CodeWords("闸机未登记", "records of a gate that is not registered", *_REGISTER),
     "unknown_key": CodeWords("密钥未登记", "a key that is not registered", *_REGISTER),
     "revoked_key": CodeWords("密钥已撤销", "a key that was revoked", *_WHO_SIGNS),
+    "key_waits": CodeWords(
+        "密钥待批准", "a key that a person has to allow: a card was made anew, moved or copied",
+        "central enrol list，查明是哪台设备，然后 central enrol allow 或 refuse",
+        "central enrol list; find out which device it is, then: central enrol allow, or refuse",
+    ),
     "went_back": CodeWords("记录数倒退", "fewer records than before", *_ASK_WHO),
     "unannounced_epoch": CodeWords(
         "未说明原因另起台账", "a new ledger without a reason",

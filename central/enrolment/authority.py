@@ -46,16 +46,22 @@ class Authority:
     key: Ed25519PrivateKey
     certificate: x509.Certificate
 
-    def gate_certificate(self, name: str, public_key: bytes, now_ms: int) -> x509.Certificate:
-        """Return a certificate for a device called `<site>/<gate>`, with which it may connect to servers."""
+    def gate_certificate(
+        self, name: str, public_key: bytes, now_ms: int, device: str = ""
+    ) -> x509.Certificate:
+        """Return a certificate for a device called `<site>/<gate>`, with which it may connect to servers.
+
+        `device`: the serial number of its board, "" for none.
+        """
         key = Ed25519PublicKey.from_public_bytes(public_key)
-        return self._sign(self._begun(name, key, now_ms, GATE_DAYS), [ExtendedKeyUsageOID.CLIENT_AUTH])
+        begun = self._begun(named(name, device), key, now_ms, GATE_DAYS)
+        return self._sign(begun, [ExtendedKeyUsageOID.CLIENT_AUTH])
 
     def service_certificate(
         self, name: str, key: Ed25519PublicKey, hosts: Sequence[str], now_ms: int
     ) -> x509.Certificate:
         """Return a certificate for a server with these host names or addresses; without any, for a client."""
-        builder = self._begun(name, key, now_ms, SERVICE_DAYS)
+        builder = self._begun(named(name), key, now_ms, SERVICE_DAYS)
         if not hosts:
             return self._sign(builder, [ExtendedKeyUsageOID.CLIENT_AUTH])
         names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
@@ -86,7 +92,9 @@ class Authority:
             return False
         return True
 
-    def _begun(self, name: str, key: Ed25519PublicKey, now_ms: int, days: int) -> x509.CertificateBuilder:
+    def _begun(
+        self, name: x509.Name, key: Ed25519PublicKey, now_ms: int, days: int
+    ) -> x509.CertificateBuilder:
         return _begun(name, self.certificate.subject, key, now_ms, days).add_extension(
             _issuer_id(self.key.public_key()), critical=False
         )
@@ -106,9 +114,9 @@ def make_authority(folder: Path, now_ms: int) -> list[Path]:
     """Make whichever of key and certificate is missing; return those made. Raises KeysError."""
     made = [folder / CA_KEY] if make_signing_key(folder / CA_KEY) else []
     key = signing_key(folder / CA_KEY)
-    name = f"health-gate authority {key_id(key.public_key().public_bytes_raw()).hex()}"
+    name = named(f"health-gate authority {key_id(key.public_key().public_bytes_raw()).hex()}")
     certificate = (
-        _begun(name, _named(name), key.public_key(), now_ms, _CA_DAYS)
+        _begun(name, name, key.public_key(), now_ms, _CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(authority=True), critical=True)
         .sign(key, None)
@@ -154,6 +162,14 @@ def moment(ms: int) -> datetime:
     return datetime.fromtimestamp(ms // 1000, UTC)
 
 
+def named(name: str, device: str = "") -> x509.Name:
+    """Return a subject: a common name, and the serial number of a board where there is one."""
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
+    if device:
+        parts.append(x509.NameAttribute(NameOID.SERIAL_NUMBER, device))
+    return x509.Name(parts)
+
+
 def common_name(name: x509.Name) -> str:
     """Return the common name, "" where there is not exactly one."""
     names = [str(part.value) for part in name.get_attributes_for_oid(NameOID.COMMON_NAME)]
@@ -161,12 +177,12 @@ def common_name(name: x509.Name) -> str:
 
 
 def _begun(
-    name: str, issuer: x509.Name, key: Ed25519PublicKey, now_ms: int, days: int
+    name: x509.Name, issuer: x509.Name, key: Ed25519PublicKey, now_ms: int, days: int
 ) -> x509.CertificateBuilder:
     now = moment(now_ms)
     return (
         x509.CertificateBuilder()
-        .subject_name(_named(name))
+        .subject_name(name)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
@@ -174,10 +190,6 @@ def _begun(
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
-
-
-def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def _issuer_id(key: Ed25519PublicKey) -> x509.AuthorityKeyIdentifier:

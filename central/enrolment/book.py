@@ -5,8 +5,10 @@ are renewed, and how a device that never had the answer asks again. Any other ke
 registered, its use of the token written and its certificate kept in the same transaction: a centre that is
 killed has done all of it or nothing.
 
-A token alone never gives a gate a second key, nor a board a second identity: those wait for a person, as does
-a key that was revoked. So a copied card comes to nothing without anybody's noticing.
+A token alone never gives a gate a second key, nor a board a second identity: those wait for a person, as do a
+key that was revoked and one that comes from another board than its certificate is for. So a copied card does
+not go unnoticed, whether it was copied before its first boot or after it, as long as the copy runs this
+software: whoever has the key of a device can also say the number of its board.
 """
 
 import hashlib
@@ -19,11 +21,23 @@ from typing import Any, Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import ColumnElement, Connection, Engine, Row, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Table,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
-from central.enrolment.authority import Authority, renewal_due
-from central.store import gates
-from central.store.alarm_log import must_be_text
+from central.enrolment.authority import Authority, named, renewal_due
+from central.store import AlarmKind, Code, Suspicion, gates
+from central.store.alarm_log import must_be_text, raise_alarm
 from central.store.engine import reading, writing
 from central.store.tables import certificates, enrol_tokens, enrol_uses, enrol_waiting, gate_keys
 from gate.core.codes.model import NAME
@@ -36,7 +50,7 @@ CLOCK_MS_MAX: Final = 12 * 3_600_000
 _NAMES_MAX: Final = 63  # with the "/" 64, what a common name may have (RFC 5280 appendix A.1)
 _NO_GATE: Final = "doc"  # the documents of a site travel under that name
 _WAITING_MAX: Final = 20
-"""Keys that may wait on one token: more than a copied card in every hall, fewer than fill a disk."""
+"""Keys of a site that may wait on tokens: more than a copied card in every hall, fewer than fill a disk."""
 
 _ENROLLING: Final = 0x68675F65  # any number that nobody else uses
 _DAY_MS: Final = 86_400_000
@@ -157,6 +171,12 @@ class EnrolmentBook:
             connection.execute(insert(enrol_tokens).values(row))
         return token
 
+    def token_number(self, token: str) -> int | None:
+        """Return by which number a token is listed."""
+        with reading(self._engine) as connection:
+            row = _token(connection, token)
+        return None if row is None else row.id
+
     def end_token(self, number: int, now_ms: int) -> bool:
         """Let a token be of no more use; False when there is none, or it is over."""
         live = (enrol_tokens.c.id == number, enrol_tokens.c.ends_ms > now_ms)
@@ -185,19 +205,25 @@ class EnrolmentBook:
         Raises LookupError when no such key waits.
         """
         must_be_text(by=by)
-        own = (enrol_waiting.c.site == site, enrol_waiting.c.gate == gate, enrol_waiting.c.kid == kid)
         with writing(self._engine) as connection:
             _alone(connection)
-            this = select(enrol_waiting).where(*own, enrol_waiting.c.allowed_ms.is_(None))
-            row = connection.execute(this).first()
-            if row is None:
-                raise LookupError(kid)
-            others = [key.kid for key in _keys_of(connection, site, gate) if key.revoked_ms is None]
+            row = _waiting(connection, site, gate, kid)
+            keys = [key for key in _keys_of(connection, site, gate) if key.revoked_ms is None]
             done = update(enrol_waiting).where(enrol_waiting.c.id == row.id)
             connection.execute(done.values(allowed_ms=now_ms, allowed_by=by))
             note = f"allowed by {by}" + (f", device {row.device}" if row.device else "")
             gates.register(connection, site, gate, bytes(row.public_key), now_ms, note)
-        return others
+            _looked_into(connection, row, now_ms, by, f"key {kid} was allowed")
+        return [key.kid for key in keys if key.public_key != row.public_key]
+
+    def refuse(self, site: str, gate: str, kid: str, by: str, now_ms: int) -> None:
+        """Take a key off the list; one that asks once more waits once more. Raises LookupError as `allow`."""
+        must_be_text(by=by)
+        with writing(self._engine) as connection:
+            _alone(connection)
+            row = _waiting(connection, site, gate, kid)
+            connection.execute(delete(enrol_waiting).where(enrol_waiting.c.id == row.id))
+            _looked_into(connection, row, now_ms, by, f"key {kid} was refused")
 
     def issued(self) -> Iterator[Issued]:
         """Yield the newest certificate of each key, by site and gate."""
@@ -231,7 +257,7 @@ def _unfit(asked: Asked, now_ms: int) -> Refused | None:
             f"site and gate have more than {_NAMES_MAX} characters together, which no certificate can hold"
         )
         return Refused(Refusal.BAD_REQUEST, words)
-    if not re.fullmatch(r"[0-9A-Za-z._:-]{0,64}", asked.device):
+    if not re.fullmatch(r"[0-9A-Za-z.:-]{0,64}", asked.device):  # as a certificate can hold it
         return Refused(Refusal.BAD_REQUEST, "the serial number of the device is none")
     if abs(asked.at_ms - now_ms) > CLOCK_MS_MAX:
         words = (
@@ -254,13 +280,15 @@ def _no_names(*names: str) -> str:
 def _decide(connection: Connection, asked: Asked, authority: Authority, now_ms: int) -> Granted | Refused:
     own = next((key for key in _keys_of(connection, asked.site, asked.gate) if _is(key, asked)), None)
     if own is not None and own.revoked_ms is None:
+        if _is_elsewhere(connection, asked):
+            return _to_wait(connection, asked, None, "other_board", now_ms)
         return Granted(_certificate(connection, asked, authority, now_ms), is_new=False)
     token = _token(connection, asked.token)
     if refused := _no_use(asked, token, now_ms):
         return refused if own is None else Refused(Refusal.REVOKED_KEY, _REVOKED)
     assert token is not None
     if why := _contradicted(connection, asked):
-        return _to_wait(connection, asked, token, why, now_ms)
+        return _to_wait(connection, asked, token.id, why, now_ms)
     used = connection.scalar(select(func.count()).where(enrol_uses.c.token == token.id)) or 0
     if used >= token.uses:
         words = "this token was used by another device; make one for this: central enrol token"
@@ -270,6 +298,17 @@ def _decide(connection: Connection, asked: Asked, authority: Authority, now_ms: 
     note = f"enrolled from {asked.address}" + (f", device {asked.device}" if asked.device else "")
     gates.register(connection, asked.site, asked.gate, asked.public_key, now_ms, note)
     return Granted(certificate, is_new=True)
+
+
+def _is_elsewhere(connection: Connection, asked: Asked) -> bool:
+    """Tell whether a key comes from another board than before, which nobody has allowed."""
+    ours = select(certificates.c.device).where(*_of_key(certificates, asked))
+    before = connection.scalar(ours.order_by(certificates.c.id.desc()).limit(1))
+    if not before or before == asked.device:
+        return False
+    moved = (enrol_waiting.c.device == asked.device, enrol_waiting.c.allowed_ms.is_not(None))
+    allowed = select(enrol_waiting.c.id).where(*_of_key(enrol_waiting, asked), *moved)
+    return connection.execute(allowed).first() is None
 
 
 def _no_use(asked: Asked, token: Row[Any] | None, now_ms: int) -> Refused | None:
@@ -311,51 +350,76 @@ _WHY: Final = {
     "known_gate": "another device is known as this gate",
     "known_key": "this key is known as another gate",
     "known_device": "this board is known with another key",
+    "other_board": "this gate's key is known with another board: its card was moved, or copied",
 }
 
 
-def _to_wait(connection: Connection, asked: Asked, token: Row[Any], why: str, now_ms: int) -> Refused:
+def _to_wait(connection: Connection, asked: Asked, token: int | None, why: str, now_ms: int) -> Refused:
     refused = Refused(
         Refusal.WAITING,
         f"{_WHY[why]}; somebody at the centre has to allow it: central enrol allow {asked.site} {asked.gate}",
     )
-    own: tuple[ColumnElement[bool], ...] = (
-        enrol_waiting.c.site == asked.site,
-        enrol_waiting.c.gate == asked.gate,
-        enrol_waiting.c.public_key == asked.public_key,
-    )
-    again = update(enrol_waiting).where(*own).values(
-        why=why, device=asked.device, address=asked.address, last_ms=now_ms,
-        times=enrol_waiting.c.times + 1, allowed_ms=None,
-    )  # fmt: skip
-    if connection.execute(again).rowcount:
-        return refused
-    theirs = select(func.count()).where(
-        enrol_waiting.c.allowed_ms.is_(None),
-        or_(enrol_waiting.c.token == token.id, enrol_waiting.c.site == asked.site),
-    )
-    if (connection.scalar(theirs) or 0) < _WAITING_MAX:
+    here = connection.execute(select(enrol_waiting).where(*_of_key(enrol_waiting, asked))).first()
+    if here is not None:
+        said = {"why": why, "device": asked.device, "address": asked.address, "last_ms": now_ms}
+        since = {"first_ms": here.first_ms, "times": here.times + 1}
+        if here.allowed_ms is not None:
+            since = {"first_ms": now_ms, "times": 1}
+        again = update(enrol_waiting).where(enrol_waiting.c.id == here.id)
+        connection.execute(again.values(**said, **since, allowed_ms=None))
+    elif token is None or _has_room(connection, asked.site):
         row = {
-            "token": token.id, "site": asked.site, "gate": asked.gate, "public_key": asked.public_key,
+            "token": token, "site": asked.site, "gate": asked.gate, "public_key": asked.public_key,
             "kid": key_id(asked.public_key).hex(), "device": asked.device, "why": why,
             "address": asked.address, "first_ms": now_ms, "last_ms": now_ms, "times": 1, "allowed_by": "",
         }  # fmt: skip
         connection.execute(insert(enrol_waiting).values(row))
+    else:
+        return refused
+    # Not each time that it asks: an alarm that somebody has cleared would be back within the minute.
+    if here is None or here.allowed_ms is not None or here.device != asked.device:
+        kid = key_id(asked.public_key).hex()
+        evidence = {"kid": kid, "why": why, "device": asked.device, "address": asked.address}
+        about = Suspicion(AlarmKind.FALSE, asked.site, asked.gate, "", Code.KEY_WAITS, evidence=evidence)
+        raise_alarm(connection, about, now_ms)
     return refused
+
+
+def _has_room(connection: Connection, site: str) -> bool:
+    """Tell whether one more key of a site may wait on a token; known keys of other boards need no room."""
+    theirs = (enrol_waiting.c.site == site, enrol_waiting.c.token.is_not(None))
+    waiting = select(func.count()).where(*theirs, enrol_waiting.c.allowed_ms.is_(None))
+    return (connection.scalar(waiting) or 0) < _WAITING_MAX
+
+
+def _waiting(connection: Connection, site: str, gate: str, kid: str) -> Row[Any]:
+    """Return the row of a key that waits. Raises LookupError."""
+    own = (enrol_waiting.c.site == site, enrol_waiting.c.gate == gate, enrol_waiting.c.kid == kid)
+    row = connection.execute(select(enrol_waiting).where(*own, enrol_waiting.c.allowed_ms.is_(None))).first()
+    if row is None:
+        raise LookupError(kid)
+    return row
+
+
+def _looked_into(connection: Connection, row: Row[Any], now_ms: int, by: str, reason: str) -> None:
+    """Let the alarm be over when no other key waits under this name."""
+    named_so = (enrol_waiting.c.site == row.site, enrol_waiting.c.gate == row.gate)
+    more = select(enrol_waiting.c.id).where(*named_so, enrol_waiting.c.allowed_ms.is_(None)).limit(1)
+    if connection.execute(more).first() is None:
+        gates.clear(connection, row.site, row.gate, Code.KEY_WAITS, now_ms, by, reason)
 
 
 def _certificate(connection: Connection, asked: Asked, authority: Authority, now_ms: int) -> x509.Certificate:
     """Return the certificate of a key: the one that it has, or a new one where that is none or is due."""
-    own = select(certificates).where(
-        certificates.c.site == asked.site, certificates.c.gate == asked.gate,
-        certificates.c.public_key == asked.public_key, certificates.c.revoked_ms.is_(None),
-    )  # fmt: skip
+    own = select(certificates).where(*_of_key(certificates, asked), certificates.c.revoked_ms.is_(None))
+    name = f"{asked.site}/{asked.gate}"
     row = connection.execute(own.order_by(certificates.c.id.desc()).limit(1)).first()
     if row is not None:
         here = x509.load_der_x509_certificate(bytes(row.certificate))
-        if authority.signed(here) and not renewal_due(here, now_ms):
+        is_for_it = authority.signed(here) and here.subject == named(name, asked.device)
+        if is_for_it and not renewal_due(here, now_ms):
             return here
-    made = authority.gate_certificate(f"{asked.site}/{asked.gate}", asked.public_key, now_ms)
+    made = authority.gate_certificate(name, asked.public_key, now_ms, asked.device)
     row_of_it = {
         "number": f"{made.serial_number:x}", "site": asked.site, "gate": asked.gate,
         "public_key": asked.public_key, "device": asked.device, "address": asked.address,
@@ -364,6 +428,15 @@ def _certificate(connection: Connection, asked: Asked, authority: Authority, now
     }  # fmt: skip
     connection.execute(insert(certificates).values(row_of_it))
     return made
+
+
+def _of_key(table: Table, asked: Asked) -> tuple[ColumnElement[bool], ...]:
+    """Return what finds the rows of a key under its name."""
+    return (
+        table.c.site == asked.site,
+        table.c.gate == asked.gate,
+        table.c.public_key == asked.public_key,
+    )
 
 
 def _keys_of(connection: Connection, site: str, gate: str) -> list[Row[Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -16,6 +17,7 @@ from central.clock import SystemClock
 from central.options import AS_JSON, CONFIG, NUMBER, configured, opened, refuse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import tzinfo
     from pathlib import Path
 
@@ -34,6 +36,9 @@ def _user() -> str:
 
 
 BY: Final = click.option("--by", default=_user, help="Who answers for it; your user name without it.")
+KEY: Final = click.option(
+    "--key", "kid", metavar="KID", help="Which key, where several wait: 8 hexadecimal digits."
+)
 
 
 @click.group()
@@ -59,13 +64,14 @@ def token(config_path: Path, site: str, gate: str, days: int, uses: int, by: str
     from central.enrolment.book import EnrolmentBook
 
     with opened(config_path) as (store, _):
+        book = EnrolmentBook(store.engine)
         try:
-            made = EnrolmentBook(store.engine).make_token(
-                site, gate, days=days, uses=uses, by=by, now_ms=SystemClock().now_ms()
-            )
+            made = book.make_token(site, gate, days=days, uses=uses, by=by, now_ms=SystemClock().now_ms())
         except ValueError as error:
             refuse(str(error), 2)
+        number = book.token_number(made)
     click.echo(made)
+    click.echo(f"token {number}; where it is not wanted any more: central enrol end-token {number}", err=True)
 
 
 @enrol.command("list")
@@ -97,9 +103,8 @@ def list_(config_path: Path, *, as_json: bool) -> None:
 def _waiting_line(key: Waiting, zone: tzinfo) -> str:
     from central.clock import moment
 
-    device = f", device {key.device}" if key.device else ""
     return (
-        f"waiting  {key.site}/{key.gate}  {key.kid}  {key.why.replace('_', ' ')}{device}, "
+        f"waiting  {key.site}/{key.gate}  {key.kid}  {key.why.replace('_', ' ')}{_device(key)}, "
         f"from {key.address}, since {moment(key.first_ms, zone)}, "
         f"last {moment(key.last_ms, zone)} ({key.times} times)"
     )
@@ -128,22 +133,16 @@ def _issued_line(one: Issued, zone: tzinfo) -> str:
 @CONFIG
 @click.argument("site")
 @click.argument("gate")
-@click.option("--key", "kid", metavar="KID", help="Which key, where several wait: 8 hexadecimal digits.")
+@KEY
 @BY
 def allow(config_path: Path, site: str, gate: str, kid: str | None, by: str) -> None:
-    """Register a key that waits: another one for a known gate or board. The device asks again by itself."""
-    from central.enrolment.book import EnrolmentBook
+    """Register a key that waits: another one for a known gate or board, or one whose board is another.
 
-    with opened(config_path) as (store, _):
-        book = EnrolmentBook(store.engine)
-        chosen = kid or _only_key(book, site, gate)
-        try:
-            others = book.allow(site, gate, chosen, by, SystemClock().now_ms())
-        except LookupError:
-            refuse(f"no key {chosen} of {site}/{gate} waits; see: central enrol list", 1)
-        except ValueError as error:
-            refuse(str(error), 2)
-    click.echo(f"{site}/{gate}: key {chosen} registered")
+    The device asks again by itself.
+    """
+    with _chosen(config_path, site, gate, kid) as (book, key):
+        others = book.allow(site, gate, key.kid, by, SystemClock().now_ms())
+    click.echo(f"{site}/{gate}: key {key.kid} registered{_device(key)}")
     for other in others:
         click.echo(
             f"key {other} is still believed, too; if its device is gone: "
@@ -151,20 +150,53 @@ def allow(config_path: Path, site: str, gate: str, kid: str | None, by: str) -> 
         )
 
 
-def _only_key(book: EnrolmentBook, site: str, gate: str) -> str:
-    found = [key.kid for key in book.waiting() if (key.site, key.gate) == (site, gate)]
-    if not found:
-        refuse(f"no key of {site}/{gate} waits; see: central enrol list", 1)
-    if len(found) > 1:
-        refuse(f"several keys of {site}/{gate} wait: {', '.join(found)}; say which with --key", 2)
-    return found[0]
+@enrol.command("refuse")
+@CONFIG
+@click.argument("site")
+@click.argument("gate")
+@KEY
+@BY
+def refuse_key(config_path: Path, site: str, gate: str, kid: str | None, by: str) -> None:
+    """Take a key that waits off the list, and end its alarm. A device that asks once more waits once more."""
+    with _chosen(config_path, site, gate, kid) as (book, key):
+        book.refuse(site, gate, key.kid, by, SystemClock().now_ms())
+    click.echo(f"{site}/{gate}: key {key.kid} waits no more")
+
+
+@contextmanager
+def _chosen(
+    config_path: Path, site: str, gate: str, kid: str | None
+) -> Iterator[tuple[EnrolmentBook, Waiting]]:
+    """Give the book and which of its waiting keys is meant; end the command where there is none."""
+    from central.enrolment.book import EnrolmentBook
+
+    missing = f"no key {f'{kid} ' if kid else ''}of {site}/{gate} waits; see: central enrol list"
+    with opened(config_path) as (store, _):
+        book = EnrolmentBook(store.engine)
+        theirs = [key for key in book.waiting() if (key.site, key.gate) == (site, gate)]
+        found = [key for key in theirs if kid in {None, key.kid}]
+        if not found:
+            refuse(missing, 1)
+        if len(found) > 1:
+            kids = ", ".join(key.kid for key in found)
+            refuse(f"several keys of {site}/{gate} wait: {kids}; say which with --key", 2)
+        try:
+            yield book, found[0]
+        except LookupError:  # somebody else was first just now
+            refuse(missing, 1)
+        except ValueError as error:
+            refuse(str(error), 2)
+
+
+def _device(key: Waiting) -> str:
+    return f", device {key.device}" if key.device else ""
 
 
 @enrol.command("end-token")
 @CONFIG
 @click.argument("number", type=NUMBER)
 def end_token(config_path: Path, number: int) -> None:
-    """Let token NUMBER be of no more use, as when a card was lost."""
+    """Let token NUMBER be of no more use, as when a card was lost or is not needed."""
     from central.enrolment.book import EnrolmentBook
 
     with opened(config_path) as (store, _):

@@ -18,7 +18,7 @@ import ssl
 import sys
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,6 +42,9 @@ from gate.core.codes.trust import key_id
 PATH: Final = "/enrol"
 BODY_BYTES_MAX: Final = 16 * 1024
 AT_ONCE_MAX: Final = 16
+OF_ONE_ADDRESS_MAX: Final = 4
+"""So that one address that says nothing does not keep the others out."""
+
 REQUEST_S: Final = 10.0
 """From the first byte of TLS to the last of the answer."""
 
@@ -142,6 +145,28 @@ class Rates:
         return count < PER_MINUTE_MAX
 
 
+class Slots:
+    """Who is being served: at most so many in all, and of one address."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: Counter[str] = Counter()
+
+    def take(self, address: str) -> bool:
+        """Take a place for an address; False when there is none."""
+        with self._lock:
+            if self._taken.total() >= AT_ONCE_MAX or self._taken[address] >= OF_ONE_ADDRESS_MAX:
+                return False
+            self._taken[address] += 1
+            return True
+
+    def give_back(self, address: str) -> None:
+        """Give one place of an address back."""
+        with self._lock:
+            self._taken[address] -= 1
+            self._taken += Counter()  # forgets whoever has none
+
+
 class _BoundedSocket(ssl.SSLSocket):
     """A TLS socket whose reads and writes all end by one instant, however the bytes trickle in."""
 
@@ -175,7 +200,7 @@ class _Server(ThreadingHTTPServer):
         self.desk = desk
         self.rates = rates
         self._context = context
-        self._slots = threading.BoundedSemaphore(AT_ONCE_MAX)
+        self._slots = Slots()
         super().__init__(place, _Handler)
 
     def server_bind(self) -> None:
@@ -186,14 +211,14 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve in a thread; who comes when all are busy is hung up on, and comes again."""
-        if not self._slots.acquire(blocking=False):
+        """Serve in a thread; who comes when all places are taken is hung up on, and comes again."""
+        if not self._slots.take(client_address[0]):
             self.shutdown_request(request)
             return
         try:
             super().process_request(request, client_address)
         except BaseException:
-            self._slots.release()
+            self._slots.give_back(client_address[0])
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -201,7 +226,7 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._slots.release()
+            self._slots.give_back(client_address[0])
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Shake hands, then read and answer."""

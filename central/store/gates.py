@@ -35,18 +35,18 @@ def register(connection: Connection, site: str, gate: str, public_key: bytes, no
     elif known.revoked_ms is not None:
         connection.execute(update(gate_keys).where(*own).values(revoked_ms=None))
         note_key(connection, site, gate, KeySaid(public_key, known.note, known.registered_ms, None), now_ms)
-    _clear_unknown(connection, site, gate, now_ms)
+    for code in (Code.UNKNOWN_GATE, Code.UNKNOWN_KEY):
+        clear(connection, site, gate, code, now_ms, "", "a key was registered")
 
 
-def _clear_unknown(connection: Connection, site: str, gate: str, now_ms: int) -> None:
-    unknown = select(alarms.c.id).where(
-        alarms.c.site == site,
-        alarms.c.gate == gate,
-        alarms.c.code.in_([str(Code.UNKNOWN_GATE), str(Code.UNKNOWN_KEY)]),
-        alarms.c.cleared_ms.is_(None),
-    )
-    for alarm_id in connection.scalars(unknown).all():
-        clear_alarm(connection, alarm_id, now_ms, "", "a key was registered")
+def clear(
+    connection: Connection, site: str, gate: str, code: Code, now_ms: int, by: str, reason: str
+) -> None:
+    """Write down that the alarms of this code about a gate are over."""
+    theirs = (alarms.c.site == site, alarms.c.gate == gate, alarms.c.code == str(code))
+    standing = select(alarms.c.id).where(*theirs, alarms.c.cleared_ms.is_(None))
+    for alarm_id in connection.scalars(standing).all():
+        clear_alarm(connection, alarm_id, now_ms, by, reason)
 
 
 def revoke(connection: Connection, site: str, gate: str, kid: str | None, now_ms: int) -> int:

@@ -98,6 +98,8 @@ class Code(StrEnum):
     """false: a checkpoint signed with a key that is not registered for this gate; ends likewise."""
     REVOKED_KEY = "revoked_key"
     """false: a checkpoint signed with a key after it was revoked."""
+    KEY_WAITS = "key_waits"
+    """false: a key that a person has to allow; ends when it is allowed or refused."""
     WENT_BACK = "went_back"
     """concealed: a later checkpoint states fewer records."""
     UNANNOUNCED_EPOCH = "unannounced_epoch"

@@ -97,7 +97,7 @@ enrol_waiting: Final = Table(
     "enrol_waiting",
     metadata,
     Column("id", Big, primary_key=True),
-    Column("token", Big, ForeignKey("enrol_tokens.id"), nullable=False),
+    Column("token", Big, ForeignKey("enrol_tokens.id")),
     Column("site", NAME, nullable=False),
     Column("gate", NAME, nullable=False),
     Column("kid", String(8), nullable=False),
@@ -112,7 +112,8 @@ enrol_waiting: Final = Table(
     Column("allowed_by", Text, nullable=False),
     UniqueConstraint("site", "gate", "public_key"),
 )
-"""Keys that a person has to allow (`central enrol allow`), with where they were last heard from."""
+"""Keys that a person has to allow (`central enrol allow`), with where they were last heard from. `token`:
+none for a known key that comes from another board."""
 
 streams: Final = Table(
     "streams",

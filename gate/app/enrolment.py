@@ -134,8 +134,11 @@ def _no_names(*named: tuple[str, str | None]) -> Iterator[str]:
             yield f"{key}: {name!r} is no name: 1 to 32 of A-Z a-z 0-9 _ -"
 
 
-def why_due(device: Device, key: Ed25519PrivateKey, now: Moment) -> str:
-    """Return why a certificate is to be asked for, "" when the one here is good."""
+def why_due(device: Device, key: Ed25519PrivateKey, now: Moment, board: Board) -> str:
+    """Return why a certificate is to be asked for, "" when the one here is good.
+
+    A card that was moved, or copied, asks at its first start in another board: so the centre hears of it.
+    """
     folder = device.state_dir / TLS
     try:
         here = x509.load_pem_x509_certificate((folder / CERTIFICATE).read_bytes())
@@ -145,6 +148,8 @@ def why_due(device: Device, key: Ed25519PrivateKey, now: Moment) -> str:
         return "the certificate here cannot be read"
     if here.public_key() != key.public_key() or _common_name(here.subject) != device.name:
         return "the certificate here is for another key or name"
+    if _only(here.subject, NameOID.SERIAL_NUMBER) != serial_number(board):
+        return "the certificate here is for another board"
     if not (folder / AUTHORITY).exists() or not (device.state_dir / CENTRE).exists():
         return f"{AUTHORITY} or {CENTRE} is missing"
     begin, end = here.not_valid_before_utc, here.not_valid_after_utc
@@ -310,12 +315,10 @@ def _keep(state_dir: Path, answer: dict[str, Any], certificate: bytes) -> None:
     try:
         if not folder.exists():
             folder.mkdir(mode=0o750)
-            _give(folder, state_dir)
             durable.flush_names(state_dir)
         for path, content in files:
             if not path.exists() or path.read_bytes() != content:
                 durable.replace(path, content)
-                _give(path, state_dir)
     except OSError as error:
         words = (
             f"{error.filename or folder} cannot be written ({error.strerror}); it belongs to the gate's user"
@@ -323,13 +326,11 @@ def _keep(state_dir: Path, answer: dict[str, Any], certificate: bytes) -> None:
         raise EnrolError(words, lasting=True) from error
 
 
-def _give(path: Path, state_dir: Path) -> None:
-    """Let the gate's user have what root has made."""
-    if os.geteuid() == 0:
-        owner = state_dir.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
-
-
 def _common_name(name: x509.Name) -> str:
-    names = [str(part.value) for part in name.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    return names[0] if len(names) == 1 else ""
+    return _only(name, NameOID.COMMON_NAME)
+
+
+def _only(name: x509.Name, what: x509.ObjectIdentifier) -> str:
+    """Return the part of a name that is there once, "" where there is none or more."""
+    parts = [str(part.value) for part in name.get_attributes_for_oid(what)]
+    return parts[0] if len(parts) == 1 else ""

@@ -57,9 +57,11 @@ def run(config_path: Path) -> None:
     import faulthandler
 
     from gate.app.application import Application, StateFolderError
+    from gate.cli.owner import become_owner
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     config, policy, trust = _configured(config_path)
+    become_owner(config.gate.state_dir)
     faulthandler.enable()  # systemd ends a gate that hangs with SIGABRT: the journal then says where it hung
     visitors: AbstractContextManager[object] = nullcontext()
     world = None

@@ -48,6 +48,7 @@ def enrol(config_path: Path, enrol_config: Path, again: bool, clock_wait_s: floa
     from gate.app import enrolment
     from gate.app.board import Board
     from gate.app.identity import IdentityError, device_key
+    from gate.cli.owner import become_owner
     from gate.shell.clock import SystemClock, sleep
 
     try:
@@ -56,8 +57,9 @@ def enrol(config_path: Path, enrol_config: Path, again: bool, clock_wait_s: floa
         refuse(str(error), EX_CONFIG)
     clock = SystemClock(enrolment.trusting(own))
     try:
+        become_owner(device.state_dir)
         key = device_key(device.state_dir)
-        due = enrolment.why_due(device, key, clock.now())
+        due = enrolment.why_due(device, key, clock.now(), Board())
         if due or again:
             click.echo(f"{device.name}: {due or 'a certificate is asked for'}: {config.url}")
             enrolment.await_clock(config, clock, clock_wait_s, sleep)

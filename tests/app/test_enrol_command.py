@@ -3,10 +3,14 @@
 import contextlib
 import json
 import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -164,7 +168,7 @@ def test_it_is_renewed_at_two_thirds_of_its_life_without_a_token(place: Place) -
     due = first.not_valid_before_utc + life * 2 / 3
 
     def why_due(at: datetime) -> str:
-        return enrolment.why_due(device, key, Moment(0, round(at.timestamp() * 1000), True))
+        return enrolment.why_due(device, key, Moment(0, round(at.timestamp() * 1000), True), Board())
 
     assert why_due(due - timedelta(seconds=2)) == ""
     assert "is good until" in why_due(due + timedelta(seconds=2))
@@ -435,13 +439,127 @@ def test_the_serial_number_is_that_of_the_processor(tmp_path: Path) -> None:
     assert serial_number(board) == ""
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for somebody else")
-def test_what_root_makes_belongs_to_the_gate(place: Place) -> None:
-    place.state.mkdir()
-    os.chown(place.state, 65534, 65534)
+# In another board
+
+
+def test_a_card_in_another_board_asks_at_once_and_waits_for_a_person(
+    place: Place, tmp_path: Path, monkeypatch: Any
+) -> None:
+    def put_into(serial: str) -> None:
+        board = Board(tmp_path / serial)
+        (board.root / "proc" / "device-tree").mkdir(parents=True, exist_ok=True)
+        (board.root / "proc" / "device-tree" / "serial-number").write_text(f"{serial}\0")
+        monkeypatch.setattr("gate.app.board.Board", lambda: board)
+
+    put_into("10000000aaaaaaaa")
     place.give_token()
     assert place.enrol().exit_code == 0
-    assert {path.stat().st_uid for path in place.state.rglob("*")} == {65534}
+    before = place.files()
+    assert (place.enrol().output, place.files()) == ("", before)
+    put_into("10000000bbbbbbbb")
+    done = place.enrol()
+    assert (done.exit_code, "for another board" in done.stdout) == (EX_TEMPFAIL, True)
+    assert "card was moved, or copied" in done.stderr
+    assert "central enrol allow north g-1" in done.stderr
+    assert place.files() == before, "it goes on with what it has"
+    [waiting] = place.book.waiting()
+    place.book.allow("north", "g-1", waiting.kid, "Li", now_ms())
+    assert place.enrol().exit_code == 0
+    assert (place.enrol().output, place.files() == before) == ("", False)
+    put_into("10000000aaaaaaaa")
+    assert place.enrol().exit_code == EX_TEMPFAIL, "one key, one board"
+
+
+# As root
+
+NOBODY = 65534
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+@pytest.fixture
+def open_place(template: Path) -> Iterator[Place]:
+    """A place where everybody may look, with a state folder that is not root's."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "central.db").write_bytes(template.read_bytes())
+        with open_store(f"sqlite:///{folder / 'central.db'}") as store:
+            place = Place(folder, store)
+            place.keys.chmod(0o755)
+            place.state.mkdir(mode=0o750)
+            os.chown(place.state, NOBODY, NOBODY)
+            place.token = place.state / "token"
+            place.write()
+            with place.serving():
+                yield place
+
+
+def as_root(*words: str, before: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `gate` in a process of its own: what becomes somebody else stays so."""
+    # Read while it is root: an interpreter below /root, as tests may have, is nobody else's to read.
+    program = [sys.executable, "-c", f"import encodings.idna\n{before}\nfrom gate.cli import main; main()"]
+    return subprocess.run([*program, *words], check=False, capture_output=True, text=True, timeout=60)
+
+
+def enrolled_by_root(place: Place) -> subprocess.CompletedProcess[str]:
+    config = ("--config", str(place.folder / "none"), "--enrol-config", str(place.enrol_toml))
+    return as_root("enrol", *config, "--clock-wait-s", "0", "--again")
+
+
+@only_root
+def test_what_root_makes_belongs_to_the_gate(open_place: Place) -> None:
+    open_place.give_token()
+    done = enrolled_by_root(open_place)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"tls/gate.pem", "device.key"} < set(open_place.files())
+    assert {path.stat().st_uid for path in open_place.state.rglob("*")} == {NOBODY}
+    assert not open_place.token.exists()
+
+
+@only_root
+def test_root_follows_no_link_that_the_gates_user_has_put_there(open_place: Place) -> None:
+    victim = open_place.folder / "victim"
+    victim.mkdir(mode=0o755)
+    (open_place.state / "tls").symlink_to(victim)
+    open_place.give_token()
+    done = enrolled_by_root(open_place)
+    assert (done.returncode, "cannot be written" in done.stderr) == (EX_NOPERM, True), done.stderr
+    assert list(victim.iterdir()) == []
+    assert victim.stat().st_uid == 0
+
+
+@only_root
+def test_root_makes_no_folder_where_the_gates_user_may_put_a_link(open_place: Place) -> None:
+    below = open_place.state / "below"
+    open_place.write(state_dir=str(below))
+    open_place.give_token()
+    assert enrolled_by_root(open_place).returncode == 0
+    assert {path.stat().st_uid for path in (below, *below.rglob("*"))} == {NOBODY}
+    shutil.rmtree(below)
+    victim = open_place.folder / "victim"
+    victim.mkdir(mode=0o755)
+    below.symlink_to(victim)
+    assert enrolled_by_root(open_place).returncode == EX_NOPERM
+    assert list(victim.iterdir()) == []
+
+
+@only_root
+def test_root_shows_nothing_that_the_gates_user_may_not_read(open_place: Place) -> None:
+    device_key(open_place.folder / "secret")
+    (open_place.state / "device.key").symlink_to(open_place.folder / "secret" / "device.key")
+    config = write_config(open_place.folder)
+    assert open_place.state == open_place.folder / "state", "as that configuration says"
+    done = as_root("identity", "--config", str(config))
+    assert (done.returncode, done.stdout, "cannot be read" in done.stderr) == (1, "", True), done.stderr
+
+
+@only_root
+def test_root_runs_a_gate_as_its_user(open_place: Place) -> None:
+    told = (
+        "import os; from gate.app import application; application.Application = lambda *_: print(os.getuid())"
+    )
+    done = as_root("run", "--config", str(write_config(open_place.folder)), before=told)
+    assert done.stdout.split() == [str(NOBODY)], done.stderr
 
 
 def test_the_certificate_begins_before_now(place: Place) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import pytest
@@ -23,6 +24,7 @@ from tests.deploy.cards import ROOT, SECRET, Desk, stock_folder
 SCRIPT: Final = ROOT / "deploy" / "firstboot" / "gate-firstboot"
 STEPS: Final = ("name", "files", "clock", "install", "enrol", "config", "serve", "tidy")
 SERIAL: Final = "10000000fe12ab34"
+NOBODY: Final = 65534
 
 # Each does what the real one does as far as the script can see it, in the folder $MACHINE, and logs it.
 PROGRAMS: Final = {
@@ -54,17 +56,17 @@ esac""",
     "ssh-keygen": "",
     "modprobe": "",
     "chgrp": "",
-    "chown": "",
+    "setpriv": 'shift 5; exec "$@"',
     "sync": "",
 }
-# Those between which power is cut: whatever writes. A call counts before it is done.
+# Those between which power is cut: whatever writes. A call counts before it is done; one letter each, as both
+# ends of a pipe may count at once.
 WRITERS: Final = ("cat", "chmod", "cp", "dd", "mkdir", "mv", "rm", "sed", *PROGRAMS)
 COUNTED: Final = """\
 #!/bin/sh
-read -r calls <"$MACHINE/calls"
-calls=$((calls + 1))
-echo "$calls" >"$MACHINE/calls"
-[ "$calls" -ne "${CUT_AT:-0}" ] || kill -KILL 0
+printf x >>"$MACHINE/calls"
+read -r calls <"$MACHINE/calls" || :
+[ "${CUT_AT:-0}" -eq 0 ] || [ "${#calls}" -lt "$CUT_AT" ] || kill -KILL 0
 """
 
 
@@ -89,7 +91,7 @@ class Board:
         (self.machine / "synchronised").write_text("yes\n")
         (folder / "uptime").write_text("12.34 20.00\n")
         (self.machine / "good-token").write_text(f"{SECRET}\n")
-        (self.machine / "calls").write_text("0\n")
+        (self.machine / "calls").touch()
         self._make_programs()
 
     def _make_programs(self) -> None:
@@ -126,7 +128,7 @@ class Board:
 
     def run(self, *words: str, cut_at: int = 0) -> subprocess.CompletedProcess[str]:
         """Run the script from the card, as systemd does; power is cut at the call `cut_at`, 0 is never."""
-        (self.machine / "calls").write_text("0\n")
+        (self.machine / "calls").write_text("")
         return subprocess.run(
             ["/bin/sh", str(self.card / "gate-firstboot"), *(words or ("run",))],
             check=False,
@@ -361,7 +363,7 @@ def test_nothing_is_done_twice(board: Board) -> None:
 
 def count_calls(board: Board) -> int:
     assert board.run().returncode == 0
-    return int((board.machine / "calls").read_text())
+    return len((board.machine / "calls").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -388,6 +390,52 @@ def test_power_may_be_cut_at_any_moment(
         assert done.returncode == 0, f"after a cut at call {cut_at}: {done.stderr}"
         assert board.tree() == expected, f"after a cut at call {cut_at}"
         shutil.rmtree(board.folder)
+
+
+# ---- Attacks, and other boards -----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_the_token_follows_no_link_that_the_gates_user_has_put_there(bootfs: Path) -> None:
+    setpriv = require("setpriv", "util-linux")
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)  # for somebody else than root
+        board = Board(Path(name) / "board", bootfs)
+        for path in board.folder.rglob("*"):
+            path.chmod(path.stat().st_mode | 0o055)
+        (board.folder / "bin" / "setpriv").write_text(
+            f'#!/bin/sh\nshift 5; exec {setpriv} --reuid {NOBODY} --regid {NOBODY} --clear-groups "$@"\n'
+        )
+        for program in ("cat", "mv", "sync"):
+            (board.folder / "bin" / program).unlink()  # the real ones
+        (board.machine / "good-token").write_text("another\n")  # so that this one stays
+        board.run("step", "install")
+        token, victim = board.folder / "gate" / "enrol-token", board.folder / "victim"
+        os.chown(token.parent, NOBODY, NOBODY)
+        victim.write_text("root's own\n")
+        token.with_name("enrol-token.new").symlink_to(victim)
+        assert board.run("step", "enrol").returncode != 0
+        assert (victim.read_text(), victim.stat().st_uid) == ("root's own\n", 0)
+        token.with_name("enrol-token.new").unlink()
+        board.run("step", "enrol")
+        assert (token.read_text(), token.stat().st_uid) == (f"{SECRET}\n", NOBODY)
+        assert token.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_card_in_another_board_says_so_until_it_is_back(board: Board) -> None:
+    board.run()
+    done = (board.card / "status.txt").read_text()
+    serial = board.folder / "dt" / "serial-number"
+    serial.write_text("10000000bbbbbbbb\0")
+    said = board.run("arm").stdout
+    told = (board.card / "status.txt").read_text()
+    assert "set up in another board, as gate-fe12ab34" in said
+    assert "goes on as gate-fe12ab34 (this board is gate-bbbbbbbb)" in told
+    assert "central enrol allow county-hall gate-fe12ab34\n" in told
+    assert board.text("etc/hostname") == "gate-fe12ab34\n", "its ledger is of that name"
+    serial.write_text(f"{SERIAL}\0")
+    board.run("arm")
+    assert (board.card / "status.txt").read_text() == done
 
 
 # ---- systemd -----------------------------------------------------------------------------------------------

@@ -120,6 +120,8 @@ def test_a_token_that_was_ended_is_good_for_nothing(book: EnrolmentBook, ask: As
     token = a_token(book)
     [listed] = book.tokens(NOW_MS)
     assert (listed.site, listed.used, listed.uses, listed.made_by) == ("north", 0, 1, "Li")
+    assert book.token_number(token) == listed.id
+    assert book.token_number("00" * 20) is None
     assert book.end_token(listed.id, NOW_MS)
     assert not book.end_token(listed.id, NOW_MS)
     assert ask(Device().asks(token)) == "expired_token"
@@ -167,6 +169,96 @@ def test_a_token_gives_no_board_or_key_a_second_name(book: EnrolmentBook, ask: A
     assert ask(second.asks(token)) == "waiting"
     assert [waiting.why for waiting in book.waiting()] == [why]
     assert book.tokens(NOW_MS)[0].used == 0
+
+
+def alarms(store: Store) -> list[str]:
+    return [str(alarm.about.evidence["why"]) for alarm in store.alarms() if alarm.about.code == "key_waits"]
+
+
+def test_a_known_key_from_another_board_waits_for_a_person(
+    book: EnrolmentBook, ask: Asking, store: Store
+) -> None:
+    device = Device(serial="a1")
+    number = ask.number(device.asks(a_token(book)))
+    copied = replace(device, serial="b2")
+    for _ in range(2):
+        came = ask.full(copied.asks(), NOW_MS + 61 * DAY_MS)
+        assert isinstance(came, Refused)
+        assert (came.why, "central enrol allow north g-1" in came.words) == (Refusal.WAITING, True)
+    assert ask(replace(device, serial="").asks()) == "waiting"
+    assert ask.number(device.asks()) == number, "the board that was there first goes on"
+    assert ask(copied.asks()) == "waiting"
+    [waiting] = book.waiting()
+    assert (waiting.why, waiting.device, waiting.times) == ("other_board", "b2", 4)
+    assert alarms(store) == ["other_board"]
+    # The card was moved: the honest case.
+    assert book.allow("north", "g-1", waiting.kid, "Li", NOW_MS) == []
+    moved = ask.number(copied.asks())
+    assert moved != number
+    assert ask.number(copied.asks()) == moved
+    assert [issued.device for issued in book.issued()] == ["b2"]
+    assert ask(device.asks()) == "waiting", "one key, one board"
+    assert [(waiting.device, waiting.times) for waiting in book.waiting()] == [("a1", 1)]
+    assert ask.number(copied.asks(), NOW_MS + 61 * DAY_MS) != moved, "renewal needs nobody"
+    assert len(store.gates()) == 1
+    assert_whole(store)
+
+
+def test_a_certificate_names_its_board(book: EnrolmentBook, ask: Asking) -> None:
+    came = ask.full(Device(serial="10000000abcdef01").asks(a_token(book)))
+    assert isinstance(came, Granted)
+    [name] = came.certificate.subject.get_attributes_for_oid(NameOID.SERIAL_NUMBER)
+    assert name.value == "10000000abcdef01"
+    came = ask.full(Device("g-2").asks(a_token(book)))
+    assert isinstance(came, Granted)
+    assert came.certificate.subject.rfc4514_string() == "CN=north/g-2"
+
+
+def test_the_board_of_a_key_that_a_person_has_registered_is_the_first_that_asks(
+    store: Store, ask: Asking, book: EnrolmentBook
+) -> None:
+    device = Device()
+    store.register_gate("north", "g-1", device.public_key, NOW_MS)
+    assert ask(device.asks()) == "known"
+    assert ask(replace(device, serial="a1").asks()) == "known"
+    assert ask(replace(device, serial="b2").asks()) == "waiting", "no token is needed to wait"
+    assert [waiting.why for waiting in book.waiting()] == ["other_board"]
+
+
+def test_strangers_do_not_keep_a_known_key_from_being_noticed(book: EnrolmentBook, ask: Asking) -> None:
+    device, token = Device(serial="a1"), a_token(book)
+    ask(device.asks(token))
+    for _ in range(25):
+        ask(Device().asks(token))
+    assert ask(replace(device, serial="b2").asks()) == "waiting"
+    assert [waiting.why for waiting in book.waiting()][20:] == ["other_board"]
+
+
+def test_a_key_that_waits_is_an_alarm_until_it_is_allowed_or_refused(
+    book: EnrolmentBook, ask: Asking, store: Store
+) -> None:
+    token = a_token(book)
+    ask(Device().asks(token))
+    assert alarms(store) == []
+    second, third = Device(serial="2"), Device(serial="3")
+    for device in (second, third, second):
+        assert ask(device.asks(token)) == "waiting"
+    assert alarms(store) == ["known_gate"], "one for each gate"
+    book.allow("north", "g-1", key_id(second.public_key).hex(), "Li", NOW_MS)
+    assert alarms(store) == ["known_gate"], "another one waits still"
+    book.refuse("north", "g-1", key_id(third.public_key).hex(), "Li", NOW_MS)
+    assert (alarms(store), book.waiting()) == ([], [])
+    with pytest.raises(LookupError):
+        book.refuse("north", "g-1", key_id(third.public_key).hex(), "Li", NOW_MS)
+    assert ask(third.asks(token)) == "waiting"
+    [alarm] = [alarm for alarm in store.alarms() if alarm.about.code == "key_waits"]
+    assert alarm.about.evidence["device"] == "3"
+    store.clear_alarm(alarm.id, NOW_MS, by="Li", reason="known")
+    assert ask(third.asks(token)) == "waiting"
+    assert alarms(store) == [], "who has looked into it is not told again because it goes on asking"
+    assert ask(replace(third, serial="4").asks(token)) == "waiting"
+    assert alarms(store) == ["known_gate"], "that is another device"
+    assert_whole(store)
 
 
 def test_strangers_cannot_fill_the_list_of_those_who_wait(book: EnrolmentBook, ask: Asking) -> None:

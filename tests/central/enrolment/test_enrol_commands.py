@@ -85,12 +85,34 @@ def test_a_key_that_waits_is_listed_and_allowed(centre: Centre) -> None:
     assert f"certificate  north/g-1  {kids[0]}  until" in said
     assert "say which with --key" in centre.said("enrol", "allow", "north", "g-1", status=2)
     said = centre.said("enrol", "allow", "north", "g-1", "--key", kids[1], "--by", "Li")
-    assert f"key {kids[1]} registered" in said
+    assert f"key {kids[1]} registered, device 2\n" in said
     assert f"central gates revoke north g-1 --key {kids[0]}" in said
     assert [row["kid"] for row in centre.listed() if row["what"] == "waiting"] == [kids[2]]
     assert f"key {kids[2]} registered" in centre.said("enrol", "allow", "north", "g-1")
     assert "no key of north/g-1 waits" in centre.said("enrol", "allow", "north", "g-1", status=1)
     assert "no key 00" in centre.said("enrol", "allow", "north", "g-1", "--key", "00" * 4, status=1)
+    assert "whole" in centre.said("verify")
+
+
+def test_a_new_token_says_how_it_is_ended(centre: Centre) -> None:
+    done = central("enrol", "token", "north", "--config", centre.folder / "central.toml")
+    assert "central enrol end-token 1" in done.stderr
+    assert done.stdout.strip() not in done.stderr
+    assert "token 1: over" in centre.said("enrol", "end-token", 1)
+
+
+def test_a_key_that_waits_is_refused_and_its_alarm_ends(centre: Centre) -> None:
+    token = centre.said("enrol", "token", "north").strip()
+    first, second = Device(serial="1"), Device(serial="2")
+    assert isinstance(centre.ask(first, token), Granted)
+    assert "no key of north/g-1 waits" in centre.said("enrol", "refuse", "north", "g-1", status=1)
+    centre.ask(second, token)
+    assert "central enrol allow" in centre.said("alarms")
+    kid = key_id(second.public_key).hex()
+    said = centre.said("enrol", "refuse", "north", "g-1", "--by", "Li")
+    assert said == f"north/g-1: key {kid} waits no more\n"
+    assert "central enrol allow" not in centre.said("alarms")
+    assert f"key {kid} was refused" in centre.said("alarms", "--all")
     assert "whole" in centre.said("verify")
 
 

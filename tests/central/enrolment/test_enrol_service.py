@@ -23,10 +23,17 @@ from central.enrolment import service as enrolment_service
 from central.enrolment.authority import Authority
 from central.enrolment.book import Asked, EnrolmentBook
 from central.enrolment.own_certificates import FOLDER
-from central.enrolment.service import PER_MINUTE_MAX, EnrolmentService, Rates, read_request
+from central.enrolment.service import (
+    AT_ONCE_MAX,
+    PER_MINUTE_MAX,
+    EnrolmentService,
+    Rates,
+    Slots,
+    read_request,
+)
 from central.enrolment.settings import EnrolmentSettings
 from central.keys import make_keys
-from central.store import Store
+from central.store import Store, StoreError
 from tests.brokers import HOST, free_port, wait_for
 from tests.central.enrolment.enrolling import NOW_MS, Device, a_token, an_authority, request_for
 
@@ -204,6 +211,28 @@ def test_many_who_say_nothing_keep_nobody_out_for_long(caller: Caller) -> None:
             sock.close()
 
 
+def test_one_address_that_says_nothing_keeps_the_others_in(caller: Caller, monkeypatch: Any) -> None:
+    monkeypatch.setattr(enrolment_service, "REQUEST_S", 60.0)
+    with contextlib.ExitStack() as idle:
+        for _ in range(AT_ONCE_MAX):
+            there = socket.create_connection((HOST, caller.port), 5, source_address=("127.0.0.2", 0))
+            idle.enter_context(there)
+        assert ended(there, 5), "there are too many of them"
+        assert caller.post(b"[]")[0] == 200
+
+
+def test_places_are_counted_by_address_and_given_back() -> None:
+    slots = Slots()
+    assert [slots.take("a") for _ in range(5)] == [True] * 4 + [False]
+    assert [slots.take(f"b{n}") for n in range(13)] == [True] * 12 + [False]
+    slots.give_back("a")
+    assert slots.take("c")
+    assert not slots.take("a"), "all places are taken"
+    for address in ("a", "a", "a", "c", *(f"b{n}" for n in range(12))):
+        slots.give_back(address)
+    assert slots._taken == {}
+
+
 def test_one_address_is_answered_so_often_in_a_minute(caller: Caller) -> None:
     assert [caller.post(b"[]")[0] for _ in range(PER_MINUTE_MAX + 2)] == [200] * PER_MINUTE_MAX + [429, 429]
     caller.clock.mono = 61
@@ -219,9 +248,11 @@ def test_addresses_are_counted_apart_and_forgotten() -> None:
     assert len(rates._heard) <= 10_000
 
 
-def test_a_store_that_cannot_be_used_is_said(caller: Caller, store: Store) -> None:
-    with store.engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE gate_keys RENAME TO gone")
+def test_a_store_that_cannot_be_used_is_said(caller: Caller, monkeypatch: Any) -> None:
+    def away(*_: Any) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(EnrolmentBook, "ask", away)
     status, answer = caller.post(Device().body(at_ms=caller.clock.wall_ms))
     assert (status, "ask later" in answer["words"]) == (503, True)
 

@@ -55,7 +55,7 @@ def _uses_and_waiting() -> None:
     op.create_table(
         "enrol_waiting",
         sa.Column("id", BIG, primary_key=True),
-        sa.Column("token", BIG, sa.ForeignKey("enrol_tokens.id"), nullable=False),
+        sa.Column("token", BIG, sa.ForeignKey("enrol_tokens.id")),
         sa.Column("site", NAME, nullable=False),
         sa.Column("gate", NAME, nullable=False),
         sa.Column("kid", sa.String(8), nullable=False),
