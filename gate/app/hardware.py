@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from drivers.camera import Camera, CameraSettings, Health, SeenCode, SourceKind
 from drivers.contacts import BOUNCE_MS, AttendantButtons, Button, FireContact
-from drivers.errors import DeviceError, DeviceNotAvailable
+from drivers.errors import DeviceError
 from drivers.errors import DeviceFailed as PartFailed
 from drivers.i2c import I2cBus, open_bus
 from drivers.lights import Lights as LampDriver
@@ -52,8 +52,6 @@ Post = Callable[[Input], None]
 # The policy's limit on a pulse; the driver refuses anything longer, whoever asks.
 UNLOCK_MS_MAX: Final = 2000
 I2C_TIMEOUT_MS: Final = 100
-_CHIP_TRIES: Final = 10
-_CHIP_PAUSE_S: Final = 0.5
 
 _BUTTONS: Final[dict[Button, Input]] = {
     Button.CONFIRM: AttendantConfirmed(),
@@ -202,24 +200,12 @@ def _sooner(bounce_ms: int, haste: float) -> int:
 
 
 def _open_factory(pins: PinsSection) -> object:
-    factory = _open_chip(pins.factory)
+    factory = open_pin_factory(pins.factory)
     if pins.factory == "mock" and pins.fire is not None:
         from drivers.sim.pins import close_contact  # noqa: PLC0415 - a gate with real pins does not load it
 
         close_contact(factory, pins.fire)  # an intact loop; left open it would mean fire
     return factory
-
-
-def _open_chip(name: Literal["lgpio", "mock"]) -> object:
-    """Open the pins; while the system starts, udev may not have given them to their group yet."""
-    for _ in range(_CHIP_TRIES):
-        try:
-            return open_pin_factory(name)
-        except DeviceNotAvailable as error:
-            if isinstance(error.__cause__, ImportError):
-                raise  # no library comes by waiting
-            sleep(_CHIP_PAUSE_S)
-    return open_pin_factory(name)
 
 
 PartT = TypeVar("PartT", bound=Closing)

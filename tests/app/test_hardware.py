@@ -16,7 +16,6 @@ from drivers.mlx90614 import CONFIG1, EMISSIVITY, VARIANTS, Measurement, Outcome
 from drivers.pins import open_pin_factory
 from drivers.sim.mlx90614 import Fault, SimMlx90614
 from drivers.sim.pins import SimEcho, close_contact, is_high, open_contact
-from gate.app import hardware
 from gate.app.hardware import (
     CameraPart,
     Opened,
@@ -396,25 +395,6 @@ def test_without_pins_the_turnstile_has_failed_and_does_nothing(caplog: pytest.L
     opened.turnstile.lock()
     opened.lights.show(LightSignal.GO)
     assert len(posted) == 1
-
-
-@pytest.mark.parametrize("failures", [2, 99])
-def test_pins_that_udev_has_not_given_away_yet_are_waited_for(
-    failures: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
-
-    def open_chip(_name: object) -> object:
-        if len(pauses) < failures:
-            raise DeviceNotAvailable("GPIO chip", "can not open gpiochip", "wait") from PermissionError()
-        return open_pin_factory("mock")
-
-    monkeypatch.setattr(hardware, "open_pin_factory", open_chip)
-    monkeypatch.setattr(hardware, "sleep", pauses.append)
-    posted: list[Input] = []
-    close(open_pins(a_config(replace(PINS, fire=None)), posted.append))
-    assert bool(posted) == (failures == 99)
-    assert sum(pauses) == (1 if failures == 2 else 5)
 
 
 @pytest.mark.parametrize("act", ["unlock", "hold_open"])
