@@ -375,7 +375,8 @@ def _to_wait(connection: Connection, asked: Asked, token: int | None, why: str, 
         }  # fmt: skip
         connection.execute(insert(enrol_waiting).values(row))
     else:
-        return refused
+        full = f"{_WAITING_MAX} keys of {asked.site} wait already, and some have to be refused first"
+        return Refused(Refusal.WAITING, f"{_WHY[why]}; {full}: central enrol list")
     # Not each time that it asks: an alarm that somebody has cleared would be back within the minute.
     if here is None or here.allowed_ms is not None or here.device != asked.device:
         kid = key_id(asked.public_key).hex()

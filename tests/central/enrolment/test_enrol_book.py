@@ -268,6 +268,9 @@ def test_strangers_cannot_fill_the_list_of_those_who_wait(book: EnrolmentBook, a
     for _ in range(25):
         assert ask(Device().asks(token)) == "waiting"
     assert len(book.waiting()) == 20
+    told = ask.full(Device().asks(token))
+    assert isinstance(told, Refused)
+    assert "20 keys of north wait already" in told.words
 
 
 def test_a_revoked_key_takes_its_certificates_along_and_stays_out(
