@@ -3,10 +3,13 @@
 Nothing here reads or writes the card; `compose` tells all that is wrong at once, before anything is written.
 """
 
+import difflib
 import hashlib
 import json
 import re
+import shutil
 import ssl
+import subprocess
 import tomllib
 import zoneinfo
 from collections import Counter
@@ -31,6 +34,9 @@ STATIC: Final = ("gate-firstboot", "gate-firstboot.service", "led-states")
 ALLOWED_PINS: Final = range(9, 28)  # as drivers.pins: pulled down while the board starts
 RELAY: Final = 17  # as gate.config.PinsSection, which may not be importable here
 OUTPUTS: Final = ("relay", "green", "yellow", "red", "buzzer", "distance_trigger")
+PARTS: Final = (
+    *OUTPUTS, "passage", "fire", "beam", "distance_echo", "confirm", "refuse", "mask_on", "mask_off",
+)  # fmt: skip
 CONSOLE_PINS: Final = (14, 15)
 _TAKEN_BY: Final = {"dtparam=spi=on": (9, 10, 11), "dtparam=i2s=on": (18, 19, 20, 21)}
 
@@ -42,6 +48,10 @@ _PUBLIC_KEY: Final = re.compile(r"(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+( [^\r\n]*
 _CAMERA_PACKAGES: Final = {"v4l2": "python3-opencv", "picamera2": "python3-picamera2"}
 _OWN_TABLES: Final = ("mqtt", "centre")
 _OWN_KEYS: Final = ("site", "id", "policy", "state_dir", "trust_files")
+_KEYRING: Final = "/usr/share/keyrings/health-gate.gpg"
+_SOURCE_FIELDS: Final = ("types", "uris", "suites", "signed-by")
+_SOURCE_FIELD: Final = re.compile(r"^([A-Za-z-]+):[ \t]*(?:\n[ \t]+)?(\S.*)$", re.MULTILINE)
+_OPENPGP_KEY: Final = (b"\x98", b"\x99", b"\x9a", b"\xc6")  # begins a public key (RFC 9580, 4.2 and 5.5.1.1)
 _GATE: Final = re.compile(r"^[ \t]*\[[ \t]*gate[ \t]*\].*$", re.MULTILINE)
 
 Card = Callable[[str], bytes | None]
@@ -65,8 +75,8 @@ class Choices:
     wifi_password: str = field(default="", repr=False)
     wifi_country: str = "CN"
     debs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    apt_source: str = ""
-    apt_key: bytes = b""
+    apt_source: str | None = None
+    apt_key: bytes | None = None
     hardware: str = ""
 
 
@@ -144,8 +154,12 @@ def _problems(choices: Choices, config_lines: set[str]) -> Iterator[str]:
 
 def _address_problems(choices: Choices) -> Iterator[str]:
     url = _split(choices.centre)
-    if url is None or url[0] != "https" or choices.centre.rstrip("/").count("/") > 2:
+    if url is None or choices.centre.rstrip("/").count("/") > 2:
         yield f"--centre: {choices.centre!r} is no address such as https://centre.example:8884"
+    elif url[0] != "https":
+        yield f"--centre: {choices.centre!r} must begin with https://"
+    elif url[2] is None:
+        yield f"--centre: {choices.centre!r}: say the port of [enrolment], such as :8884"
     if broker_address(choices.broker) is None:
         yield f"--broker: {choices.broker!r} is no host such as broker.example or broker.example:8883"
 
@@ -189,6 +203,9 @@ def _trust_problems(files: Mapping[str, bytes]) -> Iterator[str]:
             yield f"--trust: {name!r}: name the file with letters, digits, '.', '_' and '-' alone"
         if b"PRIVATE KEY" in content:
             yield f"--trust: {name} holds a private key; take the public one (gate pass key prints it)"
+        lines = content.decode("utf-8", "replace").splitlines()
+        if any(_PUBLIC_KEY.fullmatch(line.strip()) for line in lines):
+            yield f"--trust: {name} is a key for logging in, not an issuer's; name it with --ssh-key"
 
 
 def _wifi_problems(choices: Choices) -> Iterator[str]:
@@ -204,15 +221,58 @@ def _wifi_problems(choices: Choices) -> Iterator[str]:
 
 
 def _package_problems(choices: Choices) -> Iterator[str]:
-    for name, content in choices.debs.items():
-        if not _DEB.fullmatch(name) or not content.startswith(b"!<arch>\ndebian-binary"):
+    inside = {name: package_of(name, content) for name, content in choices.debs.items()}
+    for name, package in inside.items():
+        if not _DEB.fullmatch(name) or not choices.debs[name].startswith(b"!<arch>\ndebian-binary"):
             yield f"--debs: {name} is no Debian package"
-    if not choices.apt_source and not any(name.startswith("health-gate_") for name in choices.debs):
+        elif not package:
+            yield f"--debs: {name} is damaged or cut short; copy it anew"
+        elif name.startswith("health-gate_") and package != "health-gate":
+            yield f"--debs: {name} is called like the gate's package, and is {package}"
+    if len(gates := [name for name, package in inside.items() if package == "health-gate"]) > 1:
+        yield f"--debs: {' and '.join(gates)}: take one version of health-gate alone"
+    if choices.apt_source is None and not any(name.startswith("health-gate_") for name in choices.debs):
         yield "nothing to install the gate from: give its package (--debs) or a repository (--apt-source)"
-    if bool(choices.apt_key) != bool(choices.apt_source):
+    if (choices.apt_key is None) != (choices.apt_source is None):
         yield "--apt-source and --apt-key are given together: what the key has not signed is not installed"
-    if "packages.example" in choices.apt_source:
+    if choices.apt_source is not None:
+        yield from _source_problems(choices.apt_source)
+    if choices.apt_key is not None:
+        yield from _key_problems(choices.apt_key)
+
+
+def package_of(file: str, content: bytes) -> str:
+    """Return what a package calls itself, "" if it is damaged; without dpkg-deb what its file is called."""
+    program = shutil.which("dpkg-deb")
+    if program is None:
+        return file.partition("_")[0]
+    listed, named = (
+        subprocess.run(  # noqa: S603 - dpkg-deb, with the file as its standard input
+            (program, *words), input=content, capture_output=True, check=False
+        )
+        for words in (("--contents", "-"), ("--field", "-", "Package"))
+    )
+    return named.stdout.decode(errors="replace").strip() if listed.returncode == 0 else ""
+
+
+def _source_problems(source: str) -> Iterator[str]:
+    """Yield what is wrong with a .sources file (sources.list(5), deb822), each of its parts."""
+    if "packages.example" in source:
         yield "--apt-source: still has the address of the example; write that of your repository"
+    text = "\n".join(line for line in source.splitlines() if not line.startswith("#"))
+    for part in re.split(r"\n(?:[ \t]*\n)+", text.strip()):
+        said = {name.lower(): value.strip() for name, value in _SOURCE_FIELD.findall(part)}
+        if not said.keys() >= set(_SOURCE_FIELDS):
+            yield "--apt-source: must say Types, URIs, Suites, Signed-By, like deploy/apt/health-gate.sources"
+        elif said["signed-by"] != _KEYRING:
+            yield f"--apt-source: Signed-By must be {_KEYRING}, where the key of --apt-key goes"
+
+
+def _key_problems(key: bytes) -> Iterator[str]:
+    if key.lstrip().startswith(b"-----BEGIN"):
+        yield "--apt-key: is text, which apt does not take here; make it binary: gpg --dearmor"
+    elif not key.startswith(_OPENPGP_KEY):
+        yield "--apt-key: holds no public key; take health-gate.gpg as make-repository writes it"
 
 
 def _hardware_problems(hardware: str, config_lines: set[str]) -> Iterator[str]:
@@ -226,6 +286,7 @@ def _hardware_problems(hardware: str, config_lines: set[str]) -> Iterator[str]:
         if name in tables:
             yield f"--hardware: [{name}] is written by this program; leave the table out"
     yield from _gate_problems(hardware, tables.get("gate"))
+    yield from _pin_name_problems(tables.get("pins"))
     taken = {pin: line for line, pins in _TAKEN_BY.items() if line in config_lines for pin in pins}
     wired = pins_of(hardware)
     for pin, times in Counter(wired.values()).items():
@@ -251,6 +312,13 @@ def _gate_problems(hardware: str, said: object) -> Iterator[str]:
             yield f"--hardware: gate.{key} is written by this program; leave the line out"
 
 
+def _pin_name_problems(said: object) -> Iterator[str]:
+    for part in said if isinstance(said, dict) else ():
+        if part not in {*PARTS, "factory"}:
+            near = difflib.get_close_matches(part, PARTS, n=1)
+            yield f"--hardware: pins.{part}: unknown key{f', did you mean {near[0]}' if near else ''}"
+
+
 def pins_of(hardware: str) -> dict[str, int]:
     """Return the BCM number of each part that is wired, the relay included where nothing is said of it."""
     try:
@@ -258,7 +326,7 @@ def pins_of(hardware: str) -> dict[str, int]:
     except tomllib.TOMLDecodeError:
         section = {}
     named = section.items() if isinstance(section, dict) else ()
-    return {"relay": RELAY} | {part: pin for part, pin in named if type(pin) is int}
+    return {"relay": RELAY} | {part: pin for part, pin in named if part in PARTS and type(pin) is int}
 
 
 # ---- The files ---------------------------------------------------------------------------------------------
@@ -272,9 +340,9 @@ def _own_files(choices: Choices) -> dict[str, bytes]:
         "ca.pem": choices.ca.encode(),
         "packages": "".join(f"{name}\n" for name in _packages(choices.hardware)).encode(),
     }
-    if choices.apt_source:
+    if choices.apt_source is not None:
         files["health-gate.sources"] = choices.apt_source.encode()
-    if choices.apt_key:
+    if choices.apt_key is not None:
         files["health-gate.gpg"] = choices.apt_key
     files |= {f"{TRUST}{name}": content for name, content in choices.trust.items()}
     files |= choices.debs

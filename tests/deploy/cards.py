@@ -11,6 +11,7 @@ from functools import cache
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Final
 from unittest.mock import patch
@@ -30,6 +31,14 @@ STOCK: Final = {
     "meta-data": b"dsmode: local\ninstance_id: rpios-image\n",
     "network-config": b"#network:\n#  version: 2\n",
 }
+SOURCE: Final = """\
+# Where updates are.
+Types: deb
+URIs: https://packages.invalid/health-gate
+Suites: ./
+Signed-By: /usr/share/keyrings/health-gate.gpg
+"""
+KEY: Final = b"\x98\x33\x04 stands in for a public key"
 HARDWARE: Final = """\
 [camera]
 source = "picamera2"
@@ -98,6 +107,23 @@ def _mbr(*partitions: tuple[int, int, int]) -> bytes:
     return bytes(446) + bytes(made) + b"\x55\xaa"
 
 
+def package(folder: Path, name: str, version: str = "0.1.0", size: int = 1000) -> Path:
+    """Build a package whose one file has so many bytes, and return it."""
+    builder = require("dpkg-deb", "dpkg")
+    file = folder / f"{name}_{version}_all.deb"
+    with TemporaryDirectory() as tree:
+        (Path(tree) / "DEBIAN").mkdir(mode=0o755)
+        (Path(tree) / "DEBIAN" / "control").write_text(
+            f"Package: {name}\nVersion: {version}\nArchitecture: all\n"
+            "Maintainer: Nobody <nobody@example.org>\nDescription: stands in\n"
+        )
+        (Path(tree) / "content").write_bytes(bytes(size))
+        folder.mkdir(exist_ok=True)
+        words = [builder, "--root-owner-group", "-Znone", "--build", tree, str(file)]
+        subprocess.run(words, check=True, capture_output=True)
+    return file
+
+
 class Desk:
     """The files of whoever prepares a card, and the command with all that it must be given."""
 
@@ -113,11 +139,10 @@ class Desk:
         (folder / "hardware.toml").write_text(HARDWARE)
         (folder / "ops.pub").write_text("# who may log in\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA ops@desk\n")
         (folder / "wifi").write_text("correct horse\n")
-        (folder / "debs").mkdir(exist_ok=True)
-        (folder / "debs" / "health-gate_0.1.0_all.deb").write_bytes(b"!<arch>\ndebian-binary   stands in")
-        (folder / "debs" / "health-gate-central_0.1.0_all.deb").write_bytes(
-            b"!<arch>\ndebian-binary   not this"
-        )
+        package(folder / "debs", "health-gate")
+        package(folder / "debs", "health-gate-central")
+        (folder / "health-gate.sources").write_text(SOURCE)
+        (folder / "health-gate.gpg").write_bytes(KEY)
         self.options: dict[str, str | None] = {
             "--site": "county-hall",
             "--centre": "https://centre.example:8884",

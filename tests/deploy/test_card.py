@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,17 +18,20 @@ import yaml
 from click.testing import CliRunner
 
 from gate.cli import main as gate
-from gate.config import parse_config
+from gate.config import PinsSection, parse_config
 from gate.trust_files import load_trust
 from tests.brokers import require
 from tests.deploy.cards import (
     HARDWARE,
+    KEY,
     PREPARE_CARD,
     ROOT,
     SECRET,
+    SOURCE,
     STOCK,
     Desk,
     mtools,
+    package,
     program,
     read,
     stock_folder,
@@ -128,11 +132,9 @@ def test_a_compressed_image_is_refused_with_the_command_that_unpacks_it(desk: De
 
 def test_a_card_that_is_too_small_stays_as_it_was(desk: Desk, tmp_path: Path) -> None:
     image = stock_image(tmp_path / "card.img")
-    debs = tmp_path / "debs"
-    debs.mkdir()
-    (debs / "health-gate_0.1.0_all.deb").write_bytes(b"!<arch>\ndebian-binary".ljust(70 * 2**20, b"x"))
+    large = package(tmp_path, "health-gate", size=70 * 2**20)
     before = hashlib.sha256(image.read_bytes()).digest()
-    done = desk.prepare(image, debs=str(debs))
+    done = desk.prepare(image, debs=str(large))
     assert done.returncode == 1
     assert "MiB free" in done.stderr
     assert hashlib.sha256(image.read_bytes()).digest() == before
@@ -282,6 +284,33 @@ def test_it_says_what_the_led_will_show(desk: Desk, folder: Path) -> None:
     assert "steady                 The set-up is done; the gate serves." in said
 
 
+def test_it_says_what_the_gate_will_lack(desk: Desk, folder: Path, tmp_path: Path) -> None:
+    wired = tmp_path / "wired.toml"
+    wired.write_text(f"{HARDWARE}fire = 12\n")
+    whole = {"apt_source": f"{desk.folder}/health-gate.sources", "apt_key": f"{desk.folder}/health-gate.gpg"}
+    whole |= {"hardware": str(wired)}
+    lacks = desk.prepare(folder, ssh_key=None).stdout.splitlines()
+    has = desk.prepare(folder, **whole).stdout.splitlines()
+    for said in (
+        "No --apt-source: this gate will refuse every update until it gets one.",
+        "No --ssh-key: nobody can log in to this gate.",
+        "No pins.fire: this gate will not hear of a fire.",
+    ):
+        assert (said in lacks, said in has) == (True, False), said
+
+
+def test_the_last_line_says_what_to_do_with_what_holds_the_token(
+    desk: Desk, folder: Path, tmp_path: Path
+) -> None:
+    image = desk.prepare(stock_image(tmp_path / "card.img")).stdout.splitlines()[-1]
+    assert image == "The image is ready. It holds the token: write it to the card, then delete both."
+    mounted = desk.prepare(folder).stdout.splitlines()[-1]
+    assert mounted == (
+        "The card is ready. It holds the token: unmount it and put it into the board, "
+        "then delete the token's file."
+    )
+
+
 # ---- Again -------------------------------------------------------------------------------------------------
 
 
@@ -291,6 +320,7 @@ def test_a_second_run_changes_nothing(desk: Desk, folder: Path) -> None:
     done = desk.prepare(folder)
     assert contents(folder) == before
     assert "wrote" not in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("Nothing changed. The card is ready.")
 
 
 @pytest.mark.parametrize(
@@ -318,8 +348,7 @@ def test_a_second_run_says_what_counts_no_longer(desk: Desk, folder: Path) -> No
 
 def test_a_newer_package_takes_the_place_of_the_older_one(desk: Desk, folder: Path, tmp_path: Path) -> None:
     desk.prepare(folder)
-    newer = tmp_path / "health-gate_0.2.0_all.deb"
-    newer.write_bytes(b"!<arch>\ndebian-binary   newer")
+    newer = package(tmp_path, "health-gate", "0.2.0")
     assert desk.prepare(folder, debs=str(newer)).returncode == 0
     sums = (folder / "health-gate" / "card.sha256").read_text()
     assert "health-gate_0.2.0_all.deb" in sums
@@ -334,7 +363,8 @@ def test_a_newer_package_takes_the_place_of_the_older_one(desk: Desk, folder: Pa
     [
         ({"site": "county hall"}, "--site: 'county hall'"),
         ({"site": "a" * 33}, "32 at most"),
-        ({"centre": "http://centre.example"}, "--centre:"),
+        ({"centre": "http://centre.example:8884"}, "must begin with https://"),
+        ({"centre": "https://centre.example"}, "say the port of [enrolment], such as :8884"),
         ({"centre": "https://user:pw@centre.example"}, "--centre:"),
         ({"centre": 'https://centre.example"\nx = 1'}, "--centre:"),
         ({"broker": "broker.example:70000"}, "--broker:"),
@@ -345,13 +375,19 @@ def test_a_newer_package_takes_the_place_of_the_older_one(desk: Desk, folder: Pa
         ({"wifi_country": "China"}, "--wifi-country:"),
         ({"policy": "no-such-plan"}, "no such plan"),
         ({"debs": None}, "nothing to install the gate from"),
-        ({"apt_source": "OTHERS"}, "--apt-source and --apt-key are given together"),
-        ({"apt_source": "EXAMPLE", "apt_key": "OTHERS"}, "still has the address of the example"),
+        ({"apt_source": "health-gate.sources"}, "--apt-source and --apt-key are given together"),
+        ({"apt_source": "EXAMPLE", "apt_key": "health-gate.gpg"}, "still has the address of the example"),
+        ({"apt_source": "OTHERS", "apt_key": "health-gate.gpg"}, "must say Types, URIs, Suites, Signed-By"),
+        ({"apt_source": "EMPTY", "apt_key": "health-gate.gpg"}, "must say Types, URIs, Suites, Signed-By"),
+        ({"apt_source": "FOREIGN", "apt_key": "health-gate.gpg"}, "Signed-By must be /usr/share/keyrings"),
+        ({"apt_source": "health-gate.sources", "apt_key": "NO_BYTES"}, "--apt-key: holds no public key"),
+        ({"apt_source": "health-gate.sources", "apt_key": "OTHERS"}, "--apt-key: holds no public key"),
+        ({"apt_source": "health-gate.sources", "apt_key": "ARMOURED"}, "--apt-key: is text"),
         ({"token_file": "EMPTY"}, "--token-file: has no token"),
         ({"ca": "EMPTY"}, "--ca: holds no certificate"),
         ({"ca": "ca.key"}, "holds a private key"),
         ({"ssh_key": "ca.key"}, "--ssh-key: is no public key"),
-        ({"hardware": "NOWHERE"}, "No such file"),
+        ({"hardware": "NOWHERE"}, "NOWHERE: no such file"),
     ],
     ids=lambda value: str(value)[:24],
 )
@@ -361,6 +397,9 @@ def test_what_cannot_work_is_refused(
     (desk.folder / "EMPTY").write_text("\n")
     (desk.folder / "TOO_SHORT").write_text("1234567\n")
     (desk.folder / "OTHERS").write_text("URIs: https://packages.invalid\n")
+    (desk.folder / "FOREIGN").write_text(SOURCE.replace("health-gate.gpg", "other.gpg"))
+    (desk.folder / "NO_BYTES").touch()
+    (desk.folder / "ARMOURED").write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
     shutil.copy(ROOT / "deploy/apt/health-gate.sources", desk.folder / "EXAMPLE")
     files = {"ca", "token_file", "wifi_password_file", "ssh_key", "hardware", "apt_source", "apt_key"}
     named = {
@@ -368,6 +407,59 @@ def test_what_cannot_work_is_refused(
         for name, value in changed.items()
     }
     assert said in refused(desk, folder, **named)
+
+
+def test_the_repository_comes_with_the_card(desk: Desk, folder: Path) -> None:
+    names = {"apt_source": "health-gate.sources", "apt_key": "health-gate.gpg"}
+    files = {option: f"{desk.folder}/{name}" for option, name in names.items()}
+    assert "No --apt-source" not in desk.prepare(folder, **files).stdout
+    assert (folder / "health-gate" / "health-gate.sources").read_text() == SOURCE
+    assert (folder / "health-gate" / "health-gate.gpg").read_bytes() == KEY
+
+
+def test_packages_that_cannot_be_installed_are_refused(desk: Desk, folder: Path, tmp_path: Path) -> None:
+    good = package(tmp_path / "good", "health-gate")
+    foreign = package(tmp_path / "foreign", "hello").rename(tmp_path / "health-gate_9_all.deb")
+    assert f"{foreign.name} is called like the gate's package, and is hello" in refused(
+        desk, folder, debs=str(foreign)
+    )
+    cut = tmp_path / "health-gate_0.1.0_all.deb"
+    cut.write_bytes(good.read_bytes()[:-5000])
+    assert f"{cut.name} is damaged or cut short" in refused(desk, folder, debs=str(cut))
+    package(tmp_path / "good", "health-gate", "0.2.0")
+    assert "health-gate_0.1.0_all.deb and health-gate_0.2.0_all.deb: take one version" in refused(
+        desk, folder, debs=str(good.parent)
+    )
+
+
+def test_without_dpkg_deb_it_says_that_packages_are_not_checked(
+    desk: Desk, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "packages: NOT checked" not in desk.prepare(folder).stdout
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "packages: NOT checked (dpkg-deb is missing)" in desk.prepare(folder).stdout
+
+
+def test_a_missing_file_is_told_with_its_option(desk: Desk, folder: Path, tmp_path: Path) -> None:
+    for option in ("ca", "token_file", "hardware", "debs", "ssh_key", "apt_source", "apt_key"):
+        name = f"--{option.replace('_', '-')}"
+        assert f"{name}: nix: no such file" in refused(desk, folder, **{option: "nix"})
+    without = "; without keys leave --trust out"
+    assert f"--trust: trust/*: no such file{without}" in refused(desk, folder, trust="trust/*")
+    assert f"is a folder, name the files in it{without}" in refused(desk, folder, trust=str(tmp_path))
+
+
+def test_a_login_key_among_the_issuers_is_told(desk: Desk, folder: Path) -> None:
+    said = refused(desk, folder, trust=str(desk.folder / "ops.pub"))
+    assert (
+        said
+        == "prepare-card: --trust: ops.pub is a key for logging in, not an issuer's; name it with --ssh-key\n"
+    )
+
+
+def test_the_parts_that_may_be_wired_are_those_of_the_gate() -> None:
+    program()
+    assert {*sys.modules["card_files"].PARTS, "factory"} == {field.name for field in fields(PinsSection)}
 
 
 def test_every_problem_is_told_at_once(desk: Desk, folder: Path) -> None:
@@ -382,7 +474,7 @@ def test_every_problem_is_told_at_once(desk: Desk, folder: Path) -> None:
         ("[pins]\nrelay = 14\n", "BCM 14 carries the serial console"),
         ("[pins]\ngreen = 15\n", "BCM 15 carries the serial console"),
         ("[pins]\nrelay = 17\npassage = 17\n", "BCM 17 is used for relay and passage"),
-        ("[pins]\nrelais = 17\n", "relais"),
+        ("[pins]\nrelais = 17\n", "pins.relais: unknown key, did you mean relay\n"),
         ("[mqtt]\nhost = 'x'\n", "[mqtt] is written by this program"),
         ("[gate]\nsite = 'x'\n", "gate.site is written by this program"),
         ("gate.lang = 'en'\n", "below a line [gate]"),
@@ -498,4 +590,5 @@ def test_the_page_can_be_followed(
     expanded = [str(found) for word in words for found in (Path().glob(word) if "*" in word else [word])]
     assert program().main([image, *expanded]) == 0
     assert "checked as `gate check-config` does it\n" in (said := capsys.readouterr().out)
-    assert "No --trust" not in said
+    assert not re.search("^No ", said, re.MULTILINE), "a gate that lacks something"
+    assert mtools("mtype", place / image, "::health-gate/health-gate.gpg") == KEY

@@ -213,6 +213,34 @@ def test_the_readme_leads_to_every_page() -> None:
     assert [page.name for page in sorted((TREE / "docs").glob("*.md")) if page not in leads] == []
 
 
+def test_the_readme_can_be_read_in_a_terminal() -> None:
+    lines = (TREE / "README.md").read_text("utf-8").splitlines()
+    assert [line for line in lines if len(line) > 130 and not line.startswith("|")] == []
+
+
+@mark.parametrize("name", ["wiring", "commissioning", "flashing"])
+def test_an_unwired_fire_contact_is_bridged(name: str) -> None:
+    said = " ".join(text(name).split())
+    assert re.search(r"bridge `fire` to ground|`fire`( is)? bridged to ground", said)
+
+
+def test_who_installs_without_recommends_gets_what_the_gate_needs() -> None:
+    """Registration is sealed with python3-nacl, which is recommended only."""
+    for name in ("flashing", "updates", "unproved"):
+        for line in code(text(name)):
+            if "--no-install-recommends ./health-gate_" in line:
+                assert "python3-nacl python3-prometheus-client" in line, line
+
+
+def test_the_first_boot_takes_as_long_on_every_page() -> None:
+    longest = re.search(r"up to (\d+) minutes", text("leds"))
+    assert longest
+    assert f"the centre sees the gate in {longest[1]} minutes" in text("unproved")
+    size = re.search(r"\| card \| (\d+ GB)", text("parts"))
+    assert size
+    assert f"a card of {size[1]} " in text("flashing")
+
+
 # Tables
 
 
