@@ -332,7 +332,7 @@ class Policy:
 def policy_hash(policy: Policy) -> str:
     """Return the SHA-256 (hex) of the policy's content, the same for every spelling of the file.
 
-    And the same in every version of the software: what came later than 0.1.0 counts where a plan says it.
+    And the same in every version of the software: what came later counts where a plan says it.
     """
     content = asdict(policy)
     if policy.update_window == UpdateWindow():
