@@ -148,6 +148,12 @@ def near_midnight(evidence: Evidence, base_ms: int, times: list[int]) -> Evidenc
     )
 
 
+def test_of_another_day_nothing_is_told_by_who_did_not_know_the_time() -> None:
+    evidence = replace(WELL, at_s=None, last_measured_s=(MIDNIGHT_MS - 1) / 1000)
+    event = visit_decided(VISIT, Stage.REFERRED, decide(STAFF_PLAN, SHA, evidence), evidence, (), 1)
+    assert "last_measured_s" not in written(event, MIDNIGHT_MS)
+
+
 SECONDS = st.integers(-3 * 86_400, 3 * 86_400) | st.integers(-72, 72).map(lambda hours: hours * 3600)
 
 
@@ -344,6 +350,11 @@ def test_without_a_key_it_stands_as_it_is() -> None:
 def test_any_secret_is_a_key_and_digits_are_read_as_bytes(secret: bytes) -> None:
     assert site_key(secret.hex().encode() if len(secret) == 32 else secret + b"!")
     assert site_key(secret[:16].hex().encode() * 2) == secret[:16] * 2
+
+
+def test_64_digits_are_a_key_of_32_bytes() -> None:
+    assert site_key(KEY.hex().encode()) == KEY
+    assert site_key(KEY[:16]) == KEY[:16]
 
 
 @pytest.mark.parametrize("content", [b"", bytes(15)])
