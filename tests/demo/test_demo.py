@@ -15,7 +15,7 @@ from gate.demo import morning as morning_module
 from gate.demo import script
 from gate.demo.broker import BrokerAddress, BrokerError
 from gate.demo.health_service import StandInHealthService
-from gate.demo.morning import run_morning
+from gate.demo.morning import GATE, SITE, run_morning
 from gate.demo.script import MORNING, Scene, visitors
 from gate.demo.witness import event_validator, visits_complete
 from gate.demo.words import SUMMARY, WORDS
@@ -45,16 +45,26 @@ def demo(folder: Path, visitors: int, *more: object) -> tuple[dict[str, Any], li
     return json.loads(done.stdout), lines
 
 
-def test_with_a_broker_of_ones_own_and_a_second_time_in_the_same_folder(tmp_path: Path) -> None:
+def test_with_a_broker_of_ones_own_where_a_ledger_lies_already(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    Ledger(state / "ledger.db", site=SITE, gate=GATE, new_epoch="e1", boot_id="b").close()
+    before = (state / "ledger.db").read_bytes()
     passwords = password_file(tmp_path / "broker", "user", PASSWORD)
     with Mosquitto(tmp_path / "broker", f"password_file {passwords}") as broker:
         url = f"mqtt://user:p%40ss%3Aw%2Frd@{HOST}:{broker.port}"
         summary, lines = demo(tmp_path, 1, "--broker", url)
-    state = tmp_path / "state"
-    before = (state / "ledger.db").read_bytes()
-    _, more = demo(tmp_path, 1)
+    assert (state / "ledger-1.db").read_bytes() == before, "the earlier ledger is put aside as it was"
     assert summary == summary | {"visits": 1, "witnessed": 1, "ok": True, "problems": []}
     assert summary["events"] == summary["records"] == summary["proved"] == len(lines)
+
+
+@pytest.mark.soak
+def test_a_second_time_in_the_same_folder(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    _, lines = demo(tmp_path, 1)
+    before = (state / "ledger.db").read_bytes()
+    _, more = demo(tmp_path, 1)
     assert [entry.body for entry in entries(state / "ledger-1.db")] == lines
     assert (state / "ledger-1.db").read_bytes() == before, "the first ledger is put aside as it was"
     assert verify(state / "ledger-1.db").ok

@@ -23,6 +23,7 @@ from tests.brokers import require
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = sorted((DEPLOY / "prometheus").glob("*.rules.yml"))
+RULE_TESTS = sorted((DEPLOY / "prometheus").glob("*.test.yml"))
 DASHBOARD = DEPLOY / "grafana" / "health-gates.json"
 
 FUNCTIONS = {
@@ -179,7 +180,7 @@ def promtool(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     "arguments",
     [
         ("check", "config", "prometheus.example.yml"),
-        ("test", "rules", "alerts.test.yml"),
+        ("test", "rules", *(path.name for path in RULE_TESTS)),
     ],
 )
 def test_promtool_is_content(arguments: tuple[str, ...], tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_the_tests_of_the_rules_can_fail(tmp_path: Path) -> None:
 
 
 def test_the_alerts_that_matter_most_are_tested() -> None:
-    text = (DEPLOY / "prometheus" / "alerts.test.yml").read_text("utf-8")
+    text = "".join(path.read_text("utf-8") for path in RULE_TESTS)
     tested = set(re.findall(r"alertname: (\w+)", text))
     assert tested <= {rule["alert"] for rule in alerts()}
     assert tested >= {

@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,13 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import require
+from tests.kept import used
 
 RELEASE = "trixie"
 # What a booted system needs beyond the essential packages. The key of the cache is made of this list.
 BASE_PACKAGES = ("ca-certificates", "dbus", "systemd", "systemd-sysv", "udev")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-UNUSED_S_MAX = (
-    86_400  # a layer that nobody has asked for since then goes when a newer one of its name is made
-)
+KEPT = f"*-{'[0-9a-f]' * 16}*"  # trees and layers of any name, and what interrupted makers have left
 APT_GET = "apt-get -qq -y -o Dpkg::Use-Pty=0 -o Acquire::Retries=3"
 
 # Mounts an overlay in a namespace of its own and runs the rest of the command line there. It has the pid
@@ -238,16 +236,8 @@ def _kept(name: str, key: str, make: Callable[[Path], None]) -> Path:
             shutil.rmtree(part, ignore_errors=True)
             make(part)
             part.rename(path)
-            _forget_others(name, path)
-        os.utime(path)
+        used(path, KEPT)
     return path
-
-
-def _forget_others(name: str, keep: Path) -> None:
-    for other in cache().glob(f"{name}-{'[0-9a-f]' * 16}"):
-        age_s = time.time() - other.stat().st_mtime  # noqa: TID251 - the age of a file
-        if other != keep and age_s > UNUSED_S_MAX:
-            shutil.rmtree(other)
 
 
 def _digest(*parts: str | bytes) -> str:

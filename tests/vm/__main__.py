@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from tests.kept import used
 from tests.vm.image import BuildError, cached
 from tests.vm.run import RunError, play
 
@@ -47,6 +48,7 @@ def main(words: list[str]) -> int:
     began = time.monotonic()
     try:
         image = cached(_say, rebuild=chosen.rebuild)
+        used(image.disk.parent, "*-*")  # images of other keys, and what interrupted builds have left
         good = play(image, folder.absolute(), _say, cuts=chosen.cuts, seed=chosen.seed)
     except (BuildError, RunError) as error:
         _say(str(error))
