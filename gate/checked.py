@@ -15,6 +15,9 @@ from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 EX_CONFIG: Final = 78  # sysexits.h: the configuration is in error; a supervisor need not try again
 
+_DOTS_MAX: Final = 100
+"""tomllib's memory grows with the square of the parts of a key: one of 60,000 takes gigabytes."""
+
 T = TypeVar("T")
 Place = tuple[str | int, ...]
 
@@ -46,6 +49,8 @@ def read_toml(path: Path, advice: str) -> dict[str, Any]:
 def parse_toml(name: str, text: str) -> dict[str, Any]:
     """Return what a text in TOML holds. Raises ConfigError, in which `name` stands for the text."""
     try:
+        if any(line.count(".") > _DOTS_MAX for line in text.splitlines()):
+            raise ValueError(f"more than {_DOTS_MAX} dots in a line")  # noqa: TRY301 - one kind of answer
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(name, [f"not valid TOML: {error}"]) from error

@@ -16,6 +16,7 @@ from gate.config import (
     load_config,
     load_policy,
     parse_config,
+    parse_policy,
     policy_names,
 )
 from gate.core.policy import Disposition, FeverBand, Policy, Task
@@ -579,3 +580,9 @@ def test_a_gate_is_not_called_as_the_topic_of_documents() -> None:
     assert problems(with_changes({"gate": {"id": "doc"}})) == [
         "gate.id: 'doc' is the topic of the site's documents; take another name"
     ]
+
+
+def test_a_key_of_very_many_parts_is_refused_before_it_takes_gigabytes() -> None:
+    with pytest.raises(ConfigError, match="more than 100 dots in a line"):
+        parse_policy("sent", "a" + ".a" * 16_000 + " = 1\n")
+    assert parse_policy("sent", f'extends = "county-hall" # {"." * 99}\n').name == "county-hall"

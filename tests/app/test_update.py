@@ -1,5 +1,6 @@
 """`gate update` with real packages: there, back, refused, interrupted anywhere."""
 
+import errno
 import fcntl
 import json
 import os
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from click.testing import CliRunner, Result
 
 from gate.app.updating import attempt as attempts
 from gate.app.updating import health, packages, programs, rescue
-from gate.app.updating.attempt import BusyError, Places, StuckError
+from gate.app.updating.attempt import Attempt, BusyError, Places, Stage, StuckError
+from gate.app.updating.health import Before
 from gate.app.updating.packages import OccupiedError
 from gate.cli import main
-from gate.core.updates import ORDER_NAME, RESULT_NAME, UpdateOutcome
+from gate.core.updates import ORDER_NAME, RESULT_NAME, UpdateOrder, UpdateOutcome
 from gate.shell.clock import SystemClock
 from tests.app.update_rig import PROGRAMS, QUIET_MS, Bench, Rig, Web, build_deb, run
 from tests.systemd.settings import gate_toml
@@ -184,12 +186,13 @@ def test_what_only_the_new_version_looks_at_is_not_its_fault(rig: Rig) -> None:
     assert outcome(rig, rig.published("0.3.0", "curious")) is DONE
 
 
-def unconfigurable(folder: Path, version: str) -> Path:
+def unconfigurable(folder: Path, version: str, name: str = "health-gate") -> Path:
     """Build a package whose script fails."""
-    deb = build_deb(folder, version)
+    deb = build_deb(folder, version, name=name)
     tree = folder / "unconfigurable"
     run("dpkg-deb", "--raw-extract", str(deb), str(tree))
     (tree / "DEBIAN/postinst").write_text("#!/bin/sh\nexit 7\n")
+    (tree / "DEBIAN/postinst").chmod(0o755)
     run("dpkg-deb", "--root-owner-group", "--build", str(tree), str(deb))
     return deb
 
@@ -478,12 +481,25 @@ def test_who_else_installs_is_waited_for(rig: Rig) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_who_else_installs_says_nothing_of_the_version(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """He came in between; what was begun goes on when he is gone."""
-    rig.order("0.2.0")
-    with monkeypatch.context() as patch, occupied(rig), pytest.raises(OccupiedError, match="somebody else"):
+    """He came in between; nothing has begun, and it is not done at noon because of him."""
+    with monkeypatch.context() as patch, occupied(rig):
         patch.setattr(packages.Packages, "await_free", lambda _: None)
-        rig.updater().run()
+        patch.setattr(packages.Packages, "settle", lambda _: "")
+        assert outcome(rig, "0.2.0") is WAITING
+        assert "somebody else is installing" in rig.told.detail
+    rig.time.moment = replace(rig.time.moment, wall_ms=QUIET_MS + 9 * HOUR_MS)
+    rig.updater().run()
+    assert (rig.told.outcome, rig.version, rig.serves) == (WAITING, "0.1.0 ii", True)
+    assert not (rig.cache / "rescue").exists()
+
+
+def test_other_packages_that_cannot_be_configured_say_nothing_of_the_version(rig: Rig) -> None:
+    other = unconfigurable(rig.folder / "built", "1.0", "other")
+    assert subprocess.run(["dpkg", "--install", str(other)], capture_output=True, check=False).returncode != 0
+    assert outcome(rig, "0.2.0") is WAITING
+    assert "for other packages to be put in order" in rig.told.detail
     assert (rig.version, rig.serves) == ("0.1.0 ii", True)
+    run("dpkg", "--purge", "other")
     assert rig.updater().run() is not None
     assert (rig.told.outcome, rig.version) == (DONE, "0.2.0 ii")
 
@@ -511,7 +527,9 @@ def cut(*_: object) -> None:
 
 
 @pytest.mark.parametrize("behaviour", ["well", "falls"])
-@pytest.mark.parametrize("after", range(8))
+@pytest.mark.parametrize(
+    "after", [4, *(pytest.param(after, marks=pytest.mark.soak) for after in range(8) if after != 4)]
+)
 def test_it_goes_on_after_a_power_cut_between_any_two_steps(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, behaviour: str, after: int
 ) -> None:
@@ -602,16 +620,80 @@ def test_a_note_of_another_version_is_understood(rig: Rig) -> None:
 
 def test_a_damaged_note_of_an_attempt_counts_for_nothing(rig: Rig) -> None:
     rig.cache.mkdir()
+    whole = Attempt(
+        UpdateOrder("0.2.0", "c1", 1), Stage.CHECKING, {}, Before(active=True, run="", sound=None)
+    )
+    torn = json.dumps(asdict(whole) | {"previous": None})
     for nonsense in (
         "",
+        "\0\0\0",
         "{}",
         "[1]",
         '{"order": 1, "before": {}}',
         '{"order": {}, "before": {"sound": 1}}',
+        torn,
     ):
         (rig.cache / "attempt.json").write_text(nonsense)
         assert rig.updater().run() is None
+        assert (rig.cache / "attempt.json.damaged").read_text() == nonsense
+        assert not (rig.cache / "attempt.json").exists()
     assert outcome(rig, "0.2.0") is DONE
+
+
+# --- what else may happen
+
+
+def test_a_version_that_was_put_in_by_hand_meanwhile_is_left_alone(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.order(rig.published("0.3.0", "sick"))
+    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+        patch.setattr(health.Health, "problem_after", cut)
+        rig.updater().run()
+    run("dpkg", "--install", str(build_deb(rig.folder / "built", "0.4.0")))
+    assert rig.updater().run() is not None
+    assert (rig.told.outcome, rig.version) == (REFUSED, "0.4.0 ii")
+    assert "health-gate 0.4.0 was put in by hand meanwhile" in rig.told.detail
+
+
+def no_room(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_without_room_nothing_is_begun(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(rescue.shutil, "copytree", no_room)
+        assert outcome(rig, "0.2.0") is WAITING
+    assert "for the disk: [Errno 28] No space left" in rig.told.detail
+    assert (rig.version, (rig.cache / "attempt.json").exists()) == ("0.1.0 ii", False)
+    assert rig.updater().run() is not None
+    assert rig.told.outcome is DONE
+
+
+def test_a_bad_version_is_undone_although_nothing_can_be_noted(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        stage = json.loads(content).get("stage")
+        if stage in {Stage.CHECKING, Stage.UNDOING}:
+            no_room()
+        put(path, content)
+
+    put = attempts.put
+    monkeypatch.setattr(attempts, "put", full)
+    assert outcome(rig, rig.published("0.3.0", "sick")) is BACK
+    assert (rig.version, rig.serves) == ("0.1.0 hi", True)
+
+
+def test_a_result_that_cannot_be_told_ends_the_attempt_as_well(rig: Rig) -> None:
+    (rig.state_dir / RESULT_NAME).mkdir()
+    result = rig.update("0.2.0")
+    assert result is not None
+    assert (result.outcome, rig.version) == (DONE, "0.2.0 ii")
+    assert not (rig.cache / "rescue").exists()
+    (rig.state_dir / RESULT_NAME).rmdir()
+    rig.updater().run()
+    assert rig.told.outcome is DONE
 
 
 # --- the folder of another user

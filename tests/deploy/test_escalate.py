@@ -149,6 +149,19 @@ def test_a_wrong_configuration_is_no_reason_to_reboot(board: Board) -> None:
     assert not list(board.state.iterdir())
 
 
+@pytest.mark.parametrize("note", ["", "\0\0", '{"stage":"ended"}', '{"order": {}}'])
+def test_a_damaged_note_of_an_update_keeps_nobody_from_rebooting(board: Board, note: str) -> None:
+    board.update.write_text(note)
+    board.escalate()
+    assert board.rebooted()
+
+
+def test_an_update_to_a_version_that_refuses_the_configuration_goes_on(board: Board) -> None:
+    board.update.write_text(json.dumps({"stage": "checking"}))
+    board.gate("failed", 78)
+    assert "an update is at work" in board.escalate()
+
+
 @pytest.mark.parametrize("stage", Stage)
 def test_an_update_that_is_open_goes_on_and_is_not_cut_off(board: Board, stage: Stage) -> None:
     board.update.write_text(json.dumps({"order": {"version": "1"}, "stage": stage, "detail": ""}))
@@ -159,6 +172,7 @@ def test_an_update_that_is_open_goes_on_and_is_not_cut_off(board: Board, stage: 
         assert "an update is at work" in said
         assert (board.answers / "done").read_text() == "--no-block start gate-update.service\n"
         assert not list(board.state.iterdir())
+        assert board.blinks()
 
 
 @pytest.mark.parametrize("content", ["", "many\n", "-1\n", "99\n", "3"])

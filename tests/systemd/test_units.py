@@ -38,7 +38,7 @@ def settings(path: Path) -> Settings:
     """Every value of a unit file, by section and key."""
     found: Settings = defaultdict(list)
     section = ""
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8").replace("\\\n", " ").splitlines():
         if line.startswith("["):
             section = line.strip("[]")
         elif line and not line.startswith(("#", ";")):
@@ -213,6 +213,36 @@ def test_what_a_timer_starts_is_there_and_is_not_started_by_itself() -> None:
             assert ("Install", "WantedBy") in settings(path), path.name
     enabled = {path.name for path in SERVICES if ("Install", "WantedBy") in settings(path)}
     assert enabled == {"gate.service", "central.service"}
+
+
+@pytest.mark.parametrize(
+    ("rescue", "runs"),
+    [("", "gate"), ("exit 0", "rescue"), ("exit 1", "rescue"), ("exit 78", "rescue gate"), ("half", "gate")],
+)
+def test_an_update_that_was_cut_off_is_finished_by_what_is_kept_for_it(
+    rescue: str, runs: str, tmp_path: Path
+) -> None:
+    (line,) = service("gate-update.service")["Service", "ExecStart"]
+    kept, python, gate = tmp_path / "rescue", tmp_path / "python3", tmp_path / "gate"
+    if rescue:
+        kept.mkdir()
+    if rescue.startswith("exit"):
+        (kept / "__main__.py").touch()
+    python.write_text(f"#!/bin/sh\necho rescue\n{rescue}\n")
+    gate.write_text("#!/bin/sh\necho gate\n")
+    for program in (python, gate):
+        program.chmod(0o755)
+    places = {
+        "/var/cache/health-gate/rescue": kept,
+        "/usr/bin/python3": python,
+        "/usr/bin/gate": gate,
+        "$$": "$",
+    }
+    for there, here in places.items():
+        line = line.replace(there, str(here))
+    done = subprocess.run(shlex.split(line), capture_output=True, text=True, check=False)
+    assert done.stdout.split() == runs.split()
+    assert done.returncode == (1 if rescue == "exit 1" else 0)
 
 
 def test_no_service_of_one_user_empties_the_folder_of_another() -> None:

@@ -161,38 +161,54 @@ class Updater:
             return self._wait(attempt, reason)
         try:
             self._prepare(attempt)
-            self.packages.await_free()
         except UnreachableError as error:
             return self._wait(attempt, f"not reached: {error}")
         except OccupiedError as error:
             return self._wait(attempt, str(error))
         except PackageError as error:
             return self._end(attempt, UpdateOutcome.REFUSED, str(error))
-        rescue.keep(self.cache)
+        except OSError as error:
+            return self._wait(attempt, f"for the disk: {error}")
+        # dpkg would end with others' trouble, too, and it would look like the new version's.
+        if (trouble := self.packages.settle()) and self._is_installed(previous):
+            return self._wait(attempt, f"for other packages to be put in order: {trouble}")
         before = self.health.before()
         return self._go_on(self._file(replace(attempt, stage=Stage.INSTALLING, before=before)))
 
     def _prepare(self, attempt: Attempt) -> None:
-        """Have everything here that is needed to go there and back. Raises PackageError."""
+        """Have everything here that is needed to go there and back.
+
+        Raises PackageError, OccupiedError, and OSError where there is no room for it.
+        """
         log.info("fetching %s", attempt.order.version)
         self.packages.refresh()
         for name, version in attempt.previous.items():
             self.packages.keep_running(name, version)
         paths = [self.packages.fetch(name, version) for name, version in attempt.target.items()]
         self.packages.rehearse(paths)
+        rescue.keep(self.cache)
+        self.packages.await_free()
 
     def _go_on(self, attempt: Attempt) -> UpdateResult:
         """Do what is left to do, from the step on that is on file. Raises StuckError and OccupiedError."""
+        if stranger := self._stranger(attempt):
+            return self._end(attempt, UpdateOutcome.REFUSED, f"{stranger} was put in by hand meanwhile")
         if attempt.stage is Stage.INSTALLING:
             log.info("installing %s", attempt.order.version)
-            with self.health.shielded():
-                problem = self._install(attempt)
-            attempt = self._file(self._judged(attempt, problem, Stage.CHECKING))
+            try:
+                with self.health.shielded():
+                    problem = self._install(attempt)
+            except OccupiedError as error:
+                if not self._is_installed(attempt.previous):
+                    raise
+                (self.cache / _JOURNAL).unlink()  # nothing has begun
+                return self._wait(attempt, str(error))
+            attempt = self._noted(self._judged(attempt, problem, Stage.CHECKING))
         if attempt.stage is Stage.CHECKING:
             problem = self.health.problem_after(attempt.before)
             if not problem:
                 return self._arrive(attempt)
-            attempt = self._file(self._judged(attempt, problem, Stage.ENDED))
+            attempt = self._noted(self._judged(attempt, problem, Stage.ENDED))
         log.error("%s is undone: %s", attempt.order.version, attempt.detail)
         return self._undo(attempt)
 
@@ -243,6 +259,13 @@ class Updater:
         more = f"; and now: {silent}" if silent else ""
         return self._end(attempt, UpdateOutcome.ROLLED_BACK, attempt.detail + more)
 
+    def _stranger(self, attempt: Attempt) -> str:
+        """Return a version that is neither the old nor the new one, "" where there is none."""
+        for name, package in self.packages.installed().items():
+            if package.sound and package.version not in {attempt.previous.get(name), attempt.order.version}:
+                return f"{name} {package.version}"
+        return ""
+
     def _is_installed(self, versions: dict[str, str]) -> bool:
         there = self.packages.installed()
         return all(name in there and there[name].sound and there[name].version == version
@@ -281,6 +304,14 @@ class Updater:
         put(self.cache / _JOURNAL, json.dumps(asdict(attempt)).encode())
         return attempt
 
+    def _noted(self, attempt: Attempt) -> Attempt:
+        """Note how far it has come; a full disk must not keep a bad version from being undone."""
+        try:
+            return self._file(attempt)
+        except OSError as error:
+            log.error("%s cannot be written: %s", self.cache / _JOURNAL, error)
+            return attempt
+
     def _on_file(self) -> Attempt | None:
         try:
             said: dict[str, Any] = json.loads((self.cache / _JOURNAL).read_bytes())
@@ -289,7 +320,7 @@ class Updater:
             return Attempt(
                 order=UpdateOrder(order["version"], order["command"], order["asked_ms"]),
                 stage=Stage(said["stage"]),
-                previous=said["previous"],
+                previous=dict(said["previous"]),
                 before=Before(
                     before["active"],
                     before["run"],
@@ -303,7 +334,8 @@ class Updater:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
-            log.error("%s is damaged and counts for nothing: %s", self.cache / _JOURNAL, error)
+            log.error("%s is damaged and put aside: %s", self.cache / _JOURNAL, error)
+            (self.cache / _JOURNAL).replace(self.cache / f"{_JOURNAL}.damaged")
             return None
 
     def _order(self) -> UpdateOrder | None:
@@ -323,7 +355,10 @@ class Updater:
         except (OSError, ValueError):
             known = None
         if known is None or replace(known, at_ms=result.at_ms) != result:
-            put(path, result.encoded())
+            try:
+                put(path, result.encoded())
+            except OSError as error:
+                log.error("%s cannot be written: %s", path, error)
 
 
 def updater(

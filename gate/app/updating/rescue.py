@@ -6,6 +6,7 @@ attempt is finished by the code that began it: gate-update.service runs what is 
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,5 +32,9 @@ def keep(cache: Path) -> None:
 
 
 def drop(cache: Path) -> None:
-    """Forget it: the version that is installed is the one to go on with."""
-    shutil.rmtree(cache / _NAME, ignore_errors=True)
+    """Forget it, whole: the version that is installed is the one to go on with."""
+    part = cache / f"{_NAME}.old"
+    with suppress(FileNotFoundError):
+        (cache / _NAME).rename(part)
+        flush_names(cache)
+    shutil.rmtree(part, ignore_errors=True)
