@@ -50,7 +50,8 @@ CLOCK_MS_MAX: Final = 12 * 3_600_000
 _NAMES_MAX: Final = 63  # with the "/" 64, what a common name may have (RFC 5280 appendix A.1)
 _NO_GATE: Final = "doc"  # the documents of a site travel under that name
 _WAITING_MAX: Final = 20
-"""Keys of a site that may wait on tokens: more than a copied card in every hall, fewer than fill a disk."""
+"""Keys of a site that may wait on tokens, and boards with one known key: more than a copied card in every
+hall, fewer than fill a disk."""
 
 _ENROLLING: Final = 0x68675F65  # any number that nobody else uses
 _DAY_MS: Final = 86_400_000
@@ -199,16 +200,21 @@ class EnrolmentBook:
         with reading(self._engine) as connection:
             return [Waiting(*row) for row in connection.execute(open_ones).all()]
 
-    def allow(self, site: str, gate: str, kid: str, by: str, now_ms: int) -> list[str]:
-        """Register a waiting key; return the ids of the gate's other keys that are believed.
+    def allow(self, site: str, gate: str, kid: str, device: str, by: str, now_ms: int) -> list[str]:
+        """Register a key that waits on this board; return the ids of the gate's other keys that are believed.
 
-        Raises LookupError when no such key waits.
+        Raises LookupError, with a sentence, when it does not wait, or was revoked since it began to.
         """
         must_be_text(by=by)
         with writing(self._engine) as connection:
             _alone(connection)
-            row = _waiting(connection, site, gate, kid)
-            keys = [key for key in _keys_of(connection, site, gate) if key.revoked_ms is None]
+            row = _waiting(connection, site, gate, kid, device)
+            known = _keys_of(connection, site, gate)
+            _not_revoked_since(known, row)
+            keys = [key for key in known if key.revoked_ms is None]
+            # One key, one board: who was allowed before has to be allowed again.
+            before = (*_same_key(row), enrol_waiting.c.allowed_ms.is_not(None))
+            connection.execute(delete(enrol_waiting).where(*before))
             done = update(enrol_waiting).where(enrol_waiting.c.id == row.id)
             connection.execute(done.values(allowed_ms=now_ms, allowed_by=by))
             note = f"allowed by {by}" + (f", device {row.device}" if row.device else "")
@@ -216,12 +222,15 @@ class EnrolmentBook:
             _looked_into(connection, row, now_ms, by, f"key {kid} was allowed")
         return [key.kid for key in keys if key.public_key != row.public_key]
 
-    def refuse(self, site: str, gate: str, kid: str, by: str, now_ms: int) -> None:
-        """Take a key off the list; one that asks once more waits once more. Raises LookupError as `allow`."""
+    def refuse(self, site: str, gate: str, kid: str, device: str, by: str, now_ms: int) -> None:
+        """Take a key on a board off the list; asking once more it waits once more.
+
+        Raises LookupError, with a sentence, when it does not wait.
+        """
         must_be_text(by=by)
         with writing(self._engine) as connection:
             _alone(connection)
-            row = _waiting(connection, site, gate, kid)
+            row = _waiting(connection, site, gate, kid, device)
             connection.execute(delete(enrol_waiting).where(enrol_waiting.c.id == row.id))
             _looked_into(connection, row, now_ms, by, f"key {kid} was refused")
 
@@ -359,26 +368,27 @@ def _to_wait(connection: Connection, asked: Asked, token: int | None, why: str, 
         Refusal.WAITING,
         f"{_WHY[why]}; somebody at the centre has to allow it: central enrol allow {asked.site} {asked.gate}",
     )
-    here = connection.execute(select(enrol_waiting).where(*_of_key(enrol_waiting, asked))).first()
+    # A row for each board: who allows one that was listed does not allow another that has asked since.
+    own = (*_of_key(enrol_waiting, asked), enrol_waiting.c.device == asked.device)
+    here = connection.execute(select(enrol_waiting).where(*own)).first()
     if here is not None:
-        said = {"why": why, "device": asked.device, "address": asked.address, "last_ms": now_ms}
+        said = {"why": why, "address": asked.address, "last_ms": now_ms}
         since = {"first_ms": here.first_ms, "times": here.times + 1}
         if here.allowed_ms is not None:
             since = {"first_ms": now_ms, "times": 1}
         again = update(enrol_waiting).where(enrol_waiting.c.id == here.id)
         connection.execute(again.values(**said, **since, allowed_ms=None))
-    elif token is None or _has_room(connection, asked.site):
+    elif full := _no_room(connection, asked, token):
+        return Refused(Refusal.WAITING, f"{_WHY[why]}; {full}: central enrol list")
+    else:
         row = {
             "token": token, "site": asked.site, "gate": asked.gate, "public_key": asked.public_key,
             "kid": key_id(asked.public_key).hex(), "device": asked.device, "why": why,
             "address": asked.address, "first_ms": now_ms, "last_ms": now_ms, "times": 1, "allowed_by": "",
         }  # fmt: skip
         connection.execute(insert(enrol_waiting).values(row))
-    else:
-        full = f"{_WAITING_MAX} keys of {asked.site} wait already, and some have to be refused first"
-        return Refused(Refusal.WAITING, f"{_WHY[why]}; {full}: central enrol list")
     # Not each time that it asks: an alarm that somebody has cleared would be back within the minute.
-    if here is None or here.allowed_ms is not None or here.device != asked.device:
+    if here is None or here.allowed_ms is not None:
         kid = key_id(asked.public_key).hex()
         evidence = {"kid": kid, "why": why, "device": asked.device, "address": asked.address}
         about = Suspicion(AlarmKind.FALSE, asked.site, asked.gate, "", Code.KEY_WAITS, evidence=evidence)
@@ -386,20 +396,48 @@ def _to_wait(connection: Connection, asked: Asked, token: int | None, why: str, 
     return refused
 
 
-def _has_room(connection: Connection, site: str) -> bool:
-    """Tell whether one more key of a site may wait on a token; known keys of other boards need no room."""
-    theirs = (enrol_waiting.c.site == site, enrol_waiting.c.token.is_not(None))
+def _no_room(connection: Connection, asked: Asked, token: int | None) -> str:
+    """Return why one more may not wait on a token of this site, or with a key that is known; else ""."""
+    if token is None:  # strangers do not keep it from being noticed
+        theirs = (*_of_key(enrol_waiting, asked), enrol_waiting.c.token.is_(None))
+        who = "boards with this key"
+    else:
+        theirs = (enrol_waiting.c.site == asked.site, enrol_waiting.c.token.is_not(None))
+        who = f"keys of {asked.site}"
     waiting = select(func.count()).where(*theirs, enrol_waiting.c.allowed_ms.is_(None))
-    return (connection.scalar(waiting) or 0) < _WAITING_MAX
+    if (connection.scalar(waiting) or 0) < _WAITING_MAX:
+        return ""
+    return f"{_WAITING_MAX} {who} wait already, and some have to be refused first"
 
 
-def _waiting(connection: Connection, site: str, gate: str, kid: str) -> Row[Any]:
-    """Return the row of a key that waits. Raises LookupError."""
-    own = (enrol_waiting.c.site == site, enrol_waiting.c.gate == gate, enrol_waiting.c.kid == kid)
-    row = connection.execute(select(enrol_waiting).where(*own, enrol_waiting.c.allowed_ms.is_(None))).first()
+def _waiting(connection: Connection, site: str, gate: str, kid: str, device: str) -> Row[Any]:
+    """Return the row of a key that waits on this board. Raises LookupError."""
+    own = (
+        enrol_waiting.c.site == site, enrol_waiting.c.gate == gate, enrol_waiting.c.kid == kid,
+        enrol_waiting.c.device == device, enrol_waiting.c.allowed_ms.is_(None),
+    )  # fmt: skip
+    row = connection.execute(select(enrol_waiting).where(*own)).first()
     if row is None:
-        raise LookupError(kid)
+        raise LookupError(f"no key {kid} of {site}/{gate} waits on device {device or 'without a number'}")
     return row
+
+
+def _same_key(row: Row[Any]) -> tuple[ColumnElement[bool], ...]:
+    return (
+        enrol_waiting.c.site == row.site,
+        enrol_waiting.c.gate == row.gate,
+        enrol_waiting.c.public_key == row.public_key,
+    )
+
+
+def _not_revoked_since(known: list[Row[Any]], row: Row[Any]) -> None:
+    """Raise LookupError where it is not on the list for its revocation: allowing it would take that back."""
+    is_revoked = any(key.public_key == row.public_key and key.revoked_ms is not None for key in known)
+    if is_revoked and row.why != "revoked_key":
+        raise LookupError(
+            f"key {row.kid} of {row.site}/{row.gate} was revoked since it began to wait, and that stands; "
+            f"take it off the list: central enrol refuse {row.site} {row.gate}"
+        )
 
 
 def _looked_into(connection: Connection, row: Row[Any], now_ms: int, by: str, reason: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +39,9 @@ def _user() -> str:
 BY: Final = click.option("--by", default=_user, help="Who answers for it; your user name without it.")
 KEY: Final = click.option(
     "--key", "kid", metavar="KID", help="Which key, where several wait: 8 hexadecimal digits."
+)
+DEVICE: Final = click.option(
+    "--device", metavar="SERIAL", help="Which board, where one key comes from several; '' for none."
 )
 
 
@@ -134,14 +138,15 @@ def _issued_line(one: Issued, zone: tzinfo) -> str:
 @click.argument("site")
 @click.argument("gate")
 @KEY
+@DEVICE
 @BY
-def allow(config_path: Path, site: str, gate: str, kid: str | None, by: str) -> None:
+def allow(config_path: Path, site: str, gate: str, kid: str | None, device: str | None, by: str) -> None:
     """Register a key that waits: another one for a known gate or board, or one whose board is another.
 
     The device asks again by itself.
     """
-    with _chosen(config_path, site, gate, kid) as (book, key):
-        others = book.allow(site, gate, key.kid, by, SystemClock().now_ms())
+    with _chosen(config_path, site, gate, kid, device) as (book, key):
+        others = book.allow(site, gate, key.kid, key.device, by, SystemClock().now_ms())
     click.echo(f"{site}/{gate}: key {key.kid} registered{_device(key)}")
     for other in others:
         click.echo(
@@ -155,37 +160,44 @@ def allow(config_path: Path, site: str, gate: str, kid: str | None, by: str) -> 
 @click.argument("site")
 @click.argument("gate")
 @KEY
+@DEVICE
 @BY
-def refuse_key(config_path: Path, site: str, gate: str, kid: str | None, by: str) -> None:
+def refuse_key(config_path: Path, site: str, gate: str, kid: str | None, device: str | None, by: str) -> None:
     """Take a key that waits off the list, and end its alarm. A device that asks once more waits once more."""
-    with _chosen(config_path, site, gate, kid) as (book, key):
-        book.refuse(site, gate, key.kid, by, SystemClock().now_ms())
-    click.echo(f"{site}/{gate}: key {key.kid} waits no more")
+    with _chosen(config_path, site, gate, kid, device) as (book, key):
+        book.refuse(site, gate, key.kid, key.device, by, SystemClock().now_ms())
+    click.echo(f"{site}/{gate}: key {key.kid}{_device(key)} waits no more")
 
 
 @contextmanager
 def _chosen(
-    config_path: Path, site: str, gate: str, kid: str | None
+    config_path: Path, site: str, gate: str, kid: str | None, device: str | None
 ) -> Iterator[tuple[EnrolmentBook, Waiting]]:
     """Give the book and which of its waiting keys is meant; end the command where there is none."""
     from central.enrolment.book import EnrolmentBook
 
-    missing = f"no key {f'{kid} ' if kid else ''}of {site}/{gate} waits; see: central enrol list"
     with opened(config_path) as (store, _):
         book = EnrolmentBook(store.engine)
         theirs = [key for key in book.waiting() if (key.site, key.gate) == (site, gate)]
-        found = [key for key in theirs if kid in {None, key.kid}]
+        found = [key for key in theirs if kid in {None, key.kid} and device in {None, key.device}]
         if not found:
-            refuse(missing, 1)
+            meant = f"{kid} " if kid else ""
+            on = "" if device is None else f" on device {device or 'without a number'}"
+            refuse(f"no key {meant}of {site}/{gate} waits{on}; see: central enrol list", 1)
         if len(found) > 1:
-            kids = ", ".join(key.kid for key in found)
-            refuse(f"several keys of {site}/{gate} wait: {kids}; say which with --key", 2)
+            refuse(_which(found), 2)
         try:
             yield book, found[0]
-        except LookupError:  # somebody else was first just now
-            refuse(missing, 1)
+        except LookupError as error:  # somebody else was first just now, or it was revoked
+            refuse(f"{error}; see: central enrol list", 1)
         except ValueError as error:
             refuse(str(error), 2)
+
+
+def _which(found: list[Waiting]) -> str:
+    """Return how each of several is named: who has read the list before may not know of the newest."""
+    each = "".join(f"\n  --key {key.kid} --device {shlex.quote(key.device)}" for key in found)
+    return f"several keys or boards of {found[0].site}/{found[0].gate} wait; say which:{each}"
 
 
 def _device(key: Waiting) -> str:

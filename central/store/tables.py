@@ -110,10 +110,10 @@ enrol_waiting: Final = Table(
     Column("times", BigInteger, nullable=False),
     Column("allowed_ms", BigInteger),
     Column("allowed_by", Text, nullable=False),
-    UniqueConstraint("site", "gate", "public_key"),
+    UniqueConstraint("site", "gate", "public_key", "device"),
 )
-"""Keys that a person has to allow (`central enrol allow`), with where they were last heard from. `token`:
-none for a known key that comes from another board."""
+"""Keys that a person has to allow (`central enrol allow`), a row for each board that they come from, with
+where they were last heard from. `token`: none for a known key that comes from another board."""
 
 streams: Final = Table(
     "streams",

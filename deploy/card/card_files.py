@@ -27,8 +27,10 @@ FOLDER: Final = "health-gate"
 MARK: Final = "Written by prepare-card"
 BEGIN: Final = "# health-gate: begin, written by prepare-card"
 END: Final = "# health-gate: end"
-ON_BOARD: Final = f"/boot/firmware/{FOLDER}"  # where the board has mounted what is written here
 TRUST: Final = "trust-"  # begins the names of the issuers' files, which may be called like one of ours
+# Begins the folder to which the first boot copies them. Hidden: whoever names /etc/gate/trust itself among
+# trust_files means what people have put there, and a key that is listed twice is refused.
+TRUST_ON_BOARD: Final = "/etc/gate/trust/.card-"
 STATIC: Final = ("gate-firstboot", "gate-firstboot.service", "led-states")
 
 ALLOWED_PINS: Final = range(9, 28)  # as drivers.pins: pulled down while the board starts
@@ -42,7 +44,7 @@ _TAKEN_BY: Final = {"dtparam=spi=on": (9, 10, 11), "dtparam=i2s=on": (18, 19, 20
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{20,200}")
-_TRUST: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TRUST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")  # FAT drops a last "."
 _DEB: Final = re.compile(r"[a-z0-9][A-Za-z0-9.+~_%-]*\.deb")
 _PUBLIC_KEY: Final = re.compile(r"(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+( [^\r\n]*)?")
 _CAMERA_PACKAGES: Final = {"v4l2": "python3-opencv", "picamera2": "python3-picamera2"}
@@ -200,7 +202,7 @@ def _trust_problems(files: Mapping[str, bytes]) -> Iterator[str]:
     """Yield what a PC without the gate's libraries can see; the rest is the business of gate.trust_files."""
     for name, content in files.items():
         if not _TRUST.fullmatch(name):
-            yield f"--trust: {name!r}: name the file with letters, digits, '.', '_' and '-' alone"
+            yield f"--trust: {name!r}: name the file with letters, digits, '_', '-' and '.', not '.' last"
         if b"PRIVATE KEY" in content:
             yield f"--trust: {name} holds a private key; take the public one (gate pass key prints it)"
         lines = content.decode("utf-8", "replace").splitlines()
@@ -285,6 +287,7 @@ def _hardware_problems(hardware: str, config_lines: set[str]) -> Iterator[str]:
     for name in _OWN_TABLES:
         if name in tables:
             yield f"--hardware: [{name}] is written by this program; leave the table out"
+    yield from _place_problems(hardware)
     yield from _gate_problems(hardware, tables.get("gate"))
     yield from _pin_name_problems(tables.get("pins"))
     taken = {pin: line for line, pins in _TAKEN_BY.items() if line in config_lines for pin in pins}
@@ -301,6 +304,14 @@ def _hardware_problems(hardware: str, config_lines: set[str]) -> Iterator[str]:
             yield f"{place}: BCM {pin} carries the serial console, which would switch it; take another"
         elif pin in taken:
             yield f"{place}: BCM {pin} is taken by {taken[pin]} in config.txt"
+
+
+def _place_problems(hardware: str) -> Iterator[str]:
+    """Yield what stands above the first table: below our own lines it would become a part of [gate]."""
+    name = "x" * (len(hardware) + 1)  # no table in it can be called so
+    above = tomllib.loads(f"[{name}]\n{hardware}")[name]
+    for key in sorted(above.keys() - {"gate"}):  # which has a sentence of its own
+        yield f"--hardware: {key} stands above the first table; write it below the line of a table, as [gate]"
 
 
 def _gate_problems(hardware: str, said: object) -> Iterator[str]:
@@ -356,7 +367,8 @@ def _own_files(choices: Choices) -> dict[str, bytes]:
 def gate_toml(choices: Choices) -> str:
     """Return the gate's configuration, with @ID@ in place of the id that only the board knows."""
     host, port = broker_address(choices.broker) or ("", 0)
-    trusted = [f"{ON_BOARD}/{TRUST}{name}" for name in sorted(choices.trust)]
+    folder = f"{TRUST_ON_BOARD}{_digest(choices.trust)[:8]}"
+    trusted = [f"{folder}/{name}" for name in sorted(choices.trust)]
     own = f"""\
 [gate]
 site = {_quoted(choices.site)}
@@ -483,11 +495,15 @@ def _cmdline(text: str, instance_id: str) -> str:
 
 
 def _instance_id(files: Mapping[str, bytes]) -> str:
+    return f"gate-{_digest(files)[:16]}"
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
     """The same for the same files, and another when any of them changes."""
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return f"gate-{digest.hexdigest()[:16]}"
+    return digest.hexdigest()
 
 
 def _text(card: Card, name: str) -> str:

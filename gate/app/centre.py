@@ -7,6 +7,7 @@
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gate.checked import ConfigError, did_you_mean
+from gate.durable import read_plain
 
 SIGNERS_MAX: Final = 8
 _BYTES_MAX: Final = 64 * 1024
@@ -40,8 +42,8 @@ def load_centre_keys(path: Path) -> CentreKeys:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            stated = json.loads(file.read(_BYTES_MAX))
+        # A link is fine, a pipe would be waited for.
+        stated = json.loads(read_plain(Path(os.path.realpath(path)), _BYTES_MAX))
     except FileNotFoundError:
         advice = "bring centre.json from the centre (central init makes it), or name it in centre.keys_file"
         raise ConfigError(str(path), [f"no such file; {advice}"]) from None

@@ -3,6 +3,7 @@
 import grp
 import json
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ class DeskError(Exception):
 def ask(path: Path, request: Mapping[str, object]) -> dict[str, Any]:
     """Return the answer of the gate that listens at `path`, within a few seconds. Raises DeskError."""
     try:
-        answer = json.loads(_exchange(path, json.dumps(request).encode() + b"\n"))
+        answer = _printable(json.loads(_exchange(path, json.dumps(request).encode() + b"\n")))
     except (FileNotFoundError, NotADirectoryError):
         raise DeskError(f"no gate is running here (there is no {path}); start it with: gate run") from None
     except ConnectionRefusedError:
@@ -34,7 +35,7 @@ def ask(path: Path, request: Mapping[str, object]) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise DeskError(f"{path} cannot be asked: {error.strerror or error}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DeskError("the gate has ended while it was asked; look at its log") from None
     if not isinstance(answer, dict) or answer.get("ok") is not True:
         problem = answer.get("error") if isinstance(answer, dict) else None
@@ -42,14 +43,29 @@ def ask(path: Path, request: Mapping[str, object]) -> dict[str, Any]:
     return answer
 
 
+def _printable(said: Any) -> Any:
+    """Return an answer in which nothing steers the terminal: whoever listens there need not be a gate."""
+    if isinstance(said, str):
+        return "".join(char if char.isprintable() else "?" for char in said)
+    if isinstance(said, list):
+        return [_printable(each) for each in said]
+    if isinstance(said, dict):
+        return {name: _printable(each) for name, each in said.items()}
+    return said
+
+
 def _exchange(path: Path, line: bytes) -> bytes:
     answer = b""
     with socket.socket(socket.AF_UNIX) as channel:
         channel.settimeout(ANSWER_S)
+        over_at = time.monotonic() + ANSWER_S
         with address(path) as short:
             channel.connect(short)
         channel.sendall(line)
         while not answer.endswith(b"\n") and len(answer) < ANSWER_BYTES_MAX:
+            if (left_s := over_at - time.monotonic()) <= 0:  # whoever sends a byte at a time has no more
+                raise TimeoutError
+            channel.settimeout(left_s)
             if not (more := channel.recv(ANSWER_BYTES_MAX)):
                 break
             answer += more

@@ -7,17 +7,19 @@
 """
 
 import errno
+import os
 import secrets
 from pathlib import Path
 from typing import Final
 
 from gate.config import Config
 from gate.core import pseudonyms
-from gate.durable import write_new
+from gate.durable import read_plain, write_new
 
 KEY_NAME: Final = "site.key"
 KEY_BYTES: Final = pseudonyms.SITE_KEY_BYTES
 KEY_BYTES_MIN: Final = pseudonyms.SITE_KEY_BYTES_MIN
+_BYTES_MAX: Final = 4096
 
 
 def site_key(config: Config) -> bytes:
@@ -44,7 +46,8 @@ def site_key_problems(config: Config) -> list[str]:
 def read_key(path: Path) -> bytes:
     """Return the secret in a file. Raises OSError, also (EINVAL) for fewer than `KEY_BYTES_MIN` bytes."""
     try:
-        return pseudonyms.site_key(path.read_bytes())
+        # A link is fine where an administrator names the file; a pipe would be waited for.
+        return pseudonyms.site_key(read_plain(Path(os.path.realpath(path)), _BYTES_MAX))
     except ValueError as error:
         raise OSError(errno.EINVAL, str(error), str(path)) from None
 

@@ -6,6 +6,7 @@ Exit status: 0 all is well · 1 the answer is no (a bad ledger, a violation) · 
 import json
 import logging
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -57,11 +58,9 @@ def run(config_path: Path) -> None:
     import faulthandler
 
     from gate.app.application import Application, StateFolderError
-    from gate.cli.owner import become_owner
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     config, policy, trust = _configured(config_path)
-    become_owner(config.gate.state_dir)
     faulthandler.enable()  # systemd ends a gate that hangs with SIGABRT: the journal then says where it hung
     visitors: AbstractContextManager[object] = nullcontext()
     world = None
@@ -144,17 +143,21 @@ def demo(
 @main.command("check-config")
 @CONFIG
 def check_config(config_path: Path) -> None:
-    """Check the configuration and the files that it names; touch nothing else."""
+    """Check the configuration and the files that it names; touch nothing else.
+
+    Called by root it looks as the gate's user does, who has to be able to read them.
+    """
     _configured(config_path)
     click.echo(f"{config_path}: ok")
 
 
 def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
-    """Read the configuration and all that it names, or end with every problem at once."""
+    """Read the configuration, and as the gate's user all that it names, or end with every problem at once."""
     from gate.app.application import mqtt_settings
     from gate.app.centre import load_centre_keys
     from gate.app.code_services import service_problems
     from gate.app.site_key import site_key_problems
+    from gate.cli.owner import work_as_owner
 
     problems: list[str] = []
     try:
@@ -164,6 +167,7 @@ def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
             refuse(str(error), EX_CONFIG)
         config = error.sound
         problems.append(str(error))
+    work_as_owner(config.gate.state_dir)
     read: list[Any] = []
     checks: tuple[Callable[[], object], ...] = (
         lambda: load_policy(config.gate.policy),
@@ -182,16 +186,16 @@ def _configured(config_path: Path) -> "tuple[Config, Policy, Trust]":
                 "write the broker's password there, readable for the user of the service"
             )
     problems += [
-        f"{config_path}: mqtt.{name}: there is no file {path}"
+        f"{config_path}: mqtt.{name}: there is no file {path}, or none that this user may see"
         for name in ("ca_file", "cert_file", "key_file")
-        if (path := getattr(config.mqtt, name)) is not None and not path.is_file()
+        if (path := getattr(config.mqtt, name)) is not None and not os.path.isfile(path)  # noqa: PTH113 - says no
     ]
     unfit = (*site_key_problems(config), *service_problems(config))
     problems += [f"{config_path}: {problem}" for problem in unfit]
     problems += [
         f"{config_path}: simulation.world_log: there is no folder {path.parent}; make it first"
         for path in ([config.simulation.world_log.absolute()] if config.simulation else [])
-        if not path.parent.is_dir()
+        if not os.path.isdir(path.parent)  # noqa: PTH112 - says no where it may not look
     ]
     if problems:
         refuse("\n".join(problems), EX_CONFIG)
@@ -276,21 +280,23 @@ def doctor(config_path: Path, as_json: bool, pulse: bool) -> None:
     """Examine configuration, devices, decoder, disk, clock and broker; say what is wrong and what to do.
 
     It takes at most 20 s, and may be run beside a running gate, whose devices it then leaves alone. It moves
-    nothing; only --pulse does, with the gate stopped and a person at the arm who agrees.
+    nothing; only --pulse does, with the gate stopped and a person at the arm who agrees. Called by root it
+    looks as the gate's user does.
 
     Exit status: 0 all is well, 1 warnings, 2 failures.
     """
     import shutil
 
     from gate.app.doctor import as_dict, as_text, examine, exit_status, summary
-    from gate.cli.pulse import pulsed
+    from gate.cli.pulse import as_gates_user, pulsed
 
     logging.basicConfig(level=logging.CRITICAL)
     columns, checks = shutil.get_terminal_size((100, 24)).columns, []
-    for check in pulsed(config_path) if pulse else examine(config_path):
-        checks.append(check)
-        if not as_json:
-            click.echo(as_text(check, columns))
+    with as_gates_user(config_path):
+        for check in pulsed(config_path) if pulse else examine(config_path):
+            checks.append(check)
+            if not as_json:
+                click.echo(as_text(check, columns))
     click.echo(json.dumps(as_dict(checks), ensure_ascii=False) if as_json else summary(checks))
     sys.exit(exit_status(checks))
 

@@ -44,15 +44,23 @@ class Desk:
         answer, spoken = self.ask({command: said, **meant}, lang)
         click.echo(done_line(command, answer, spoken))
 
+    def located(self, lang: str | None) -> "tuple[Desk, str]":
+        """Return this with its socket, and the language: who was root may not read a configuration twice."""
+        path, own_lang = self._place()
+        return replace(self, socket_path=path), lang or own_lang
+
     def _place(self) -> tuple[Path, str]:
+        from gate.cli.owner import work_as_owner
         from gate.shell.desk import SOCKET_NAME
 
         if self.socket_path is not None:
+            work_as_owner(self.socket_path.parent)
             return self.socket_path, "en"
         try:
             section = load_config(self.config_path).gate
         except ConfigError as error:
             refuse(str(error), EX_CONFIG)
+        work_as_owner(section.state_dir)
         return section.state_dir / SOCKET_NAME, section.lang
 
 
@@ -158,6 +166,7 @@ def register(place: Desk, lang: str | None, fields: tuple[str, ...]) -> None:
     from gate.shell.registration import RegistrationError, read_registration
 
     if _is_terminal():
+        place, lang = place.located(lang)
         place, said = _asked(place, lang, fields)
     else:
         said = _piped(fields)

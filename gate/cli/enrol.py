@@ -57,7 +57,8 @@ def enrol(config_path: Path, enrol_config: Path, again: bool, clock_wait_s: floa
         refuse(str(error), EX_CONFIG)
     clock = SystemClock(enrolment.trusting(own))
     try:
-        become_owner(device.state_dir)
+        if problem := become_owner(device.state_dir):
+            refuse(problem, EX_NOPERM)
         key = device_key(device.state_dir)
         due = enrolment.why_due(device, key, clock.now(), Board())
         if due or again:

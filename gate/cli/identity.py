@@ -23,11 +23,11 @@ def identity(config_path: Path) -> None:
     running gate.
     """
     from gate.app.identity import IdentityError, as_line, device_key
-    from gate.cli.owner import become_owner
+    from gate.cli.owner import work_as_owner
 
     try:
         gate = load_config(config_path).gate
-        become_owner(gate.state_dir)
+        work_as_owner(gate.state_dir)
         click.echo(as_line(gate.site, gate.id, device_key(gate.state_dir)))
     except ConfigError as error:
         refuse(str(error), EX_CONFIG)

@@ -1,6 +1,7 @@
 """`centre.json` and the `[centre]` section: everything that is wrong at once, with what to do."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gate.app.centre import CentreKeys, load_centre_keys
 from gate.checked import ConfigError
 from gate.cli import main
 from gate.config import load_config
+from tests.app.bounded import in_time
 from tests.app.test_doctor import write_config
 
 SIGN, SEAL = "ab" * 32, "cd" * 32
@@ -64,6 +66,23 @@ def test_a_file_that_is_missing_or_cannot_be_read(tmp_path: Path) -> None:
         load_centre_keys(tmp_path / "none.json")
     with raises(ConfigError, match="cannot be read"):
         load_centre_keys(tmp_path)
+
+
+def test_neither_a_pipe_nor_what_has_no_end_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "centre.json"
+    os.mkfifo(path)
+    with raises(ConfigError, match=r"centre\.json"):
+        in_time(lambda: load_centre_keys(path))
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with raises(ConfigError, match=r"centre\.json"):
+        in_time(lambda: load_centre_keys(path))
+
+
+def test_a_link_to_the_keys_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text(json.dumps(GOOD))
+    (tmp_path / "link").symlink_to("there")
+    assert load_centre_keys(tmp_path / "link").seal
 
 
 def test_the_section(tmp_path: Path) -> None:

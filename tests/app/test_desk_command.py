@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from gate.core.inputs import (
 from gate.core.mode import Mode
 from gate.core.session import State
 from gate.shell.desk import SOCKET_NAME, DeskServer, DeskStatus, address
+from tests.app.bounded import in_time
+from tests.app.test_doctor import write_config
 
 VISIT = "0a1b2c3d-000007"
 WAITING = DeskStatus(
@@ -348,6 +350,52 @@ def test_a_gate_that_does_not_answer_is_not_waited_for_long(
         done.set()
     assert result.exit_code == 1
     assert "does not answer just now" in result.stderr
+
+
+def test_what_is_asked_on_a_terminal_reads_the_configuration_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root has become the gate's user by the second time."""
+    config = write_config(tmp_path)
+
+    def answer(*_: object) -> dict[str, object]:
+        config.unlink(missing_ok=True)
+        return {"ok": True, "visit": VISIT, "fields": ["name"]}
+
+    monkeypatch.setattr("gate.app.desk.ask", answer)
+    monkeypatch.setattr(sys.modules["gate.cli.desk"], "_is_terminal", lambda: True)
+    asked = ["desk", "--config", str(config), "register", "--lang", "en"]
+    result = CliRunner().invoke(main, asked, input="Li\n")
+    assert (result.exit_code, "Taken down" in result.stdout) == (0, True), result.output
+
+
+def test_whoever_sends_a_byte_at_a_time_holds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gate.app.desk.ANSWER_S", 0.3)
+    done = threading.Event()
+
+    def drip(channel: socket.socket) -> None:
+        with suppress(OSError):
+            while not done.wait(0.05):
+                channel.sendall(b"x")
+
+    with strange_gate(tmp_path, drip) as path:
+        try:
+            with pytest.raises(DeskError, match="does not answer just now"):
+                in_time(lambda: ask(path, {"show": True}))
+        finally:
+            done.set()
+
+
+def test_no_answer_steers_the_terminal(tmp_path: Path) -> None:
+    told = {"error": "\x1b]0;owned\x07no", "ok": False}
+    with strange_gate(tmp_path, read_then(json.dumps(told).encode() + b"\n")) as path:
+        result = run("--socket", str(path), "show")
+    assert (result.exit_code, result.stderr) == (1, "?]0;owned?no\n")
+    (tmp_path / SOCKET_NAME).unlink()
+    told = {"ok": True, "visit": "\x1b[2J", "mode": "serving", "state": "with_staff", "findings": ["\x1b[3J"]}
+    with strange_gate(tmp_path, read_then(json.dumps(told).encode() + b"\n")) as path:
+        result = run("--socket", str(path), "show")
+    assert (result.exit_code, "\x1b" in result.stdout) == (0, False)
 
 
 # What a visitor says of themselves

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 import socket
 import sqlite3
@@ -49,6 +50,7 @@ from gate.core.documents import Document, Occupancy, sign_document
 from gate.core.moment import Moment
 from gate.sinks.connection import Connection
 from gate.store.ledger import Ledger, Outbox
+from tests.app.bounded import in_time
 from tests.brokers import HOST, Mosquitto, StrictBroker, Subscriber, free_port, password_file, wait_for
 from tests.centre import CENTRE_KEY, DEVICE_KEY, public
 from tests.integration.test_mosquitto import Authority, a_tls_broker
@@ -854,6 +856,12 @@ def test_a_lock_that_cannot_be_looked_at_means_hands_off(tmp_path: Path) -> None
     check, why = machine.hands_off(tmp_path)
     assert check.status is Status.WARNING
     assert why is not None
+
+
+def test_a_pipe_in_the_place_of_the_lock_is_not_waited_for(tmp_path: Path) -> None:
+    """Nothing else of the doctor begins before that is known."""
+    os.mkfifo(tmp_path / "lock")
+    assert in_time(lambda: machine.hands_off(tmp_path))[1] is None
 
 
 def test_the_whole_is_bounded(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What the doctor says of the way to the centre."""
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -18,6 +19,7 @@ from gate.core.events import gate_stopped
 from gate.core.moment import Moment
 from gate.ports import Held
 from gate.store.ledger import Ledger, Outbox
+from tests.app.bounded import in_time
 from tests.app.test_doctor import HOUR_MS, NOW, by_name, write_config
 
 
@@ -186,6 +188,16 @@ def test_a_plan_that_the_centre_has_sent_is_named(tmp_path: Path) -> None:
     assert check.status is Status.OK
     assert check.value.startswith("from-the-centre, version ")
     assert check.value.endswith("sent by the centre in the place of township-routine")
+    for trap in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        sent.unlink()
+        trap(sent)
+        refused = in_time(lambda: machine._policy(config))
+        assert (refused.status, "followed instead" in refused.advice) == (Status.WARNING, True)
+    sent.unlink()
+    (tmp_path / "other.toml").write_text('extends = "county-hall"\nname = "from elsewhere"\n')
+    sent.write_text(f'extends = "{tmp_path / "other.toml"}"\n')
+    led = machine._policy(config)
+    assert (led.status, "from elsewhere" in led.value) == (Status.WARNING, False), "as the gate reads it"
     sent.write_text("noise")
     damaged = machine._policy(replace(config))
     assert damaged.status is Status.WARNING

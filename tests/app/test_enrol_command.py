@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -246,7 +247,7 @@ def test_whoever_is_refused_is_told_why_and_keeps_nothing(
     assert place.token.exists()
     if token == "second key":
         [waiting] = place.book.waiting()
-        place.book.allow("north", "g-1", waiting.kid, "Li", now_ms())
+        place.book.allow("north", "g-1", waiting.kid, waiting.device, "Li", now_ms())
         assert place.enrol().exit_code == 0
         assert not place.token.exists()
 
@@ -463,7 +464,7 @@ def test_a_card_in_another_board_asks_at_once_and_waits_for_a_person(
     assert "central enrol allow north g-1" in done.stderr
     assert place.files() == before, "it goes on with what it has"
     [waiting] = place.book.waiting()
-    place.book.allow("north", "g-1", waiting.kid, "Li", now_ms())
+    place.book.allow("north", "g-1", waiting.kid, waiting.device, "Li", now_ms())
     assert place.enrol().exit_code == 0
     assert (place.enrol().output, place.files() == before) == ("", False)
     put_into("10000000aaaaaaaa")
@@ -497,7 +498,8 @@ def open_place(template: Path) -> Iterator[Place]:
 def as_root(*words: str, before: str = "") -> subprocess.CompletedProcess[str]:
     """Run `gate` in a process of its own: what becomes somebody else stays so."""
     # Read while it is root: an interpreter below /root, as tests may have, is nobody else's to read.
-    program = [sys.executable, "-c", f"import encodings.idna\n{before}\nfrom gate.cli import main; main()"]
+    early = "import encodings.idna; from gate.config import load_policy; load_policy('county-hall')"
+    program = [sys.executable, "-c", f"{early}\n{before}\nfrom gate.cli import main; main()"]
     return subprocess.run([*program, *words], check=False, capture_output=True, text=True, timeout=60)
 
 
@@ -560,6 +562,102 @@ def test_root_runs_a_gate_as_its_user(open_place: Place) -> None:
     )
     done = as_root("run", "--config", str(write_config(open_place.folder)), before=told)
     assert done.stdout.split() == [str(NOBODY)], done.stderr
+
+
+@only_root
+@pytest.mark.parametrize("words", [["doctor", "--json"], ["check-config"], ["desk", "confirm"]])
+def test_root_looks_at_a_gate_as_its_user(open_place: Place, words: list[str]) -> None:
+    """What lies there may be a pipe, a link, or something without an end."""
+    config = write_config(open_place.folder)
+    told = (
+        "import os; from gate.app import centre, desk, doctor, site_key\n"
+        "def told(*_): print(os.getuid(), os.getgid(), os.getgroups(), sep=';', end=';'); return []\n"
+        "doctor.examine = site_key.site_key_problems = told\n"
+        "desk.ask = lambda *_: told() or {}"
+    )
+    done = as_root(*words[:1], "--config", str(config), *words[1:], before=told)
+    nobody = pwd.getpwuid(NOBODY)
+    groups = os.getgrouplist(nobody.pw_name, nobody.pw_gid)
+    assert done.stdout.startswith(f"{NOBODY};{nobody.pw_gid};{groups};"), done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+@only_root
+def test_root_asks_a_socket_as_the_user_whose_folder_it_is_in(open_place: Place) -> None:
+    told = "import os; from gate.app import desk; desk.ask = lambda *_: print(os.getuid()) or {}"
+    done = as_root("desk", "--socket", str(open_place.state / "desk.sock"), "confirm", before=told)
+    assert done.stdout.split()[0] == str(NOBODY), done.stderr
+
+
+@only_root
+def test_root_takes_the_users_own_group_and_not_the_folders(open_place: Place) -> None:
+    os.chown(open_place.state, NOBODY, 4)
+    told = (
+        "import os; from gate.app import application; application.Application = lambda *_: print(os.getgid())"
+    )
+    done = as_root("run", "--config", str(write_config(open_place.folder)), before=told)
+    assert done.stdout.split() == [str(pwd.getpwuid(NOBODY).pw_gid)], done.stderr
+
+
+@only_root
+@pytest.mark.parametrize("command", ["run", "identity"])
+def test_a_state_folder_below_a_file_is_said_in_words(open_place: Place, command: str) -> None:
+    (open_place.state / "file").write_text("")
+    config = write_config(open_place.folder)
+    config.write_text(config.read_text().replace('/state"', '/state/file/below"'))
+    done = as_root(command, "--config", str(config))
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "ot a directory" in done.stderr
+
+
+@only_root
+def test_a_file_that_the_gate_may_not_see_is_none_for_root(open_place: Place) -> None:
+    secret = open_place.folder / "secret"
+    secret.mkdir(mode=0o700)
+    (secret / "ca.pem").touch()
+    config = write_config(open_place.folder)
+    config.write_text(config.read_text().replace("[camera]", f'ca_file = "{secret}/ca.pem"\n[camera]'))
+    done = as_root("check-config", "--config", str(config))
+    told = f"mqtt.ca_file: there is no file {secret}/ca.pem, or none that this user may see"
+    assert (done.returncode, told in done.stderr) == (78, True), done.stderr
+
+
+@only_root
+@pytest.mark.parametrize(
+    ("words", "status"), [("doctor", 2), ("check-config", 1), ("identity", 1), ("desk", 1)]
+)
+def test_root_does_nothing_where_it_may_not_even_look(open_place: Place, words: str, status: int) -> None:
+    """Such as a file system of the user's own, which may be another folder in a moment."""
+    told = (
+        "import gate.cli.owner as o\n"
+        "def closed(_): raise PermissionError(13, 'Permission denied')\n"
+        "o._owner = closed"
+    )
+    config = ("--config", str(write_config(open_place.folder)))
+    done = as_root(words, *config, *(["show"] if words == "desk" else []), before=told)
+    assert (done.returncode, done.stdout) == (status, ""), done.stderr
+    assert "cannot be looked at (Permission denied); run this as the gate's user" in done.stderr
+
+
+@only_root
+def test_what_root_has_left_in_a_users_folder_is_said_with_its_remedy(open_place: Place) -> None:
+    below, elsewhere = open_place.state / "below", open_place.folder / "elsewhere"
+    below.mkdir(mode=0o700)
+    config = write_config(open_place.folder)
+    config.write_text(config.read_text().replace('/state"', '/state/below"'))
+    done = as_root("identity", "--config", str(config))
+    assert done.returncode == 1
+    name = pwd.getpwuid(NOBODY).pw_name
+    assert f"{below} is root's, in a folder of {name}; " in done.stderr
+    assert f"sudo chown -hR {name}: {below}" in done.stderr
+    open_place.write(state_dir=str(below))
+    done = enrolled_by_root(open_place)
+    assert (done.returncode, "is root's" in done.stderr) == (EX_NOPERM, True), done.stderr
+    below.rmdir()
+    elsewhere.mkdir(mode=0o700)
+    below.symlink_to(elsewhere)
+    done = as_root("identity", "--config", str(config))
+    assert (done.returncode, "chown" in done.stderr) == (1, False), "nobody gives away what a link leads to"
 
 
 def test_the_certificate_begins_before_now(place: Place) -> None:

@@ -11,6 +11,7 @@ import pytest
 from gate.app import site_key as module
 from gate.app.site_key import KEY_BYTES, KEY_BYTES_MIN, own_key, read_key, site_key, site_key_problems
 from gate.config import Config, GateSection, MqttSection
+from tests.app.bounded import in_time
 
 
 def configured(state_dir: Path, site_key_file: Path | None = None) -> Config:
@@ -107,6 +108,28 @@ def test_a_key_that_cannot_be_read_or_made_is_an_operating_fault(tmp_path: Path)
         (tmp_path / "file").touch()
         with pytest.raises(OSError):  # which one is the system's to say
             own_key(path)
+
+
+def test_neither_a_pipe_nor_what_has_no_end_is_read(tmp_path: Path) -> None:
+    """As root `gate check-config` and the doctor look at it."""
+    path = tmp_path / "site.key"
+    os.mkfifo(path)
+    assert in_time(lambda: site_key_problems(configured(tmp_path)))
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert "no plain file" in site_key_problems(configured(tmp_path))[0]
+    path.unlink()
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert site_key_problems(configured(tmp_path, loop))
+    path.write_bytes(bytes(4097))
+    assert "more than 4096 bytes" in site_key_problems(configured(tmp_path))[0]
+
+
+def test_a_link_to_the_key_of_the_site_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(bytes(32))
+    (tmp_path / "link").symlink_to("there")
+    assert read_key(tmp_path / "link") == bytes(32)
 
 
 def test_several_at_once_have_one_key(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ from types import ModuleType
 from typing import Final
 from unittest.mock import patch
 
+from click.testing import CliRunner
+
+from gate.cli import main as gate
 from tests.brokers import require
 
 ROOT: Final = Path(__file__).parents[2]
@@ -122,6 +125,15 @@ def package(folder: Path, name: str, version: str = "0.1.0", size: int = 1000) -
         words = [builder, "--root-owner-group", "-Znone", "--build", tree, str(file)]
         subprocess.run(words, check=True, capture_output=True)
     return file
+
+
+def public_key(folder: Path) -> Path:
+    """Make the key of a counter, counter.pem, and return the file with its public half."""
+    words = ["pass", "key", "--new", str(folder / "counter.pem"), "--issuer", "county-hall"]
+    made = CliRunner().invoke(gate, [*words, "--issuer-name", "County hall"], catch_exceptions=False)
+    assert made.exit_code == 0, made.output
+    (folder / "counter.toml").write_text(made.output)
+    return folder / "counter.toml"
 
 
 class Desk:

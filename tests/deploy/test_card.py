@@ -15,9 +15,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from gate.cli import main as gate
 from gate.config import PinsSection, parse_config
 from gate.trust_files import load_trust
 from tests.brokers import require
@@ -33,6 +31,7 @@ from tests.deploy.cards import (
     mtools,
     package,
     program,
+    public_key,
     read,
     stock_folder,
     stock_image,
@@ -160,9 +159,15 @@ def test_the_issuers_keys_come_with_the_card(desk: Desk, folder: Path, tmp_path:
     assert "can verify no code" not in done.stdout
     text = (folder / "health-gate" / "gate.toml").read_text().replace("@ID@", "gate-1a2b3c4d")
     section = parse_config("gate.toml", tomllib.loads(text)).gate
-    on_card = [folder / path.relative_to("/boot/firmware") for path in section.trust_files]
-    assert [key.issuer for key in load_trust(on_card).keys] == ["county-hall"]
-    assert "trust-counter.toml" in (folder / "health-gate" / "card.sha256").read_text()
+    (there,) = section.trust_files
+    assert re.fullmatch("/etc/gate/trust/.card-[0-9a-f]{8}/counter.toml", str(there))
+    on_card = folder / "health-gate" / "trust-counter.toml"
+    assert [key.issuer for key in load_trust([on_card]).keys] == ["county-hall"]
+    assert on_card.name in (folder / "health-gate" / "card.sha256").read_text()
+    # Another set goes to another folder: the old one serves until the new configuration does.
+    counter.write_text(f"# renewed\n{counter.read_text()}")
+    desk.prepare(folder, trust=str(counter))
+    assert str(there) not in (folder / "health-gate" / "gate.toml").read_text()
     # Those that are no longer named may lie there still; they count no longer.
     assert "can verify no code" in desk.prepare(folder).stdout
     assert "\ntrust_files = []\n" in (folder / "health-gate" / "gate.toml").read_text()
@@ -191,18 +196,11 @@ def test_issuers_files_that_the_gate_would_refuse_are_refused_here(
     )
     (tmp_path / "my keys.toml").write_text(counter.read_text())
     assert "name the file with letters" in refused(desk, folder, trust=str(tmp_path / "my keys.toml"))
+    twin = Path(shutil.copy(counter, tmp_path / "counter.toml."))  # one file on FAT, which drops the dot
+    assert "not '.' last" in refused(desk, folder, f"--trust={twin}", trust=str(counter))
     (tmp_path / "other").mkdir()
     twin = Path(shutil.copy(counter, tmp_path / "other" / "COUNTER.toml"))
     assert "have the same name" in refused(desk, folder, f"--trust={twin}", trust=str(counter))
-
-
-def public_key(folder: Path) -> Path:
-    """Make the key of a counter, counter.pem, and return the file with its public half."""
-    words = ["pass", "key", "--new", str(folder / "counter.pem"), "--issuer", "county-hall"]
-    made = CliRunner().invoke(gate, [*words, "--issuer-name", "County hall"], catch_exceptions=False)
-    assert made.exit_code == 0, made.output
-    (folder / "counter.toml").write_text(made.output)
-    return folder / "counter.toml"
 
 
 def test_cloud_init_is_told_what_only_it_can_do(desk: Desk, folder: Path) -> None:
@@ -478,6 +476,10 @@ def test_every_problem_is_told_at_once(desk: Desk, folder: Path) -> None:
         ("[mqtt]\nhost = 'x'\n", "[mqtt] is written by this program"),
         ("[gate]\nsite = 'x'\n", "gate.site is written by this program"),
         ("gate.lang = 'en'\n", "below a line [gate]"),
+        ("state_dir = '/mnt/usb'\n", "state_dir stands above the first table"),
+        ("trust_files = ['/mnt/usb']\n[pins]\n", "trust_files stands above the first table"),
+        ("pins.relay = 22\n", "pins stands above the first table"),
+        ("pins = {relay = 22}\n[gate]\nlang = 'en'\n", "pins stands above the first table"),
         ("[gate]\nlang = 'fr'\n", "gate.lang"),
         ("[pins\n", "--hardware:"),
         ('[camera]\nsource = "v4l2"\n', "camera.device: is required"),

@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from typing import Final
 import pytest
 
 from tests.brokers import require
-from tests.deploy.cards import ROOT, SECRET, Desk, stock_folder
+from tests.deploy.cards import KEY, ROOT, SECRET, SOURCE, Desk, public_key, stock_folder
 
 SCRIPT: Final = ROOT / "deploy" / "firstboot" / "gate-firstboot"
 STEPS: Final = ("name", "files", "clock", "install", "enrol", "config", "serve", "tidy")
@@ -57,6 +58,7 @@ esac""",
     "modprobe": "",
     "chgrp": "",
     "setpriv": 'shift 5; exec "$@"',
+    "timeout": 'shift 2; exec "$@"',
     "sync": "",
 }
 # Those between which power is cut: whatever writes. A call counts before it is done; one letter each, as both
@@ -168,14 +170,19 @@ class Board:
 
 
 @pytest.fixture(scope="module")
-def bootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return Desk(tmp_path_factory.mktemp("desk"))
+
+
+@pytest.fixture(scope="module")
+def bootfs(tmp_path_factory: pytest.TempPathFactory, desk: Desk) -> Path:
     """A card that prepare-card has written."""
-    desk = Desk(tmp_path_factory.mktemp("desk"))
-    (desk.folder / "gate.sources").write_text("Types: deb\n")
-    (desk.folder / "gate.gpg").write_bytes(b"a public key")
     folder = stock_folder(tmp_path_factory.mktemp("card") / "bootfs")
-    keys = {"apt_source": f"{desk.folder}/gate.sources", "apt_key": f"{desk.folder}/gate.gpg"}
-    done = desk.prepare(folder, **keys)
+    keys = {
+        name: f"{desk.folder}/health-gate.{end}"
+        for name, end in (("apt_source", "sources"), ("apt_key", "gpg"))
+    }
+    done = desk.prepare(folder, trust=str(public_key(desk.folder)), **keys)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -197,8 +204,8 @@ def test_a_first_boot_makes_a_gate(board: Board) -> None:
     assert 'id = "gate-fe12ab34"' in board.text("etc/gate/gate.toml")
     assert 'gate = "gate-fe12ab34"' in board.text("etc/gate/enrol.toml")
     assert board.text("etc/gate/enrol-ca.pem") == (board.card / "ca.pem").read_text()
-    assert board.text("etc/apt/sources.list.d/health-gate.sources") == "Types: deb\n"
-    assert board.text("keyrings/health-gate.gpg") == "a public key"
+    assert board.text("etc/apt/sources.list.d/health-gate.sources") == SOURCE
+    assert (board.folder / "keyrings" / "health-gate.gpg").read_bytes() == KEY
     assert (board.folder / "kept" / "health-gate_0.1.0_all.deb").exists()
     assert board.text("machine/serving") == "yes\n"
     assert board.shown() == "on"
@@ -219,6 +226,8 @@ def test_what_only_the_gate_may_read_is_nobody_elses(board: Board) -> None:
     board.run()
     for name in ("etc/gate/gate.toml", "etc/gate/enrol.toml"):
         assert (board.folder / name).stat().st_mode & 0o777 == 0o640
+    (trusted,) = (board.folder / "etc" / "gate" / "trust").rglob("counter.toml")
+    assert trusted.stat().st_mode & 0o777 == 0o640
     assert "chgrp gate" in board.log()
     assert (board.folder / "state").stat().st_mode & 0o777 == 0o700
 
@@ -376,20 +385,68 @@ def whole(
     return calls, board.tree()
 
 
-# Every seventh call here; all of them, with `make soak`, take a minute of processor time.
-@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.soak) for part in range(1, 7))])
+PARTS = 14
+
+
+# One of so many parts here; all calls, with `make soak`, take a minute of processor time.
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(part, marks=pytest.mark.soak) for part in range(1, PARTS))]
+)
 def test_power_may_be_cut_at_any_moment(
     tmp_path: Path, bootfs: Path, whole: tuple[int, Mapping[str, tuple[str, bytes]]], part: int
 ) -> None:
     calls, expected = whole
     assert calls > 70
-    for cut_at in range(1 + part, calls + 1, 7):
+    for cut_at in range(1 + part, calls + 1, PARTS):
         board = Board(tmp_path / f"cut-{cut_at}", bootfs)
         assert board.run(cut_at=cut_at).returncode == -signal.SIGKILL
         done = board.run()
         assert done.returncode == 0, f"after a cut at call {cut_at}: {done.stderr}"
         assert board.tree() == expected, f"after a cut at call {cut_at}"
         shutil.rmtree(board.folder)
+
+
+# ---- The issuers' keys -------------------------------------------------------------------------------------
+
+
+def trusted(board: Board) -> list[Path]:
+    """Return the files that gate.toml names, where they lie in the board's folders."""
+    named = tomllib.loads(board.text("etc/gate/gate.toml"))["gate"]["trust_files"]
+    return [board.folder / name.removeprefix("/") for name in named]
+
+
+def test_the_issuers_keys_outlive_the_boot_partition(board: Board, desk: Desk) -> None:
+    board.run()
+    shutil.rmtree(board.boot)
+    assert [path.read_text() for path in trusted(board)] == [(desk.folder / "counter.toml").read_text()]
+
+
+def test_the_next_cards_keys_take_the_place_of_the_earlier_ones(board: Board, desk: Desk) -> None:
+    board.run()
+    (first,) = trusted(board)
+    own = board.folder / "etc" / "gate" / "trust" / "own.toml"
+    own.write_text("what people have put there\n")
+    other = Path(shutil.copy(desk.folder / "counter.toml", desk.folder / "second.toml"))
+    assert desk.prepare(board.boot, trust=str(other)).returncode == 0
+    board.run()
+    (second,) = trusted(board)
+    assert (second.name, second.exists(), first.parent.exists()) == ("second.toml", True, False)
+    assert desk.prepare(board.boot).returncode == 0
+    board.run()
+    assert (trusted(board), list(own.parent.iterdir())) == ([], [own])
+
+
+def test_a_configuration_that_is_refused_leaves_the_earlier_keys_alone(board: Board, desk: Desk) -> None:
+    board.run()
+    (first,) = trusted(board)
+    key = first.read_text()
+    counter = Path(shutil.copy(desk.folder / "counter.toml", board.folder))
+    counter.write_text(f"# renewed\n{key}")
+    assert desk.prepare(board.boot, trust=str(counter)).returncode == 0
+    (board.folder / "bin" / "gate").write_text("#!/bin/sh\nexit 78\n")
+    assert board.run().returncode == 1
+    assert board.shown() == "count 6"
+    assert (trusted(board), first.read_text()) == ([first], key)
 
 
 # ---- Attacks, and other boards -----------------------------------------------------------------------------
@@ -408,6 +465,8 @@ def test_the_token_follows_no_link_that_the_gates_user_has_put_there(bootfs: Pat
         )
         for program in ("cat", "mv", "sync"):
             (board.folder / "bin" / program).unlink()  # the real ones
+        rm = board.folder / "bin" / "rm"
+        rm.write_text("#!/bin/sh\n")  # as if the link came back at once
         (board.machine / "good-token").write_text("another\n")  # so that this one stays
         board.run("step", "install")
         token, victim = board.folder / "gate" / "enrol-token", board.folder / "victim"
@@ -416,10 +475,50 @@ def test_the_token_follows_no_link_that_the_gates_user_has_put_there(bootfs: Pat
         token.with_name("enrol-token.new").symlink_to(victim)
         assert board.run("step", "enrol").returncode != 0
         assert (victim.read_text(), victim.stat().st_uid) == ("root's own\n", 0)
-        token.with_name("enrol-token.new").unlink()
+        rm.unlink()
         board.run("step", "enrol")
         assert (token.read_text(), token.stat().st_uid) == (f"{SECRET}\n", NOBODY)
         assert token.stat().st_mode & 0o777 == 0o600
+
+
+def make(kind: str, path: Path) -> None:
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        (path / "deep").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+@pytest.mark.parametrize("name", ["enrol-token", "enrol-token.new"])
+def test_nothing_in_the_place_of_the_token_holds_it(board: Board, kind: str, name: str) -> None:
+    board.run("step", "install")
+    make(kind, board.folder / "gate" / name)
+    (board.machine / "good-token").write_text("another\n")  # so that this one stays
+    board.run("step", "enrol")
+    token = board.folder / "gate" / "enrol-token"
+    assert token.is_file(), "it would wait for ever, or has put the token into the folder"
+    assert token.read_text() == f"{SECRET}\n"
+    token.unlink()
+    make(kind, board.folder / "gate" / name)
+    assert board.run("step", "tidy").returncode == 0
+    assert not (board.folder / "gate" / name).exists()
+
+
+def test_a_pipe_that_is_put_back_at_once_holds_it_for_a_while_only(board: Board) -> None:
+    board.run("step", "install")
+    bin_ = board.folder / "bin"
+    (bin_ / "rm").write_text('#!/bin/sh\nmkfifo "$GATE/enrol-token.new"\n')
+    (bin_ / "timeout").write_text(f'#!/bin/sh\nshift 2; exec {require("timeout", "coreutils")} 1 "$@"\n')
+    assert board.run("step", "enrol").returncode == 124
+
+
+def test_what_cannot_be_removed_for_the_gate_leaves_no_token_on_the_card(board: Board) -> None:
+    token = board.card / "token"
+    board.run("step", "install")
+    (board.folder / "bin" / "setpriv").write_text("#!/bin/sh\nexit 1\n")
+    assert board.run("step", "tidy").returncode == 75
+    assert "enrol-token could not be removed" in (board.card / "status.txt").read_text()
+    assert not token.exists()
 
 
 def test_a_card_in_another_board_says_so_until_it_is_back(board: Board) -> None:

@@ -34,8 +34,8 @@ class Place:
                 os.chown(path, NOBODY, NOBODY)
                 path.chmod(0o700 if path.is_dir() else 0o600)
 
-    def refresh(self) -> subprocess.CompletedProcess[str]:
-        command = ["sh", str(SCRIPT), str(self.from_), str(self.to)]
+    def refresh(self, *around: str) -> subprocess.CompletedProcess[str]:
+        command = [*around, "sh", str(SCRIPT), str(self.from_), str(self.to)]
         return subprocess.run(command, check=False, capture_output=True, text=True)
 
     def brought(self) -> dict[str, str]:
@@ -65,6 +65,50 @@ def test_what_is_not_there_is_said(place: Place) -> None:
     (place.from_ / "ca.crl").unlink()
     done = place.refresh()
     assert (done.returncode, "there is no" in done.stderr, place.to.exists()) == (1, True, False)
+
+
+def test_nothing_is_exchanged_before_all_of_it_is_there(place: Place) -> None:
+    place.refresh()
+    (place.from_ / "ca.crl").write_text("newer\n")
+    key = place.from_ / "tls" / "broker.key"
+    key.unlink()
+    key.mkdir()  # it is there, and cannot be read
+    done = place.refresh()
+    assert (done.returncode != 0, place.brought()["ca.crl"]) == (True, "ca.crl\n"), done.stderr
+    key.rmdir()
+    key.write_text("tls/broker.key\n")
+    key.chmod(0o644)
+    assert place.refresh().stdout == "new: ca.crl\n"
+
+
+def test_no_half_of_a_list_is_brought(place: Place) -> None:
+    place.refresh()
+    before = place.brought()
+    (place.from_ / "ca.crl").write_text("x" * 1_048_577)
+    done = place.refresh()
+    assert (done.returncode, "ca.crl has more than 1048576 bytes" in done.stderr) == (1, True), done.stderr
+    assert place.brought() == before
+    (place.from_ / "ca.crl").write_text("x" * 1_048_576)
+    assert place.refresh().stdout == "new: ca.crl\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can show the script another /run")
+def test_a_reload_that_failed_is_made_up_for(place: Place) -> None:
+    """Else a revocation would not count until the next list is made."""
+    if subprocess.run([require("unshare", "util-linux"), "-m", "true"], check=False).returncode:
+        pytest.skip("this root may not make a mount namespace")
+    tools, log = place.folder / "tools", place.folder / "log"
+    tools.mkdir()
+    systemctl = tools / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >>{log}\nexit $(cat {place.folder}/status)\n')
+    systemctl.chmod(0o755)
+    booted = 'mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec "$@"'
+    around = ("env", f"PATH={tools}:{os.environ['PATH']}", "unshare", "-m", "sh", "-ec", booted, "-")
+    for status, code, said in ((1, 1, "new: ca.pem ca.crl broker.key broker.pem\n"), (0, 0, ""), (0, 0, "")):
+        (place.folder / "status").write_text(str(status))
+        done = place.refresh(*around)
+        assert (done.returncode, done.stdout) == (code, said), done.stderr
+    assert log.read_text() == "try-reload-or-restart mosquitto.service\n" * 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -1,5 +1,6 @@
 """A card as prepare-card writes it, in a board that starts for the first time, until the gate serves."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import require
-from tests.deploy.cards import PREPARE_CARD, mtools, stock_image
+from tests.deploy.cards import PREPARE_CARD, mtools, public_key, stock_image
 from tests.systemd.conftest import NEW_MACHINE
 from tests.systemd.machine import OFFICE, Machine
 from tests.systemd.office import Office, is_synchronised, network_time
@@ -58,7 +59,7 @@ def card(tmp_path: Path, packages: dict[str, Path], office: Office) -> Card:
     line = [sys.executable, str(PREPARE_CARD), str(image), "--site", SITE, "--centre", office.url]
     line += ["--ca", str(office.ca), "--token-file", str(tmp_path / "token"), "--debs", str(packages[GATE])]
     line += ["--broker", f"{OFFICE}:{office.broker_port}", "--hardware", str(tmp_path / "hardware.toml")]
-    line += ["--ssh-key", f"{key}.pub"]
+    line += ["--ssh-key", f"{key}.pub", "--trust", str(public_key(tmp_path))]
     done = subprocess.run(line, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "card"
@@ -113,6 +114,10 @@ def must_be_ready(machine: Machine, card: Card, office: Office, name: str) -> No
     gates = [one["gate"] for one in office.known() if one["what"] == "certificate"]
     assert name in gates
     assert name in machine.read(f"{BOOT}/health-gate/status.txt")
+    # The issuers' keys are the gate's own, whatever becomes of those on the boot partition.
+    machine.run(f"rm {BOOT}/health-gate/trust-*")
+    found = machine.run("runuser -u gate -- gate doctor", check=False).stdout
+    assert re.search(r"trusted keys.*county-hall", found), found
 
 
 def test_first_boot_from_a_prepared_card(

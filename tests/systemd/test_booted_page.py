@@ -20,7 +20,7 @@ ca_file = "/var/lib/gate/tls/ca.pem"
 cert_file = "/var/lib/gate/tls/gate.pem"
 key_file = "/var/lib/gate/device.key"
 """
-TRUST = "/boot/firmware/health-gate/trust-counter.toml"
+TRUST = "/etc/gate/trust/.card-1a2b3c4d/counter.toml"
 
 
 def blocks() -> tuple[list[str], str, list[str]]:
@@ -56,7 +56,7 @@ def put_up_a_gate(machine: Machine) -> None:
     )
     machine.run("systemctl start gate-enrol.service")
     key = "gate pass key --new /root/counter.pem --issuer county-hall --issuer-name 'County hall'"
-    machine.put(TRUST, machine.run(key).stdout)
+    machine.put(TRUST, machine.run(key).stdout, 0o640, "root:gate")
     text = gate_toml(8883, "[centre]", 'keys_file = "/var/lib/gate/centre.json"', gate=ID)
     text = re.sub(r"(?m)^host = .*\n(port = .*\n)", rf'host = "broker.example"\n\1{TLS}', text)
     machine.put("/etc/gate/gate.toml", text.replace("trust_files = []", f'trust_files = ["{TRUST}"]'))
@@ -83,6 +83,6 @@ def test_the_page_sets_up_a_centre_that_hears_a_gate(machine: Machine) -> None:
         60,
         "the centre to hear of the gate",
     )
-    # The service reads the issuers' keys where the card has brought them.
+    # The service reads the issuers' keys where the first boot puts them.
     found = machine.run("runuser -u gate -- gate doctor", check=False).stdout
     assert re.search(r"trusted keys.*county-hall", found), found

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import gate
 from gate.app.adopted import POLICY_NAME
@@ -20,12 +21,14 @@ from gate.app.documents import DOCUMENTS_NAME, DocumentFolder
 from gate.app.records import LEDGER_NAME
 from gate.app.site_key import site_key_problems
 from gate.checked import ConfigError
-from gate.config import SIMULATED_BUS, Config, load_config, load_policy
+from gate.config import SIMULATED_BUS, Config, load_config, load_policy, parse_policy
 from gate.core.codes import Trust
 from gate.core.codes.model import Circumstances, CodeError
+from gate.core.commands import TEXT_MAX
 from gate.core.documents import Documents, open_document
 from gate.core.moment import Moment
 from gate.core.policy import Policy, policy_hash
+from gate.durable import read_plain
 from gate.store.ledger import LedgerError, Outbox, entries, verify
 from gate.trust_files import load_trust
 
@@ -89,9 +92,12 @@ def _policy(config: Config) -> Check:
     if not _can_be_seen(sent):
         return Check("policy", Status.OK, _version_of(policy))
     try:
-        value = f"{_version_of(load_policy(str(sent)))}, sent by the centre in the place of {policy.name}"
-    except ConfigError as error:
-        found = _problems("policy", error.problems, f"{sent}: ")
+        # As the gate reads it: nothing in it leads to other files.
+        followed = parse_policy(str(sent), read_plain(sent, 4 * TEXT_MAX).decode("utf-8"))
+        value = f"{_version_of(followed)}, sent by the centre in the place of {policy.name}"
+    except (ConfigError, OSError, ValueError) as error:
+        problems = error.problems if isinstance(error, ConfigError) else (str(error),)
+        found = _problems("policy", problems, f"{sent}: ")
         advice = f"{policy.name} is followed instead, as configured; send it again or take it away\n"
         return replace(found, status=Status.WARNING, advice=advice + found.advice)
     return Check("policy", Status.OK, value)
@@ -161,6 +167,11 @@ def _problems(name: str, problems: Sequence[str], where: str = "") -> Check:
 GATE: Final = "gate"
 
 
+def opened_lock(state_dir: Path) -> IO[bytes]:
+    """Open the lock of a gate, which is not made; no pipe in its place is waited for. Raises OSError."""
+    return open(state_dir / LOCK_NAME, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
+
+
 def hands_off(state_dir: Path) -> tuple[Check, str | None]:
     """Tell whether a gate runs on this state folder, and if so why devices must not be touched.
 
@@ -168,7 +179,7 @@ def hands_off(state_dir: Path) -> tuple[Check, str | None]:
     notices.
     """
     try:
-        with (state_dir / LOCK_NAME).open("rb") as lock:
+        with opened_lock(state_dir) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except (FileNotFoundError, NotADirectoryError):
         pass

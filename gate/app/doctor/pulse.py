@@ -14,7 +14,7 @@ from drivers.errors import DeviceError
 from drivers.pins import open_pin_factory
 from drivers.turnstile import Turnstile
 from gate.app.doctor.check import Check, Status, skipped
-from gate.app.doctor.machine import LOCK_NAME
+from gate.app.doctor.machine import opened_lock
 from gate.app.hardware import UNLOCK_MS_MAX
 from gate.config import Config
 from gate.core.policy import Policy
@@ -69,7 +69,7 @@ def pulse(
 def _alone(config: Config) -> Iterator[None]:
     """Keep a gate from starting meanwhile. The lock's file is not made: it belongs to the gate's user."""
     try:
-        lock = (config.gate.state_dir / LOCK_NAME).open("rb")
+        lock = opened_lock(config.gate.state_dir)
     except (FileNotFoundError, NotADirectoryError):
         yield  # no gate has ever run here
         return

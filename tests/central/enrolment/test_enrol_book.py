@@ -146,13 +146,13 @@ def test_a_second_key_for_a_gate_waits_for_a_person(book: EnrolmentBook, ask: As
     assert (waiting.first_ms, waiting.last_ms, waiting.device) == (NOW_MS + 1, NOW_MS + 2, "2")
     assert len(store.gates()) == 1
     with pytest.raises(LookupError):
-        book.allow("north", "g-1", "00000000", "Li", NOW_MS)
-    others = book.allow("north", "g-1", waiting.kid, "Li", NOW_MS)
+        book.allow("north", "g-1", "00000000", "2", "Li", NOW_MS)
+    others = book.allow("north", "g-1", waiting.kid, waiting.device, "Li", NOW_MS)
     assert others == [store.gates()[0].kid]
     assert ask(copied.asks()) == "known", "it needs no token any more"
     assert book.waiting() == []
     with pytest.raises(LookupError):
-        book.allow("north", "g-1", waiting.kid, "Li", NOW_MS)
+        book.allow("north", "g-1", waiting.kid, waiting.device, "Li", NOW_MS)
     assert_whole(store)
 
 
@@ -188,11 +188,13 @@ def test_a_known_key_from_another_board_waits_for_a_person(
     assert ask(replace(device, serial="").asks()) == "waiting"
     assert ask.number(device.asks()) == number, "the board that was there first goes on"
     assert ask(copied.asks()) == "waiting"
-    [waiting] = book.waiting()
-    assert (waiting.why, waiting.device, waiting.times) == ("other_board", "b2", 4)
+    waiting, another = book.waiting()
+    assert (waiting.why, waiting.device, waiting.times) == ("other_board", "b2", 3)
+    assert (another.why, another.device, another.times) == ("other_board", "", 1)
+    book.refuse("north", "g-1", another.kid, "", "Li", NOW_MS)
     assert alarms(store) == ["other_board"]
     # The card was moved: the honest case.
-    assert book.allow("north", "g-1", waiting.kid, "Li", NOW_MS) == []
+    assert book.allow("north", "g-1", waiting.kid, waiting.device, "Li", NOW_MS) == []
     moved = ask.number(copied.asks())
     assert moved != number
     assert ask.number(copied.asks()) == moved
@@ -202,6 +204,68 @@ def test_a_known_key_from_another_board_waits_for_a_person(
     assert ask.number(copied.asks(), NOW_MS + 61 * DAY_MS) != moved, "renewal needs nobody"
     assert len(store.gates()) == 1
     assert_whole(store)
+
+
+def test_who_allows_one_board_allows_no_other_that_has_asked_since(book: EnrolmentBook, ask: Asking) -> None:
+    device = Device(serial="a1")
+    ask(device.asks(a_token(book)))
+    moved, copied = replace(device, serial="b2"), replace(device, serial="c3")
+    assert ask(moved.asks()) == "waiting"
+    [listed] = book.waiting()
+    assert ask(copied.asks()) == "waiting"
+    with pytest.raises(LookupError, match="on device d4"):
+        book.allow("north", "g-1", listed.kid, "d4", "Li", NOW_MS)
+    book.allow("north", "g-1", listed.kid, listed.device, "Li", NOW_MS)
+    assert (ask(copied.asks()), ask(moved.asks())) == ("waiting", "known")
+    assert [waiting.device for waiting in book.waiting()] == ["c3"]
+    book.allow("north", "g-1", listed.kid, "c3", "Li", NOW_MS)
+    assert (ask(copied.asks()), ask(moved.asks())) == ("known", "waiting"), "one key, one board"
+
+
+def test_boards_that_ask_in_turn_are_one_alarm_each(book: EnrolmentBook, ask: Asking, store: Store) -> None:
+    device = Device(serial="a1")
+    ask(device.asks(a_token(book)))
+    raised = 0
+    for n in range(6):
+        assert ask(replace(device, serial=f"b{n % 2}").asks()) == "waiting"
+        for alarm in store.alarms():
+            raised += 1
+            store.clear_alarm(alarm.id, NOW_MS, by="Li", reason="known")
+    assert (raised, [waiting.times for waiting in book.waiting()]) == (2, [3, 3])
+
+
+def test_boards_with_a_known_key_cannot_fill_the_disk(book: EnrolmentBook, ask: Asking) -> None:
+    device = Device(serial="a1")
+    ask(device.asks(a_token(book)))
+    for n in range(25):
+        assert ask(replace(device, serial=f"b{n}").asks()) == "waiting"
+    assert len(book.waiting()) == 20
+    told = ask.full(replace(device, serial="c").asks())
+    assert isinstance(told, Refused)
+    assert "20 boards with this key wait already" in told.words
+    other = Device("g-2", serial="x")
+    ask(other.asks(a_token(book)))
+    assert ask(replace(other, serial="y").asks()) == "waiting"
+    assert len(book.waiting()) == 21, "the keys of others have room"
+
+
+def test_allowing_a_board_takes_no_revocation_back_that_came_since(
+    book: EnrolmentBook, ask: Asking, store: Store
+) -> None:
+    device = Device(serial="a1")
+    ask(device.asks(a_token(book)))
+    copied = replace(device, serial="b2")
+    assert ask(copied.asks()) == "waiting"
+    [waiting] = book.waiting()
+    store.revoke_key("north", "g-1", None, NOW_MS)
+    with pytest.raises(LookupError, match="was revoked since"):
+        book.allow("north", "g-1", waiting.kid, "b2", "Li", NOW_MS)
+    assert [key.revoked_ms for key in store.gates()] == [NOW_MS]
+    assert (ask(copied.asks()), ask(device.asks())) == ("revoked_key", "revoked_key")
+    assert ask(copied.asks(a_token(book))) == "waiting"
+    assert [waiting.why for waiting in book.waiting()] == ["revoked_key"]
+    book.allow("north", "g-1", waiting.kid, "b2", "Li", NOW_MS)
+    assert ask(copied.asks()) == "known", "now that is what was allowed"
 
 
 def test_a_certificate_names_its_board(book: EnrolmentBook, ask: Asking) -> None:
@@ -244,12 +308,12 @@ def test_a_key_that_waits_is_an_alarm_until_it_is_allowed_or_refused(
     for device in (second, third, second):
         assert ask(device.asks(token)) == "waiting"
     assert alarms(store) == ["known_gate"], "one for each gate"
-    book.allow("north", "g-1", key_id(second.public_key).hex(), "Li", NOW_MS)
+    book.allow("north", "g-1", key_id(second.public_key).hex(), "2", "Li", NOW_MS)
     assert alarms(store) == ["known_gate"], "another one waits still"
-    book.refuse("north", "g-1", key_id(third.public_key).hex(), "Li", NOW_MS)
+    book.refuse("north", "g-1", key_id(third.public_key).hex(), "3", "Li", NOW_MS)
     assert (alarms(store), book.waiting()) == ([], [])
     with pytest.raises(LookupError):
-        book.refuse("north", "g-1", key_id(third.public_key).hex(), "Li", NOW_MS)
+        book.refuse("north", "g-1", key_id(third.public_key).hex(), "3", "Li", NOW_MS)
     assert ask(third.asks(token)) == "waiting"
     [alarm] = [alarm for alarm in store.alarms() if alarm.about.code == "key_waits"]
     assert alarm.about.evidence["device"] == "3"
@@ -288,7 +352,7 @@ def test_a_revoked_key_takes_its_certificates_along_and_stays_out(
     assert ask(device.asks(a_token(book))) == "waiting", "a token alone does not take a revocation back"
     [waiting] = book.waiting()
     assert waiting.why == "revoked_key"
-    assert book.allow("north", "g-1", waiting.kid, "Li", NOW_MS) == []
+    assert book.allow("north", "g-1", waiting.kid, waiting.device, "Li", NOW_MS) == []
     assert ask.number(device.asks()) not in numbers, "a revoked certificate stays so"
     assert {number for number, _ in book.revoked(NOW_MS)} == numbers
     assert book.revoked(NOW_MS + 200 * DAY_MS) == [], "what is over anyway need not be named"

@@ -83,7 +83,8 @@ def test_a_key_that_waits_is_listed_and_allowed(centre: Centre) -> None:
     said = centre.said("enrol", "list")
     assert f"waiting  north/g-1  {kids[1]}  known gate, device 2, from 192.0.2.7, since" in said
     assert f"certificate  north/g-1  {kids[0]}  until" in said
-    assert "say which with --key" in centre.said("enrol", "allow", "north", "g-1", status=2)
+    said = centre.said("enrol", "allow", "north", "g-1", status=2)
+    assert f"say which:\n  --key {kids[1]} --device 2\n  --key {kids[2]} --device 3\n" in said
     said = centre.said("enrol", "allow", "north", "g-1", "--key", kids[1], "--by", "Li")
     assert f"key {kids[1]} registered, device 2\n" in said
     assert f"central gates revoke north g-1 --key {kids[0]}" in said
@@ -110,10 +111,35 @@ def test_a_key_that_waits_is_refused_and_its_alarm_ends(centre: Centre) -> None:
     assert "central enrol allow" in centre.said("alarms")
     kid = key_id(second.public_key).hex()
     said = centre.said("enrol", "refuse", "north", "g-1", "--by", "Li")
-    assert said == f"north/g-1: key {kid} waits no more\n"
+    assert said == f"north/g-1: key {kid}, device 2 waits no more\n"
     assert "central enrol allow" not in centre.said("alarms")
     assert f"key {kid} was refused" in centre.said("alarms", "--all")
     assert "whole" in centre.said("verify")
+
+
+def test_a_board_that_came_since_the_list_was_read_is_not_allowed_with_it(centre: Centre) -> None:
+    device = Device(serial="a1")
+    assert isinstance(centre.ask(device, centre.said("enrol", "token", "north").strip()), Granted)
+    centre.ask(replace(device, serial="b2"), "")
+    centre.ask(replace(device, serial=""), "")
+    kid = key_id(device.public_key).hex()
+    for more in ((), ("--key", kid)):
+        said = centre.said("enrol", "allow", "north", "g-1", *more, status=2)
+        assert f"say which:\n  --key {kid} --device b2\n  --key {kid} --device ''\n" in said
+    said = centre.said("enrol", "refuse", "north", "g-1", "--device", "x", status=1)
+    assert "waits on device x" in said
+    assert "waits no more" in centre.said("enrol", "refuse", "north", "g-1", "--device", "")
+    assert "registered, device b2" in centre.said("enrol", "allow", "north", "g-1", "--device", "b2")
+
+
+def test_a_revocation_is_not_taken_back_in_passing(centre: Centre) -> None:
+    device = Device(serial="a1")
+    assert isinstance(centre.ask(device, centre.said("enrol", "token", "north").strip()), Granted)
+    centre.ask(replace(device, serial="b2"), "")
+    centre.said("gates", "revoke", "north", "g-1")
+    said = centre.said("enrol", "allow", "north", "g-1", status=1)
+    assert "was revoked since" in said
+    assert "central enrol refuse north g-1" in said
 
 
 def test_a_revocation_is_on_the_brokers_list_at_once(centre: Centre) -> None:

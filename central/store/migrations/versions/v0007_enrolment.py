@@ -68,7 +68,7 @@ def _uses_and_waiting() -> None:
         sa.Column("times", sa.BigInteger, nullable=False),
         sa.Column("allowed_ms", sa.BigInteger),
         sa.Column("allowed_by", sa.Text, nullable=False),
-        sa.UniqueConstraint("site", "gate", "public_key"),
+        sa.UniqueConstraint("site", "gate", "public_key", "device"),
     )
 
 
