@@ -83,7 +83,7 @@ class Run:
         wrong = wrong or [f"the comparison overlooks: {what}" for what in overlooked(seen, rises, ledger)]
         good = (
             f"{len(seen)} events and {len(pulses)} pulses seen outside, all on record, ledger verified; "
-            f"each of {len(ledger)} records taken out, altered or doubled is missed"
+            f"with any of {len(ledger)} records damaged or doubled they would not agree"
         )
         return Row(f"power cut {cuts} times", "; ".join(wrong[:3]) or good, seconds, not wrong)
 
