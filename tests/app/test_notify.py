@@ -253,7 +253,7 @@ def test_a_sink_that_delivers_goes_round(
     assert "hangs" not in caplog.text
 
 
-@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("tls", [pytest.param(False, marks=pytest.mark.soak), True])
 def test_a_broker_that_never_answers_starves_nothing(
     tmp_path: Path, watched: ServiceManagerStandIn, caplog: pytest.LogCaptureFixture, tls: bool
 ) -> None:

@@ -1,4 +1,7 @@
-"""`gate update` with real packages: there, back, refused, interrupted anywhere."""
+"""`gate update` with real packages: there, back, refused, interrupted anywhere.
+
+Each way once is in the plain suite; what takes apt and dpkg through all the others is in `make soak`.
+"""
 
 import errno
 import fcntl
@@ -100,17 +103,20 @@ def test_nothing_is_done_that_nobody_has_asked_for(rig: Rig) -> None:
     assert not (rig.state_dir / RESULT_NAME).exists()
 
 
+@pytest.mark.soak
 def test_the_version_before_can_be_named_as_well(rig: Rig) -> None:
     assert outcome(rig, "0.2.0") is DONE
     assert outcome(rig, "0.1.0", "c2") is DONE
     assert (rig.version, rig.serves) == ("0.1.0 ii", True)
 
 
+@pytest.mark.soak
 def test_what_is_installed_already_is_done(rig: Rig) -> None:
     assert outcome(rig, "0.1.0") is DONE
     assert "already" in rig.told.detail
 
 
+@pytest.mark.soak
 def test_what_is_half_installed_is_not_done(rig: Rig) -> None:
     deb = unconfigurable(rig.folder / "built", "0.2.0")
     assert subprocess.run(["dpkg", "--install", str(deb)], capture_output=True, check=False).returncode != 0
@@ -119,11 +125,13 @@ def test_what_is_half_installed_is_not_done(rig: Rig) -> None:
     assert (rig.version, rig.serves) == ("0.2.0 ii", True)
 
 
+@pytest.mark.soak
 def test_a_package_whose_script_starts_nothing_is_started(rig: Rig) -> None:
     assert outcome(rig, rig.published("0.3.0", "stays")) is DONE
     assert (rig.version, rig.serves) == ("0.3.0 ii", True)
 
 
+@pytest.mark.soak
 def test_the_centres_package_beside_it_goes_the_same_way(rig: Rig) -> None:
     for version, behaviour in (("0.1.0", ""), ("0.2.0", ""), ("0.3.0", "falls")):
         more = f"Depends: health-gate (= {version})\n"
@@ -148,11 +156,11 @@ def test_the_centres_package_beside_it_goes_the_same_way(rig: Rig) -> None:
     [
         ("falls", "does not stay up"),
         ("hangs", "was not ready after 10 s"),
-        ("clings", "was not ready after 10 s"),
-        ("slow", "was not ready after 10 s"),
+        pytest.param("clings", "was not ready after 10 s", marks=pytest.mark.soak),
+        pytest.param("slow", "was not ready after 10 s", marks=pytest.mark.soak),
         ("sick", "camera failed, and did not before"),
-        ("mute", "gate doctor gives no answer"),
-        ("dips", "did not stay up"),
+        pytest.param("mute", "gate doctor gives no answer", marks=pytest.mark.soak),
+        pytest.param("dips", "did not stay up", marks=pytest.mark.soak),
         ("late", "does not stay up"),
     ],
 )
@@ -171,17 +179,20 @@ def test_a_version_that_is_not_well_is_undone_by_itself(rig: Rig, behaviour: str
     assert rig.version == "0.2.0 ii"
 
 
+@pytest.mark.soak
 def test_who_always_needs_long_to_start_is_given_the_time(rig: Rig) -> None:
     """The old version took 15 s, this one takes 25."""
     (rig.folder / "ready_us").write_text("16000000")
     assert outcome(rig, rig.published("0.3.0", "slow")) is DONE
 
 
+@pytest.mark.soak
 def test_what_was_broken_before_is_nobodys_fault(rig: Rig) -> None:
     rig.broker("failed")
     assert outcome(rig, "0.2.0") is DONE
 
 
+@pytest.mark.soak
 def test_what_only_the_new_version_looks_at_is_not_its_fault(rig: Rig) -> None:
     assert outcome(rig, rig.published("0.3.0", "curious")) is DONE
 
@@ -197,6 +208,7 @@ def unconfigurable(folder: Path, version: str, name: str = "health-gate") -> Pat
     return deb
 
 
+@pytest.mark.soak
 def test_a_package_that_cannot_be_configured_is_undone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DPKG_FORCE", "script-chrootless,not-root")  # no downgrades, unless one says so
     rig.publish(unconfigurable(rig.folder / "built", "0.3.0"))
@@ -205,12 +217,14 @@ def test_a_package_that_cannot_be_configured_is_undone(rig: Rig, monkeypatch: py
     assert "dpkg" in rig.told.detail
 
 
+@pytest.mark.soak
 def test_a_gate_that_was_off_stays_as_it_was(rig: Rig) -> None:
     run("systemctl", "stop")
     assert outcome(rig, rig.published("0.3.0", "mute")) is BACK
     assert rig.version == "0.1.0 hi"
 
 
+@pytest.mark.soak
 def test_the_way_back_may_be_on_the_card_or_nowhere(rig: Rig) -> None:
     for file in rig.repository.rglob("*"):
         if file.is_file():
@@ -223,6 +237,7 @@ def test_the_way_back_may_be_on_the_card_or_nowhere(rig: Rig) -> None:
     assert (rig.cache / "debs/health-gate_0.1.0_all.deb").exists()
 
 
+@pytest.mark.soak
 def test_a_damaged_way_back_is_none(rig: Rig) -> None:
     place = rig.cache / "debs"
     place.mkdir(parents=True)
@@ -302,7 +317,12 @@ TAMPERED = {
 }
 
 
-@pytest.mark.parametrize("tamper", TAMPERED)
+QUICK = {"an altered InRelease", "an altered package"}
+
+
+@pytest.mark.parametrize(
+    "tamper", [each if each in QUICK else pytest.param(each, marks=pytest.mark.soak) for each in TAMPERED]
+)
 def test_nothing_is_installed_that_the_key_has_not_signed(rig: Rig, tamper: str) -> None:
     assert outcome(rig, rig.published("0.1.5", "well"), "c0") is DONE  # an index that is good lies here
     TAMPERED[tamper](rig)
@@ -310,6 +330,7 @@ def test_nothing_is_installed_that_the_key_has_not_signed(rig: Rig, tamper: str)
     assert (rig.version, rig.serves) == ("0.1.5 ii", True)
 
 
+@pytest.mark.soak
 def test_what_is_exchanged_behind_apts_back_is_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where apt leaves what it has checked its helper may write, who talks with the network."""
     evil = build_deb(rig.folder / "built", "0.2.0", "stays")
@@ -327,6 +348,7 @@ def test_what_is_exchanged_behind_apts_back_is_refused(rig: Rig, monkeypatch: py
     assert not (rig.cache / "debs/health-gate_0.2.0_all.deb").exists()
 
 
+@pytest.mark.soak
 def test_an_apt_that_keeps_the_old_index_and_only_warns_is_not_taken_at_its_word(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +367,7 @@ def test_an_apt_that_keeps_the_old_index_and_only_warns_is_not_taken_at_its_word
     assert rig.version == "0.1.5 ii"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("index", ["Packages", "Packages.xz"])
 @pytest.mark.parametrize("change", ["altered", "truncated"])
 def test_an_index_that_is_not_the_signed_one_is_refused(rig: Rig, index: str, change: str) -> None:
@@ -367,17 +390,20 @@ def test_a_version_that_is_not_there_is_refused(rig: Rig) -> None:
     assert "0.9.9" in rig.told.detail
 
 
+@pytest.mark.soak
 def test_a_version_that_needs_what_is_not_there_is_refused_before_anything_is_touched(rig: Rig) -> None:
     assert outcome(rig, rig.published("0.3.0", "well", "Depends: python3-of-tomorrow\n")) is REFUSED
     assert rig.version == "0.1.0 ii"
     assert "restart" not in (rig.folder / "systemctl.log").read_text()
 
 
+@pytest.mark.soak
 def test_what_a_version_newly_needs_may_come_from_the_same_repository(rig: Rig) -> None:
     rig.publish(build_deb(rig.folder / "built", "1.0", name="python3-of-tomorrow"))
     assert outcome(rig, rig.published("0.3.0", "well", "Depends: python3-of-tomorrow\n")) is DONE
 
 
+@pytest.mark.soak
 def test_other_sources_of_the_machine_do_not_count(rig: Rig) -> None:
     """Whoever else is allowed to bring packages to this machine cannot bring ours."""
     other = rig.folder / "other"
@@ -391,6 +417,7 @@ def test_other_sources_of_the_machine_do_not_count(rig: Rig) -> None:
     assert outcome(rig, "0.8.0") is REFUSED
 
 
+@pytest.mark.soak
 def test_without_a_source_it_says_where_one_belongs(rig: Rig) -> None:
     rig.source.unlink()
     assert outcome(rig, "0.2.0") is REFUSED
@@ -416,6 +443,7 @@ def test_outside_the_quiet_hours_it_waits_and_says_so_once(rig: Rig) -> None:
     assert result.outcome is DONE
 
 
+@pytest.mark.soak
 def test_a_person_need_not_wait(rig: Rig) -> None:
     rig.time.moment = replace(rig.time.moment, wall_ms=QUIET_MS + 9 * HOUR_MS)
     result = rig.update("0.2.0", by_hand=True)
@@ -423,12 +451,14 @@ def test_a_person_need_not_wait(rig: Rig) -> None:
     assert result.outcome is DONE
 
 
+@pytest.mark.soak
 def test_without_a_clock_nobody_knows_the_hour(rig: Rig) -> None:
     rig.time.moment = replace(rig.time.moment, clock_trusted=False)
     assert outcome(rig, "0.2.0") is WAITING
     assert "clock" in rig.told.detail
 
 
+@pytest.mark.soak
 def test_a_repository_out_of_reach_is_waited_for_but_not_for_ever(rig: Rig) -> None:
     rig.point_at("http://127.0.0.1:9")
     assert outcome(rig, "0.2.0") is WAITING
@@ -440,6 +470,7 @@ def test_a_repository_out_of_reach_is_waited_for_but_not_for_ever(rig: Rig) -> N
     assert "7 days" in result.detail
 
 
+@pytest.mark.soak
 def test_a_newer_order_takes_the_place_of_one_that_waits(rig: Rig) -> None:
     rig.time.moment = replace(rig.time.moment, wall_ms=QUIET_MS + 9 * HOUR_MS)
     assert outcome(rig, "0.2.0") is WAITING
@@ -479,6 +510,7 @@ def test_who_else_installs_is_waited_for(rig: Rig) -> None:
     assert (rig.told.outcome, rig.version) == (DONE, "0.2.0 ii")
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("impatient")
 def test_who_else_installs_says_nothing_of_the_version(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """He came in between; nothing has begun, and it is not done at noon because of him."""
@@ -493,6 +525,7 @@ def test_who_else_installs_says_nothing_of_the_version(rig: Rig, monkeypatch: py
     assert not (rig.cache / "rescue").exists()
 
 
+@pytest.mark.soak
 def test_other_packages_that_cannot_be_configured_say_nothing_of_the_version(rig: Rig) -> None:
     other = unconfigurable(rig.folder / "built", "1.0", "other")
     assert subprocess.run(["dpkg", "--install", str(other)], capture_output=True, check=False).returncode != 0
@@ -504,6 +537,7 @@ def test_other_packages_that_cannot_be_configured_say_nothing_of_the_version(rig
     assert (rig.told.outcome, rig.version) == (DONE, "0.2.0 ii")
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("impatient")
 def test_the_gate_is_not_stopped_for_a_way_back_that_is_occupied(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
@@ -581,6 +615,7 @@ def test_what_is_kept_to_finish_an_attempt_runs_by_itself(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("stage", ["unpacked", "half-configured"])
 def test_a_package_that_was_unpacked_when_the_power_went_is_configured(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, stage: str
@@ -605,12 +640,14 @@ def test_a_package_that_was_unpacked_when_the_power_went_is_configured(
     assert (result.outcome, rig.version, rig.serves) == (DONE, "0.2.0 ii", True)
 
 
+@pytest.mark.soak
 def test_half_a_package_of_anybodys_making_is_configured_without_an_order(rig: Rig) -> None:
     run("dpkg", "--unpack", str(rig.debs["0.2.0"]))
     assert rig.updater().run() is None
     assert rig.version == "0.2.0 ii"
 
 
+@pytest.mark.soak
 def test_a_note_of_another_version_is_understood(rig: Rig) -> None:
     assert outcome(rig, "0.9.9") is REFUSED
     journal = rig.cache / "attempt.json"
@@ -660,6 +697,7 @@ def no_room(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.soak
 def test_without_room_nothing_is_begun(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(rescue.shutil, "copytree", no_room)
@@ -670,6 +708,7 @@ def test_without_room_nothing_is_begun(rig: Rig, monkeypatch: pytest.MonkeyPatch
     assert rig.told.outcome is DONE
 
 
+@pytest.mark.soak
 def test_a_bad_version_is_undone_although_nothing_can_be_noted(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -685,6 +724,7 @@ def test_a_bad_version_is_undone_although_nothing_can_be_noted(
     assert (rig.version, rig.serves) == ("0.1.0 hi", True)
 
 
+@pytest.mark.soak
 def test_a_result_that_cannot_be_told_ends_the_attempt_as_well(rig: Rig) -> None:
     (rig.state_dir / RESULT_NAME).mkdir()
     result = rig.update("0.2.0")
@@ -767,6 +807,7 @@ def test_the_command_is_for_root_and_needs_a_configuration(rig: Rig, monkeypatch
         assert command(rig, monkeypatch).exit_code == os.EX_TEMPFAIL
 
 
+@pytest.mark.soak
 def test_the_plan_that_the_centre_has_sent_says_when(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """In an hour, whatever the time is here: so it is this plan that counts."""
     rig.time.moment = SystemClock(lambda: True).now()
