@@ -45,7 +45,11 @@ def elliptic() -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-@mark.parametrize("content", [b"", b"noise", os.urandom(5000), elliptic(), None])
+@mark.parametrize(
+    "content",
+    [b"", b"noise", os.urandom(5000), elliptic(), None],
+    ids=["empty", "noise", "long", "another kind", "cut short"],
+)
 def test_a_damaged_key_is_named_and_stays_as_it_is(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / KEY_NAME
     if content is None:

@@ -187,6 +187,8 @@ class Centre(Part):
     def problems(self) -> list[dict[str, Any]]:
         """Return what `central verify` names."""
         lines = ask(*CENTRAL, "verify", "--json", "--config", self.config, good=(0, 1)).splitlines()
+        if not lines:  # status 1 is also that of a store that cannot be used
+            raise PlantError("central verify came to no end; look into the centre's log")
         return [said for line in lines if "what" in (said := json.loads(line))]
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from central.clock import SystemClock
 from central.enrolment.book import EnrolmentBook
+from central.enrolment.service import OF_ONE_ADDRESS_MAX
 from central.keys import public_keys
 from central.store import Problem, verify
 from gate.cli.enrol import EX_TEMPFAIL
@@ -138,7 +139,8 @@ def test_a_centre_that_is_killed_at_any_moment_loses_no_device_and_spends_no_tok
     context = ssl.create_default_context(cafile=setting.keys / "ca.pem")
     with setting.broker.store() as store:
         book = EnrolmentBook(store.engine)
-        devices = [Device(f"g-{n}") for n in range(12)]
+        # As many as one address may have served at once, so that none is hung up on, nor asks too often.
+        devices = [Device(f"g-{n}") for n in range(OF_ONE_ADDRESS_MAX)]
         tokens = [a_token(book, now_ms=SystemClock().now_ms()) for _ in devices]
         bodies = [
             device.body(token, at_ms=SystemClock().now_ms())
