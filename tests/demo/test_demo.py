@@ -45,6 +45,7 @@ def demo(folder: Path, visitors: int, *more: object) -> tuple[dict[str, Any], li
     return json.loads(done.stdout), lines
 
 
+@pytest.mark.soak
 def test_with_a_broker_of_ones_own_where_a_ledger_lies_already(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
