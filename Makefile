@@ -20,7 +20,7 @@ demo: setup-demo ## Set up, then run a morning at the gate with simulated hardwa
 test: check ## Set up, check, then run the tests (with a real Mosquitto and PostgreSQL)
 	$(if $(ARGS),$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS),$(BIN)/pytest tests/core -m 'not hypothesis' --numprocesses 2 --cov)
 	$(if $(ARGS),,$(BIN)/pytest tests/core -m hypothesis --numprocesses 2)
-	$(if $(ARGS),,$(BIN)/pytest tests --ignore tests/core --numprocesses 4 --dist loadgroup)
+	$(if $(ARGS),,$(BIN)/pytest tests --ignore tests/core --numprocesses 5 --dist loadgroup)
 
 test-systemd: setup-device deb ## Run the packages and units in a booted Debian 13 (root; some minutes)
 	$(BIN)/pytest tests/packaging tests/systemd tests/deploy -m nspawn $(ARGS)
