@@ -49,12 +49,12 @@ def replace(path: Path, content: bytes) -> None:
     flush_names(path.parent)
 
 
-def read_plain(path: Path, bytes_max: int) -> bytes:
-    """Read a file of a folder that is somebody else's: no link is followed, no pipe is waited for.
+def read_plain(path: Path, bytes_max: int, *, links: bool = False) -> bytes:
+    """Read a file of somebody else's folder: no pipe is waited for, and without `links` no link followed.
 
     Raises OSError, and ValueError for what is no plain file or larger than `bytes_max`.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW))
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("no plain file")

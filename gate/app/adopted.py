@@ -33,7 +33,7 @@ def adopted_policy(state_dir: Path, configured: Policy) -> Policy:
     """
     path = state_dir / POLICY_NAME
     try:
-        policy = parse_policy(str(path), read_plain(path, _BYTES_MAX).decode("utf-8"))
+        policy = sent_policy(path)
     except FileNotFoundError:
         return configured
     except (ConfigError, OSError, ValueError) as error:
@@ -46,6 +46,11 @@ def adopted_policy(state_dir: Path, configured: Policy) -> Policy:
         path,
     )
     return policy
+
+
+def sent_policy(path: Path) -> Policy:
+    """Read a plan as it was kept here. Raises ConfigError, OSError and ValueError."""
+    return parse_policy(str(path), read_plain(path, _BYTES_MAX).decode("utf-8"))
 
 
 def adopt_policy(state_dir: Path, text: str) -> Policy:

@@ -7,7 +7,6 @@
 """
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,8 +41,7 @@ def load_centre_keys(path: Path) -> CentreKeys:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        # A link is fine, a pipe would be waited for.
-        stated = json.loads(read_plain(Path(os.path.realpath(path)), _BYTES_MAX))
+        stated = json.loads(read_plain(path, _BYTES_MAX, links=True))
     except FileNotFoundError:
         advice = "bring centre.json from the centre (central init makes it), or name it in centre.keys_file"
         raise ConfigError(str(path), [f"no such file; {advice}"]) from None

@@ -7,7 +7,6 @@
 """
 
 import errno
-import os
 import secrets
 from pathlib import Path
 from typing import Final
@@ -46,8 +45,8 @@ def site_key_problems(config: Config) -> list[str]:
 def read_key(path: Path) -> bytes:
     """Return the secret in a file. Raises OSError, also (EINVAL) for fewer than `KEY_BYTES_MIN` bytes."""
     try:
-        # A link is fine where an administrator names the file; a pipe would be waited for.
-        return pseudonyms.site_key(read_plain(Path(os.path.realpath(path)), _BYTES_MAX))
+        # An administrator may name a link to the file.
+        return pseudonyms.site_key(read_plain(path, _BYTES_MAX, links=True))
     except ValueError as error:
         raise OSError(errno.EINVAL, str(error), str(path)) from None
 

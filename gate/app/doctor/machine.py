@@ -14,21 +14,19 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 import gate
-from gate.app.adopted import POLICY_NAME
+from gate.app.adopted import POLICY_NAME, sent_policy
 from gate.app.code_services import service_problems
 from gate.app.doctor.check import Check, Status, duration
 from gate.app.documents import DOCUMENTS_NAME, DocumentFolder
 from gate.app.records import LEDGER_NAME
 from gate.app.site_key import site_key_problems
 from gate.checked import ConfigError
-from gate.config import SIMULATED_BUS, Config, load_config, load_policy, parse_policy
+from gate.config import SIMULATED_BUS, Config, load_config, load_policy
 from gate.core.codes import Trust
 from gate.core.codes.model import Circumstances, CodeError
-from gate.core.commands import TEXT_MAX
 from gate.core.documents import Documents, open_document
 from gate.core.moment import Moment
 from gate.core.policy import Policy, policy_hash
-from gate.durable import read_plain
 from gate.store.ledger import LedgerError, Outbox, entries, verify
 from gate.trust_files import load_trust
 
@@ -92,9 +90,7 @@ def _policy(config: Config) -> Check:
     if not _can_be_seen(sent):
         return Check("policy", Status.OK, _version_of(policy))
     try:
-        # As the gate reads it: nothing in it leads to other files.
-        followed = parse_policy(str(sent), read_plain(sent, 4 * TEXT_MAX).decode("utf-8"))
-        value = f"{_version_of(followed)}, sent by the centre in the place of {policy.name}"
+        value = f"{_version_of(sent_policy(sent))}, sent by the centre in the place of {policy.name}"
     except (ConfigError, OSError, ValueError) as error:
         problems = error.problems if isinstance(error, ConfigError) else (str(error),)
         found = _problems("policy", problems, f"{sent}: ")
