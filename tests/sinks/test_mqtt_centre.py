@@ -165,7 +165,7 @@ def test_live_records_are_receipted_one_by_one(monkeypatch: MonkeyPatch) -> None
             wait_receipted(sink, outbox, 2.5)
         assert broker.centre.batches == 0
         assert sink.status().receipt_at_ms == broker.centre.clock_ms
-        assert sink.status().oldest_unacknowledged_age_s is None
+        wait_for(lambda: sink.status().oldest_unacknowledged_age_s is None, 5, "nothing to wait")
 
 
 def test_the_brokers_word_is_nothing() -> None:
