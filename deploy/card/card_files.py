@@ -507,9 +507,8 @@ def _digest(files: Mapping[str, bytes]) -> str:
 
 
 def _text(card: Card, name: str) -> str:
-    return (
-        (card(name) or b"").decode("latin-1").replace("\r\n", "\n")
-    )  # any byte survives the way there and back
+    # Any byte survives the way there and back.
+    return (card(name) or b"").decode("latin-1").replace("\r\n", "\n")
 
 
 def _active_lines(card: Card) -> set[str]:

@@ -82,10 +82,8 @@ class Packages:
         for line in done.stdout.splitlines():
             name, _, rest = line.partition(" ")
             version, _, state = rest.partition(" ")
-            if version and state[1:2] not in {
-                "n",
-                "c",
-            }:  # not installed, or removed but for its configuration
+            # Neither not installed nor removed but for its configuration.
+            if version and state[1:2] not in {"n", "c"}:
                 found[name] = Installed(version, sound=state[1:] in {"i|", "i |"})
         return found
 
@@ -117,10 +115,9 @@ class Packages:
         """
         shutil.rmtree(self._part, ignore_errors=True)
         self._part.mkdir(parents=True, exist_ok=True)
+        # apt goes to the network as this user, where it is root's to choose.
         with suppress(LookupError, PermissionError):
-            shutil.chown(
-                self._part, "_apt"
-            )  # apt goes to the network as this user, where it is root's to choose
+            shutil.chown(self._part, "_apt")
         _check(_run([*self._apt("apt-get"), "download", f"{name}={version}"], cwd=self._part))
         found = [path for path in self._part.iterdir() if is_package(path, name, version)]
         if not found:
