@@ -19,7 +19,7 @@ from central.enrolment.service import EnrolmentService
 from central.inbox import Inbox
 from central.keys import load_keys
 from central.metrics import Metrics
-from central.notify import ServiceManager
+from central.notify import Liveness
 from central.orders.courier import Courier
 from central.people.retention import Retention
 from central.receipts import Signer
@@ -55,7 +55,7 @@ def serve(config: Config) -> None:
         store = open_things.enter_context(open_store(config.centre.store))
         if (server := serve_metrics(config.metrics, metrics)) is not None:
             open_things.callback(server.close)
-        manager = ServiceManager(clock.monotonic)
+        liveness = Liveness(clock.monotonic)
         inbox = Inbox(clock.monotonic)
         subscriber = Subscriber(settings, topics(config.mqtt), inbox, monotonic=clock.monotonic)
         dispatcher = Dispatcher(store.engine, config.alerts, clock, config.reports.zone)
@@ -78,7 +78,7 @@ def serve(config: Config) -> None:
             metrics=metrics,
             audience=[dispatcher],
             on_ready=courier.came_back,
-            turn=manager.turn,
+            turn=liveness.turn,
         )
         start_enrolment(config, store, clock, open_things)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
@@ -86,7 +86,7 @@ def serve(config: Config) -> None:
         for worker in (dispatcher, reporter, retention, courier):
             worker.start()
             open_things.callback(worker.stop)
-        open_things.callback(manager.stopping)
+        open_things.callback(liveness.stopping)
         centre.run()
 
 

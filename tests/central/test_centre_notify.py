@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from central.keys import CentreKeys, load_keys, make_keys
-from central.notify import ServiceManager
+from central.notify import Liveness
 from central.store import Store, StoreError, open_store
 from tests.brokers import Mosquitto, free_port, wait_for
 from tests.central.fake_gate import NOW_MS, FakeGate
@@ -88,18 +88,18 @@ def test_it_goes_round_while_it_waits_for_its_store(
 
 def test_it_is_said_at_most_once_a_second(systemd: ServiceManagerStandIn) -> None:
     now_s = 100.0
-    manager = ServiceManager(lambda: now_s)
+    liveness = Liveness(lambda: now_s)
     for _ in range(100):
         now_s += 0.1
-        manager.turn()
+        liveness.turn()
     assert 9 <= systemd.count("WATCHDOG=1") <= 11
-    manager.stopping()
-    manager.turn()
+    liveness.stopping()
+    liveness.turn()
     assert systemd.said()[-1] == "STOPPING=1"
 
 
 def test_without_a_service_manager_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    manager = ServiceManager(lambda: 0.0)
-    manager.turn()
-    manager.stopping()
+    liveness = Liveness(lambda: 0.0)
+    liveness.turn()
+    liveness.stopping()

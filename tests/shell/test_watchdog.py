@@ -11,14 +11,13 @@ import pytest
 
 from gate.core.evidence import Measurement, Reading
 from gate.core.inputs import Device, Input, SensorChecked
+from gate.service_manager import ServiceManager, watchdog_period_s
 from gate.shell.reading import ReadingThread
 from gate.shell.watchdog import (
     FEEDS_PER_PERIOD,
     LOOK_EVERY_S,
-    ServiceManager,
     Watchdog,
     status_words,
-    watchdog_period_s,
 )
 from tests.brokers import wait_for
 from tests.service_manager import ServiceManagerStandIn
