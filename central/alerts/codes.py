@@ -25,8 +25,8 @@ class CodeWords(NamedTuple):
 _KEEPS_ZH: Final = "断网的闸机照常工作并保存记录，恢复后自动补传"
 _KEEPS_EN: Final = "a gate that only lacks its link serves on and sends all later"
 _REGISTER: Final = (
-    "确是本单位闸机：在闸机上运行 gate identity，核对后 central gates add",
-    "if it is one of yours: gate identity there, central gates add here",
+    "确是本单位未撤销的闸机：在闸机上运行 gate identity，核对后 central gates add",
+    "if it is one of yours and was not shut out: gate identity there, central gates add here",
 )
 _WHO_SIGNS: Final = ("查明何人在签名", "find out who signs")
 _ASK_WHO: Final = (
@@ -50,7 +50,9 @@ CODES: Final[Mapping[str, CodeWords]] = {
     "bad_signature": CodeWords(
         "检查点签名无效", "a checkpoint without a valid signature", *_WHO_SIGNS
     ),
-    "unknown_gate": CodeWords("闸机未登记", "records of a gate that is not registered", *_REGISTER),
+    "unknown_gate": CodeWords(
+        "闸机未登记，或密钥已撤销", "records of a gate that is not registered, or was shut out", *_REGISTER
+    ),
     "unknown_key": CodeWords("密钥未登记", "a key that is not registered", *_REGISTER),
     "revoked_key": CodeWords("密钥已撤销", "a key that was revoked", *_WHO_SIGNS),
     "key_waits": CodeWords(

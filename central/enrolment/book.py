@@ -291,6 +291,7 @@ def _decide(connection: Connection, asked: Asked, authority: Authority, now_ms: 
     if own is not None and own.revoked_ms is None:
         if _is_elsewhere(connection, asked):
             return _to_wait(connection, asked, None, "other_board", now_ms)
+        _wait_no_more(connection, asked, now_ms)
         return Granted(_certificate(connection, asked, authority, now_ms), is_new=False)
     token = _token(connection, asked.token)
     if refused := _no_use(asked, token, now_ms):
@@ -310,14 +311,14 @@ def _decide(connection: Connection, asked: Asked, authority: Authority, now_ms: 
 
 
 def _is_elsewhere(connection: Connection, asked: Asked) -> bool:
-    """Tell whether a key comes from another board than before, which nobody has allowed."""
+    """Tell whether a key comes from another board than the one that was allowed, else than before."""
+    theirs = (*_of_key(enrol_waiting, asked), enrol_waiting.c.allowed_ms.is_not(None))
+    allowed = connection.scalar(select(enrol_waiting.c.device).where(*theirs))
+    if allowed is not None:
+        return bool(allowed != asked.device)
     ours = select(certificates.c.device).where(*_of_key(certificates, asked))
     before = connection.scalar(ours.order_by(certificates.c.id.desc()).limit(1))
-    if not before or before == asked.device:
-        return False
-    moved = (enrol_waiting.c.device == asked.device, enrol_waiting.c.allowed_ms.is_not(None))
-    allowed = select(enrol_waiting.c.id).where(*_of_key(enrol_waiting, asked), *moved)
-    return connection.execute(allowed).first() is None
+    return before not in {None, "", asked.device}
 
 
 def _no_use(asked: Asked, token: Row[Any] | None, now_ms: int) -> Refused | None:
@@ -440,12 +441,20 @@ def _not_revoked_since(known: list[Row[Any]], row: Row[Any]) -> None:
         )
 
 
-def _looked_into(connection: Connection, row: Row[Any], now_ms: int, by: str, reason: str) -> None:
+def _wait_no_more(connection: Connection, asked: Asked, now_ms: int) -> None:
+    """Take a key on this board off the list: a person has registered it, or taken its revocation back."""
+    own = (*_of_key(enrol_waiting, asked), enrol_waiting.c.device == asked.device)
+    gone = delete(enrol_waiting).where(*own, enrol_waiting.c.allowed_ms.is_(None))
+    if connection.execute(gone).rowcount:
+        _looked_into(connection, asked, now_ms, "", "its key was registered")
+
+
+def _looked_into(connection: Connection, about: Asked | Row[Any], now_ms: int, by: str, reason: str) -> None:
     """Let the alarm be over when no other key waits under this name."""
-    named_so = (enrol_waiting.c.site == row.site, enrol_waiting.c.gate == row.gate)
+    named_so = (enrol_waiting.c.site == about.site, enrol_waiting.c.gate == about.gate)
     more = select(enrol_waiting.c.id).where(*named_so, enrol_waiting.c.allowed_ms.is_(None)).limit(1)
     if connection.execute(more).first() is None:
-        gates.clear(connection, row.site, row.gate, Code.KEY_WAITS, now_ms, by, reason)
+        gates.clear(connection, about.site, about.gate, Code.KEY_WAITS, now_ms, by, reason)
 
 
 def _certificate(connection: Connection, asked: Asked, authority: Authority, now_ms: int) -> x509.Certificate:

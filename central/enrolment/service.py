@@ -82,11 +82,12 @@ def _signed(csr: str) -> tuple[str, bytes]:
         request = x509.load_pem_x509_csr(csr.encode())
         key = request.public_key()
         valid = isinstance(key, Ed25519PublicKey) and request.is_signature_valid
+        name = common_name(request.subject)
     except (ValueError, TypeError, InvalidSignature) as error:
         raise _RequestError(f"the certificate request cannot be read: {type(error).__name__}") from error
     if not valid or not isinstance(key, Ed25519PublicKey):
         raise _RequestError("the certificate request is not signed with the Ed25519 key that it names")
-    return common_name(request.subject), key.public_bytes_raw()
+    return name, key.public_bytes_raw()
 
 
 class Desk:

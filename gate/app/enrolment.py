@@ -134,10 +134,11 @@ def _no_names(*named: tuple[str, str | None]) -> Iterator[str]:
             yield f"{key}: {name!r} is no name: 1 to 32 of A-Z a-z 0-9 _ -"
 
 
-def why_due(device: Device, key: Ed25519PrivateKey, now: Moment, board: Board) -> str:
+def why_due(config: EnrolConfig, device: Device, key: Ed25519PrivateKey, now: Moment, board: Board) -> str:
     """Return why a certificate is to be asked for, "" when the one here is good.
 
-    A card that was moved, or copied, asks at its first start in another board: so the centre hears of it.
+    A card that was moved, or copied, asks at its first start in another board: so the centre hears of it. One
+    that was prepared again for another centre asks that.
     """
     folder = device.state_dir / TLS
     try:
@@ -150,6 +151,9 @@ def why_due(device: Device, key: Ed25519PrivateKey, now: Moment, board: Board) -
         return "the certificate here is for another key or name"
     if _only(here.subject, NameOID.SERIAL_NUMBER) != serial_number(board):
         return "the certificate here is for another board"
+    authorities = _authorities(config.ca_file)
+    if authorities and not any(_is_signed_by(here, authority) for authority in authorities):
+        return f"the certificate here is of another authority than {config.ca_file}"
     if not (folder / AUTHORITY).exists() or not (device.state_dir / CENTRE).exists():
         return f"{AUTHORITY} or {CENTRE} is missing"
     begin, end = here.not_valid_before_utc, here.not_valid_after_utc
@@ -227,11 +231,24 @@ def _build_ms() -> int:
 
 def _authority_begins_ms(ca_file: Path | None) -> int:
     """Return since when the first authority of a file is valid, 0 where nobody can tell."""
+    found = (one.not_valid_before_utc.timestamp() for one in _authorities(ca_file))
+    return round(min(found, default=0) * 1000)
+
+
+def _authorities(path: Path | None) -> list[x509.Certificate]:
+    """Return the authorities of a file, none where it cannot be read: using it will say what is wrong."""
     try:
-        found = x509.load_pem_x509_certificates(ca_file.read_bytes()) if ca_file else []
+        return x509.load_pem_x509_certificates(path.read_bytes()) if path else []
     except (OSError, ValueError):
-        return 0  # using it will say what is wrong
-    return round(min((one.not_valid_before_utc.timestamp() for one in found), default=0) * 1000)
+        return []
+
+
+def _is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _instant(now: Moment) -> datetime:

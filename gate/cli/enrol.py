@@ -60,7 +60,7 @@ def enrol(config_path: Path, enrol_config: Path, again: bool, clock_wait_s: floa
         if problem := become_owner(device.state_dir):
             refuse(problem, EX_NOPERM)
         key = device_key(device.state_dir)
-        due = enrolment.why_due(device, key, clock.now(), Board())
+        due = enrolment.why_due(config, device, key, clock.now(), Board())
         if due or again:
             click.echo(f"{device.name}: {due or 'a certificate is asked for'}: {config.url}")
             enrolment.await_clock(config, clock, clock_wait_s, sleep)

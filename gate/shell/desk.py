@@ -57,7 +57,8 @@ Word = AttendantNoted | AttendantConfirmed | AttendantRefused | MaskSeen | Regis
 class DeskStatus:
     """What the person on duty can be told: the gate's mode, the visit under way, and what stands against it.
 
-    `findings` are reasons (`gate.core.texts.reason_text` has their words), `fields` what is to be taken down.
+    `findings` are reasons (`gate.core.texts.reason_text` has their words), `fields` what is to be taken down,
+    `failed` the devices that do not work (`gate.core.inputs.Device`).
     """
 
     mode: Mode = Mode.SERVING
@@ -65,20 +66,21 @@ class DeskStatus:
     state: State = State.IDLE
     findings: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
 
 def status_of(actor: GateActor, policy: Policy) -> DeskStatus:
     """Return how the gate stands; only the thread that owns the actor may ask."""
-    visit = actor.visit
+    visit, failed = actor.visit, tuple(sorted(actor.failed_devices))
     if visit is None:
-        return DeskStatus(actor.mode)
+        return DeskStatus(actor.mode, failed=failed)
     # All else is judged when it comes in; a mask, once the visit is with staff, only with the next word.
     evidence = replace(visit.judged, mask=visit.evidence.mask)
     found = [finding for finding in decide(policy, "", evidence).findings if finding.verdict != Verdict.ADMIT]
     reasons = tuple(dict.fromkeys(finding.reason for finding in found))
     wanted = policy.registration.fields if "registration_missing" in reasons else ()
     missing = tuple(field for field in wanted if field not in evidence.registered)
-    return DeskStatus(actor.mode, visit.name, visit.state, reasons, missing)
+    return DeskStatus(actor.mode, visit.name, visit.state, reasons, missing, failed)
 
 
 # What a request may say

@@ -47,7 +47,9 @@ from gate.config import (
 from gate.core import events
 from gate.core.delivery import Ask, Receipt
 from gate.core.documents import Document, Occupancy, sign_document
+from gate.core.mode import Mode
 from gate.core.moment import Moment
+from gate.shell.desk import SOCKET_NAME, DeskServer, DeskStatus
 from gate.sinks.connection import Connection
 from gate.store.ledger import Ledger, Outbox
 from tests.app.bounded import in_time
@@ -836,6 +838,25 @@ def test_beside_a_running_gate_no_device_is_touched(held: Path) -> None:
         assert (checks[name].status, checks[name].value) == (Status.SKIPPED, "in use by the running gate")
     assert checks["broker"].status is Status.OK
     assert doctor.exit_status(checks.values()) == 0
+
+
+def test_what_a_running_gate_has_lost_is_a_failure(held: Path) -> None:
+    """An update that breaks a device must not look as well as before, and nobody else may touch it."""
+    status = DeskStatus(Mode.DEGRADED, failed=("camera", "fire_contact", "health_service", "lights"))
+    server = DeskServer(held / "state" / SOCKET_NAME, lambda _: None, lambda: status)
+    server.start()
+    try:
+        checks = by_name(doctor.examine(write_config(held), World(open_bus=refuse_bus), NO_MACHINE))
+    finally:
+        server.stop(5)
+    found = {name: (checks[name].status, checks[name].value) for name in devices.NAMES}
+    assert found == {
+        "pins": (Status.FAILED, "the running gate has lost: fire contact, lights"),
+        "thermometer": (Status.SKIPPED, "in use by the running gate"),
+        "temperature": (Status.SKIPPED, "in use by the running gate"),
+        "camera": (Status.FAILED, "the running gate has lost: camera"),
+    }
+    assert "systemctl stop gate" in checks["camera"].advice
 
 
 def test_the_lock_is_the_one_that_a_gate_takes(tmp_path: Path) -> None:

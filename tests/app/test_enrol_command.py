@@ -169,7 +169,8 @@ def test_it_is_renewed_at_two_thirds_of_its_life_without_a_token(place: Place) -
     due = first.not_valid_before_utc + life * 2 / 3
 
     def why_due(at: datetime) -> str:
-        return enrolment.why_due(device, key, Moment(0, round(at.timestamp() * 1000), True), Board())
+        now = Moment(0, round(at.timestamp() * 1000), True)
+        return enrolment.why_due(EnrolConfig("https://"), device, key, now, Board())
 
     assert why_due(due - timedelta(seconds=2)) == ""
     assert "is good until" in why_due(due + timedelta(seconds=2))
@@ -278,6 +279,21 @@ def test_a_centre_that_is_not_the_one_of_the_card_gets_no_token(place: Place, tm
     assert (done.exit_code, "cannot reach" in done.stderr) == (EX_TEMPFAIL, True)
     assert place.token.exists()
     assert place.store.gates() == []
+
+
+def test_a_card_that_was_prepared_for_another_centre_asks_that(place: Place, tmp_path: Path) -> None:
+    place.give_token()
+    assert place.enrol().exit_code == 0
+    before = place.files()
+    make_authority(tmp_path / "other", now_ms())
+    place.write(ca_file=str(tmp_path / "other" / "ca.pem"))
+    done = place.enrol()
+    assert "is of another authority than" in done.stdout, "it asks, and this is not the centre that is named"
+    assert (done.exit_code, place.files()) == (EX_TEMPFAIL, before)
+    both = tmp_path / "both.pem"
+    both.write_bytes((tmp_path / "other" / "ca.pem").read_bytes() + (place.keys / "ca.pem").read_bytes())
+    place.write(ca_file=str(both))
+    assert place.enrol().stdout == ""
 
 
 def test_a_key_that_was_made_anew_makes_a_certificate_due(place: Place) -> None:

@@ -214,6 +214,7 @@ def test_show_tells_the_status_of_this_moment_and_posts_nothing(gate: Gate) -> N
         "state": "with_staff",
         "findings": ["registration_missing"],
         "fields": ["name", "phone"],
+        "failed": [],
     }
     gate.status = DeskStatus(Mode.FAULT)
     assert gate.say({"show": True})["mode"] == "fault"
@@ -532,7 +533,7 @@ def test_the_status_says_what_stands_against_a_pass_and_what_to_take_down() -> N
     third = status_of(box.actor, box.policy)
     assert (third.findings, third.fields) == (("code_missing", "registration_missing"), ("phone",))
     box.feed(DeviceFailed(Device.CAMERA, "no answer"))
-    assert status_of(box.actor, box.policy) == replace(third, mode=Mode.DEGRADED)
+    assert status_of(box.actor, box.policy) == replace(third, mode=Mode.DEGRADED, failed=("camera",))
 
 
 def test_somebody_without_a_phone_is_registered_at_the_desk_and_enters(gate: Gate) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from gate.app.application import World
 from gate.app.board import Board
-from gate.app.doctor import broker, centre, devices, installed, machine, raspberry_pi
+from gate.app.doctor import broker, centre, devices, in_use, installed, machine, raspberry_pi
 from gate.app.doctor.check import (
     Check,
     Part,
@@ -76,11 +76,15 @@ def _with_config(config: Config, path: Path, world: World, board: Board) -> Iter
     yield Part(centre.CENTRE, partial(centre.centre, config, now), 5, advice)
     yield _decoder()
     gate, why_not = machine.hands_off(state_dir)
-    if config.simulation is not None:
-        why_not = "all hardware is simulated"
     yield Part((gate.name,), lambda: [gate], 1)
-    yield from _machine(board, config, running=why_not is not None)
-    yield from _devices(config, world) if why_not is None else [_skipped(devices.NAMES, why_not)]
+    simulated = config.simulation is not None
+    yield from _machine(board, config, running=simulated or why_not is not None)
+    if simulated:
+        yield _skipped(devices.NAMES, "all hardware is simulated")
+    elif why_not is not None:
+        yield Part(devices.NAMES, partial(in_use.devices, state_dir, why_not), 10)
+    else:
+        yield from _devices(config, world)
     advice = f"check the network and the name server of this machine: {config.mqtt.host} takes too long"
     yield Part(broker.BROKER, partial(broker.broker, config, now), 9, advice)
 

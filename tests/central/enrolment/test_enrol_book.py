@@ -268,6 +268,48 @@ def test_allowing_a_board_takes_no_revocation_back_that_came_since(
     assert ask(copied.asks()) == "known", "now that is what was allowed"
 
 
+def test_who_was_allowed_first_of_all_lets_no_other_board_in(
+    book: EnrolmentBook, ask: Asking, store: Store
+) -> None:
+    """A key that has waited has no certificate yet that could name its board."""
+    ask(Device(serial="a1").asks(token := a_token(book)))
+    second = Device(serial="b1")
+    copied = replace(second, serial="c9")
+    assert (ask(second.asks(token)), ask(copied.asks(token))) == ("waiting", "waiting")
+    book.allow("north", "g-1", key_id(second.public_key).hex(), "b1", "Li", NOW_MS)
+    assert ask(copied.asks()) == "waiting"
+    assert ask(replace(second, serial="d0").asks()) == "waiting", "one that was not listed"
+    assert alarms(store) == ["known_gate"], "it is not over"
+    assert ask(second.asks()) == "known"
+
+
+def test_a_revoked_key_that_is_allowed_on_another_board_stays_revoked_on_its_own(
+    book: EnrolmentBook, ask: Asking, store: Store
+) -> None:
+    device = Device(serial="b1")
+    ask(device.asks(a_token(book)))
+    store.revoke_key("north", "g-1", None, NOW_MS)
+    moved = replace(device, serial="b2")
+    assert ask(moved.asks(a_token(book))) == "waiting"
+    book.allow("north", "g-1", key_id(device.public_key).hex(), "b2", "Li", NOW_MS)
+    assert ask(device.asks()) == "waiting"
+    assert alarms(store) == ["other_board"]
+    assert ask(moved.asks()) == "known"
+
+
+def test_a_key_that_waited_and_was_registered_waits_no_more(
+    book: EnrolmentBook, ask: Asking, store: Store
+) -> None:
+    ask(Device(serial="a1").asks(token := a_token(book)))
+    second = Device(serial="b1")
+    assert ask(second.asks(token)) == "waiting"
+    store.register_gate("north", "g-1", second.public_key, NOW_MS)
+    assert alarms(store) == ["known_gate"], "it has not asked again"
+    assert ask(second.asks()) == "known"
+    assert (alarms(store), book.waiting()) == ([], [])
+    assert_whole(store)
+
+
 def test_a_certificate_names_its_board(book: EnrolmentBook, ask: Asking) -> None:
     came = ask.full(Device(serial="10000000abcdef01").asks(a_token(book)))
     assert isinstance(came, Granted)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -152,6 +153,21 @@ def test_what_is_no_request_is_refused_in_words(caller: Caller) -> None:
     altered[2] = altered[2][:10] + ("A" if altered[2][10] != "A" else "B") + altered[2][11:]
     assert "refused" in caller.ask(device, csr="\n".join(altered))
     assert caller.post(b"[]")[1]["refused"] == "bad_request"
+
+
+def test_a_name_that_is_no_text_is_refused_in_words(caller: Caller, caplog: Any) -> None:
+    """It is signed as it should be; only who looks at the name finds out."""
+    device = Device()
+    request = x509.load_pem_x509_csr(request_for("north/g-1", device.key).encode())
+    info = request.tbs_certrequest_bytes
+    odd = info.replace(b"north/g-1", b"north/\xff\xfe1")
+    assert odd != info
+    der = (
+        request.public_bytes(Encoding.DER).replace(info, odd).replace(request.signature, device.key.sign(odd))
+    )
+    csr = x509.load_der_x509_csr(der).public_bytes(Encoding.PEM).decode()
+    assert caller.ask(device, csr=csr)["refused"] == "bad_request"
+    assert not [line for line in caplog.records if line.exc_info]
 
 
 def test_what_is_too_large_or_elsewhere_is_not_read(caller: Caller) -> None:
