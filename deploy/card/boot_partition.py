@@ -103,6 +103,10 @@ class FatInImage:
             raise CardError(
                 "mcopy is missing: install the package mtools, or mount the card and name its folder"
             )
+        if "@@" in str(image):
+            raise CardError(
+                f"{image}: mtools cannot open a path with @@ in it; rename the file or the folder"
+            )
         _require_writable(image)
         self._image = image
         self._drive = ("-i", f"{image}@@{offset}")
@@ -180,14 +184,19 @@ def _last_line(stderr: bytes) -> str:
 def find_fat(image: Path) -> int:
     """Return the offset in bytes of the first FAT file system of an image or device. Raises CardError.
 
-    MBR and GPT are read (UEFI specification, section 5), and a FAT that begins at the very beginning.
+    MBR and GPT are read (UEFI specification, section 5), and a FAT that begins at the very beginning. All
+    that they tell of must be there: what was cut short would fail at the board only.
     """
     try:
         with image.open("rb") as file:
             head = file.read(2 * SECTOR)
             _refuse_compressed(image, head)
-            for offset in (0, *_partitions(file.fileno(), head)):
-                if _is_fat(os.pread(file.fileno(), SECTOR, offset)):
+            places = [(0, 0)] if _is_fat(head[:SECTOR]) else list(_partitions(file.fileno(), head))
+            _refuse_cut(image, file.fileno(), max((end for _, end in places), default=0))
+            for offset, _ in places:
+                boot_sector = os.pread(file.fileno(), SECTOR, offset)
+                if _is_fat(boot_sector):
+                    _refuse_cut(image, file.fileno(), offset + _fat_bytes(boot_sector))
                     return offset
     except OSError as error:
         advice = "; a device needs the rights of its group, mostly disk, or sudo"
@@ -195,26 +204,27 @@ def find_fat(image: Path) -> int:
     raise CardError(f"{image}: there is no FAT partition in it; is it an image of Raspberry Pi OS?")
 
 
-def _partitions(file: int, head: bytes) -> Iterator[int]:
-    """Yield the offset of each partition, in the order of the table."""
+def _partitions(file: int, head: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each partition begins and ends, in bytes, in the order of the table."""
     if head[510:512] != b"\x55\xaa":
         return
     for entry in (head[446 + 16 * number :][:16] for number in range(4)):
-        kind, start = entry[4], struct.unpack("<I", entry[8:12])[0]
+        kind, (start, count) = entry[4], struct.unpack("<II", entry[8:16])
         if kind == _GPT_PROTECTIVE:
             yield from _gpt_partitions(file, head[SECTOR:])
         elif kind:
-            yield start * SECTOR
+            yield start * SECTOR, (start + count) * SECTOR
 
 
-def _gpt_partitions(file: int, header: bytes) -> Iterator[int]:
+def _gpt_partitions(file: int, header: bytes) -> Iterator[tuple[int, int]]:
     if header[:8] != b"EFI PART":
         return
     first, count, size = struct.unpack("<QII", header[72:88])
     for number in range(min(count, 128)):
         entry = os.pread(file, size, first * SECTOR + number * size)
-        if len(entry) >= 40:  # an empty one tells 0, where no FAT is
-            yield struct.unpack("<Q", entry[32:40])[0] * SECTOR
+        if len(entry) >= 48 and any(entry[:16]):  # without a type it is empty
+            begin, last = struct.unpack("<QQ", entry[32:48])
+            yield begin * SECTOR, (last + 1) * SECTOR
 
 
 def _is_fat(boot_sector: bytes) -> bool:
@@ -225,6 +235,20 @@ def _is_fat(boot_sector: bytes) -> bool:
         and boot_sector[510:] == b"\x55\xaa"
         and (boot_sector[54:57] == b"FAT" or boot_sector[82:87] == b"FAT32")
     )
+
+
+def _fat_bytes(boot_sector: bytes) -> int:
+    """Return how large the file system is: by the small count of sectors, or the large one if that is 0."""
+    size, small, large = struct.unpack("<H6xH11xI", boot_sector[11:36])
+    return int(size * (small or large))
+
+
+def _refuse_cut(image: Path, file: int, end: int) -> None:
+    # Of a device, too, where `stat` tells no size.
+    size = os.lseek(file, 0, os.SEEK_END)
+    if size < end:
+        advice = "unpack it anew" if image.is_file() else "write it anew, or take a larger card"
+        raise CardError(f"{image}: is cut short: {size} of {end} bytes; {advice}")
 
 
 def _refuse_compressed(image: Path, head: bytes) -> None:

@@ -5,6 +5,7 @@ Nothing here reads or writes the card; `compose` tells all that is wrong at once
 
 import difflib
 import hashlib
+import ipaddress
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ import zoneinfo
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from string import Template
 from typing import Any, Final
@@ -44,7 +46,9 @@ _TAKEN_BY: Final = {"dtparam=spi=on": (9, 10, 11), "dtparam=i2s=on": (18, 19, 20
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{20,200}")
+_HOST: Final = re.compile(r"\w([\w-]{0,61}\w)?(\.\w([\w-]{0,61}\w)?)*")
 _TRUST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")  # FAT drops a last "."
+_CERTIFICATES: Final = (".pem", ".der", ".cer", ".crt")  # as gate.trust_files takes them, text or not
 _DEB: Final = re.compile(r"[a-z0-9][A-Za-z0-9.+~_%-]*\.deb")
 _PUBLIC_KEY: Final = re.compile(r"(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+( [^\r\n]*)?")
 _CAMERA_PACKAGES: Final = {"v4l2": "python3-opencv", "picamera2": "python3-picamera2"}
@@ -77,6 +81,8 @@ class Choices:
     wifi_password: str = field(default="", repr=False)
     wifi_country: str = "CN"
     debs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    # What --debs has named, for messages; "" where it was not given.
+    debs_from: str = ""
     apt_source: str | None = None
     apt_key: bytes | None = None
     hardware: str = ""
@@ -139,9 +145,7 @@ def _problems(choices: Choices, config_lines: set[str]) -> Iterator[str]:
         yield f"--site: {choices.site!r} may only have letters, digits, '-' and '_', 32 at most"
     yield from _address_problems(choices)
     yield from _secret_problems(choices)
-    known = {file.stem for file in (DEPLOY.parent / "gate" / "policies").glob("*.toml")}
-    if known and choices.policy not in known:
-        yield f"--policy: no such plan: {choices.policy!r}; there are {', '.join(sorted(known))}"
+    yield from _policy_problems(choices.policy)
     if choices.time_zone not in zoneinfo.available_timezones():
         yield f"--time-zone: there is no {choices.time_zone!r}; names are such as Asia/Shanghai"
     for line in choices.ssh_keys.splitlines():
@@ -152,6 +156,18 @@ def _problems(choices: Choices, config_lines: set[str]) -> Iterator[str]:
     yield from _wifi_problems(choices)
     yield from _package_problems(choices)
     yield from _hardware_problems(choices.hardware, config_lines)
+
+
+def _policy_problems(policy: str) -> Iterator[str]:
+    if "/" in policy or policy.endswith(".toml"):
+        yield (
+            f"--policy: {policy!r} is a file, and a card brings no plan of one's own; take one that comes "
+            "with the gate, and send yours later: central command policy SITE GATE --file PLAN.toml --by WHO"
+        )
+        return
+    known = {file.stem for file in (DEPLOY.parent / "gate" / "policies").glob("*.toml")}
+    if known and policy not in known:
+        yield f"--policy: no such plan: {policy!r}; there are {', '.join(sorted(known))}"
 
 
 def _address_problems(choices: Choices) -> Iterator[str]:
@@ -173,9 +189,20 @@ def _split(url: str) -> tuple[str, str, int | None] | None:
         port = parts.port
     except ValueError:
         return None
-    if not parts.hostname or parts.username is not None or parts.query or re.search(r"[\s\"'\\]", url):
+    host = parts.hostname or ""
+    if not _is_host(host) or port == 0 or re.search(r"[\s\"'\\@?#]", url):
         return None
-    return parts.scheme, parts.hostname, port
+    return parts.scheme, host, port
+
+
+def _is_host(name: str) -> bool:
+    """Tell a name, in any script, and an address of IPv4 or IPv6."""
+    if ":" in name or name.rpartition(".")[2].isdigit():
+        try:
+            return bool(ipaddress.ip_address(name))
+        except ValueError:
+            return False
+    return _HOST.fullmatch(name) is not None
 
 
 def broker_address(broker: str) -> tuple[str, int] | None:
@@ -193,9 +220,15 @@ def _secret_problems(choices: Choices) -> Iterator[str]:
         yield "--ca: holds a private key, which must never lie on a card; take ca.pem alone"
         return
     try:
-        ssl.create_default_context(cadata=choices.ca)
+        # "" would mean that none is given.
+        held = ssl.create_default_context(cadata=choices.ca or "\n").cert_store_stats()
     except (ssl.SSLError, ValueError):
         yield "--ca: holds no certificate in PEM form; take ca.pem as `central init` makes it"
+        return
+    if not held["x509_ca"]:
+        yield "--ca: is no authority; take ca.pem as `central init` makes it"
+    elif held["x509"] > 1:
+        yield f"--ca: holds {held['x509']} certificates; take ca.pem of the centre, which holds its own alone"
 
 
 def _trust_problems(files: Mapping[str, bytes]) -> Iterator[str]:
@@ -203,11 +236,24 @@ def _trust_problems(files: Mapping[str, bytes]) -> Iterator[str]:
     for name, content in files.items():
         if not _TRUST.fullmatch(name):
             yield f"--trust: {name!r}: name the file with letters, digits, '_', '-' and '.', not '.' last"
+        if not name.lower().endswith(_CERTIFICATES) and not _is_text(content):
+            yield (
+                f"--trust: {name} is no text; take keys in TOML, lists in JSON, or certificates "
+                f"({' '.join(_CERTIFICATES)})"
+            )
         if b"PRIVATE KEY" in content:
             yield f"--trust: {name} holds a private key; take the public one (gate pass key prints it)"
         lines = content.decode("utf-8", "replace").splitlines()
         if any(_PUBLIC_KEY.fullmatch(line.strip()) for line in lines):
             yield f"--trust: {name} is a key for logging in, not an issuer's; name it with --ssh-key"
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _wifi_problems(choices: Choices) -> Iterator[str]:
@@ -233,16 +279,26 @@ def _package_problems(choices: Choices) -> Iterator[str]:
             yield f"--debs: {name} is called like the gate's package, and is {package}"
     if len(gates := [name for name, package in inside.items() if package == "health-gate"]) > 1:
         yield f"--debs: {' and '.join(gates)}: take one version of health-gate alone"
-    if choices.apt_source is None and not any(name.startswith("health-gate_") for name in choices.debs):
+    yield from _repository_problems(choices)
+    # With a repository the card may bring what the gate needs, and no gate.
+    enough = bool(choices.debs) and choices.apt_source is not None
+    # One that is damaged may have been the gate's.
+    if choices.debs_from and not gates and not enough and all(inside.values()):
+        yield f"--debs: no health-gate package in {choices.debs_from}"
+    elif choices.apt_source is None and not gates:
         yield "nothing to install the gate from: give its package (--debs) or a repository (--apt-source)"
+
+
+def _repository_problems(choices: Choices) -> Iterator[str]:
     if (choices.apt_key is None) != (choices.apt_source is None):
         yield "--apt-source and --apt-key are given together: what the key has not signed is not installed"
     if choices.apt_source is not None:
-        yield from _source_problems(choices.apt_source)
+        yield from dict.fromkeys(_source_problems(choices.apt_source))
     if choices.apt_key is not None:
         yield from _key_problems(choices.apt_key)
 
 
+@cache
 def package_of(file: str, content: bytes) -> str:
     """Return what a package calls itself, "" if it is damaged; without dpkg-deb what its file is called."""
     program = shutil.which("dpkg-deb")
@@ -333,11 +389,31 @@ def _pin_name_problems(said: object) -> Iterator[str]:
 def pins_of(hardware: str) -> dict[str, int]:
     """Return the BCM number of each part that is wired, the relay included where nothing is said of it."""
     try:
-        section = tomllib.loads(hardware).get("pins", {})
+        section = _table(tomllib.loads(hardware), "pins")
     except tomllib.TOMLDecodeError:
         section = {}
-    named = section.items() if isinstance(section, dict) else ()
+    named = section.items()
     return {"relay": RELAY} | {part: pin for part, pin in named if part in PARTS and type(pin) is int}
+
+
+def simulated_parts(hardware: str) -> list[str]:
+    """Name what this hardware has only in part or not at all, as `gate doctor` does."""
+    tables = tomllib.loads(hardware)
+    if "simulation" in tables:
+        return ["hardware"]
+    camera, pins, thermometer = (_table(tables, name) for name in ("camera", "pins", "thermometer"))
+    simulated = {
+        "camera": camera.get("source") in ("folder", "synthetic"),
+        "pins": pins.get("factory") == "mock",
+        "thermometer": thermometer.get("bus") == "simulated",
+    }
+    return [name for name, is_simulated in simulated.items() if is_simulated]
+
+
+def _table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a table, none where something else is called so: the gate says what is wrong with that."""
+    found = tables.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 # ---- The files ---------------------------------------------------------------------------------------------
@@ -412,11 +488,11 @@ def _quoted(value: str) -> str:
 def _packages(hardware: str) -> list[str]:
     """Name what the chosen parts need beside the package's own dependencies."""
     tables: dict[str, Any] = tomllib.loads(hardware)
-    camera = tables.get("camera", {}).get("source", "v4l2")
-    pins = tables.get("pins", {}).get("factory", "lgpio")
+    camera = _table(tables, "camera").get("source", "v4l2")
+    pins = _table(tables, "pins").get("factory", "lgpio")
     if "simulation" in tables:
         return []
-    needed = [_CAMERA_PACKAGES.get(camera), "python3-lgpio" if pins == "lgpio" else None]
+    needed = [_CAMERA_PACKAGES.get(str(camera)), "python3-lgpio" if pins == "lgpio" else None]
     return [name for name in needed if name]
 
 

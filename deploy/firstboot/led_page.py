@@ -47,7 +47,8 @@ _MIDDLE: Final = """
 The number of flashes is the number of the step that cannot be done yet. It is tried again after seconds at
 first, later every two minutes, and the LED goes on to the next state by itself. The file
 `health-gate/status.txt` on the card says it in words: take the card out with the power off and read it on any
-PC. On a kernel that cannot count flashes the LED blinks four times in two seconds for every error.
+PC. On a kernel that cannot count flashes the LED blinks four times in two seconds for every error; so it does
+where the card has lost the table of these signals, `led-states`.
 
 After that the LED shows, as on every Raspberry Pi, when the card is read and written.
 

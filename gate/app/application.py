@@ -27,6 +27,7 @@ from gate.core.actor import GateActor
 from gate.core.codes import Trust
 from gate.core.codes.service import ServiceAnswer
 from gate.core.effects import Effect, Record
+from gate.core.events import Kind
 from gate.core.evidence import Direction
 from gate.core.inputs import (
     CommandReceived,
@@ -43,7 +44,6 @@ from gate.core.inputs import (
     ServiceAnswered,
     Started,
     Stopped,
-    UpdateReported,
 )
 from gate.core.mode import Mode
 from gate.core.moment import Moment
@@ -341,7 +341,7 @@ class Application:
     def _performed(self, happened: Input, effect: Effect | None, now: Moment) -> None:
         """Count, and publish the state whenever it has become another, also where no record can say so."""
         self._metrics.observe(happened, effect, now)
-        if isinstance(happened, UpdateReported) and isinstance(effect, Record):
+        if isinstance(effect, Record) and effect.event.kind is Kind.UPDATE:
             self._updates.recorded()
         if self._observe is not None:
             self._observe(happened, effect, now)

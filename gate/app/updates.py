@@ -4,11 +4,12 @@
     <state_dir>/update-result.json   written by root; looked at every few seconds, also by the next run
     <state_dir>/update-told.json     the result that is on record, byte for byte
 
-A result that is recorded when the power goes may be recorded twice, and none is forgotten.
+A result that is recorded late, or when the power goes, may be recorded twice, and none is forgotten.
 """
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -42,6 +43,9 @@ class Updates:
         self._now_ms = now_ms
         self._post = post
         self._posted = b""
+        # What was posted, oldest first, and b"" for an answer that no file holds. A record that comes late
+        # leaves its own here: what is noted may be older than what is on record.
+        self._unrecorded: deque[bytes] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="updates", daemon=True)
 
@@ -57,7 +61,7 @@ class Updates:
             result = UpdateResult(
                 version, "", refused, f"the gate cannot write its order: {error.strerror}", command, 0
             )
-            self._post(UpdateReported(result))
+            self._hand_in(result, b"")
 
     def start(self) -> None:
         """Begin to look for results."""
@@ -76,16 +80,23 @@ class Updates:
             return
         self._posted = content
         try:
-            self._post(UpdateReported(read_result(content)))
+            self._hand_in(read_result(content), content)
         except ValueError as error:
             log.error("%s counts for nothing: %s", self._result, error)
 
     def recorded(self) -> None:
-        """Take note that what was posted is on record."""
+        """Take note that the oldest of what was posted is on record."""
+        content = self._unrecorded.popleft() if self._unrecorded else b""
+        if not content:
+            return
         try:
-            replace(self._told, self._posted)
+            replace(self._told, content)
         except OSError as error:
             log.error("%s cannot be written: %s; the result may be recorded again", self._told, error)
+
+    def _hand_in(self, result: UpdateResult, content: bytes) -> None:
+        self._unrecorded.append(content)
+        self._post(UpdateReported(result))
 
     def _watch(self) -> None:
         self.look()

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from gate.app.updating.attempt import Attempt, BusyError, Places, Stage, StuckEr
 from gate.app.updating.health import Before
 from gate.app.updating.packages import OccupiedError
 from gate.cli import main
-from gate.core.updates import ORDER_NAME, RESULT_NAME, UpdateOrder, UpdateOutcome
+from gate.core.updates import DETAIL_MAX, ORDER_NAME, RESULT_NAME, UpdateOrder, UpdateOutcome
 from gate.shell.clock import SystemClock
 from tests.app.update_rig import PROGRAMS, QUIET_MS, Bench, Rig, Web, build_deb, run
 from tests.systemd.settings import gate_toml
@@ -159,6 +160,7 @@ def test_the_centres_package_beside_it_goes_the_same_way(rig: Rig) -> None:
         pytest.param("clings", "was not ready after 10 s", marks=pytest.mark.soak),
         pytest.param("slow", "was not ready after 10 s", marks=pytest.mark.soak),
         ("sick", "camera failed, and did not before"),
+        ("dims", "camera failed, and did not before"),
         pytest.param("mute", "gate doctor gives no answer", marks=pytest.mark.soak),
         pytest.param("dips", "did not stay up", marks=pytest.mark.soak),
         ("late", "does not stay up"),
@@ -170,7 +172,7 @@ def test_a_version_that_is_not_well_is_undone_by_itself(rig: Rig, behaviour: str
     assert (rig.version, rig.serves) == ("0.1.0 hi", True)  # installed, and on hold
     assert why in rig.told.detail
     assert rig.told.previous == "0.1.0"
-    assert (rig.time.moment.mono_ns - begun) / 1e9 <= (61 if behaviour == "dips" else 31)
+    assert (rig.time.moment.mono_ns - begun) / 1e9 <= (61 if behaviour in {"dips", "dims"} else 31)
     assert not (rig.folder / "blocked").exists(), "the package was left to start what does not start"
     assert not (rig.folder / "mask").exists()
     assert ("kill --signal=KILL" in (rig.folder / "systemctl.log").read_text()) == (behaviour == "clings")
@@ -195,6 +197,22 @@ def test_what_was_broken_before_is_nobodys_fault(rig: Rig) -> None:
 @pytest.mark.soak
 def test_what_only_the_new_version_looks_at_is_not_its_fault(rig: Rig) -> None:
     assert outcome(rig, rig.published("0.3.0", "curious")) is DONE
+
+
+def stand_in(rig: Rig, program: str, text: str) -> Path:
+    """Put a script before a program of the system."""
+    place = rig.folder / "bin" / program
+    place.write_text(f"#!/bin/sh\n{text}")
+    place.chmod(0o755)
+    return place
+
+
+def test_a_hold_that_cannot_be_set_is_told(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    stand_in(rig, "apt-mark", "echo 'E: the lock is taken' >&2; exit 100\n")
+    assert outcome(rig, rig.published("0.3.0", "falls")) is BACK
+    assert rig.version == "0.1.0 ii"
+    assert rig.told.detail.endswith("; and it could not be put on hold")
+    assert "apt-mark hold: E: the lock is taken" in caplog.text
 
 
 def unconfigurable(folder: Path, version: str, name: str = "health-gate") -> Path:
@@ -353,13 +371,13 @@ def test_an_apt_that_keeps_the_old_index_and_only_warns_is_not_taken_at_its_word
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As apt does of itself: so each of the two precautions has to do without the other."""
-    assert outcome(rig, rig.published("0.1.5", "well"), "c0") is DONE
+    rig.published("0.1.5", "well")
     strip = 'for a; do shift; [ "$a" = --error-on=any ] || set -- "$@" "$a"; done'
-    (rig.folder / "bin/apt-get").write_text(f'#!/bin/sh\n{strip}\nexec /usr/bin/apt-get "$@"\n')
-    (rig.folder / "bin/apt-get").chmod(0o755)
-    TAMPERED["an altered InRelease"](rig)
+    stand_in(rig, "apt-get", f'{strip}\nexec /usr/bin/apt-get "$@"\n')
     with monkeypatch.context() as patch:
         patch.setattr(packages.shutil, "rmtree", lambda *_, **__: None)
+        assert outcome(rig, "0.1.5", "c0") is DONE
+        TAMPERED["an altered InRelease"](rig)
         assert outcome(rig, "0.2.0") is REFUSED
     with monkeypatch.context() as patch:
         patch.setattr(packages, "_check", lambda _done: None)
@@ -611,6 +629,13 @@ def test_what_is_kept_to_finish_an_attempt_runs_by_itself(tmp_path: Path) -> Non
     assert (told.returncode, "Traceback" in told.stderr) == (78 if os.geteuid() == 0 else 2, False), (
         told.stderr
     )
+    # What runs from there keeps itself where the power went before the attempt had begun.
+    again = (
+        "import sys; from pathlib import Path; cache = Path(sys.argv[1]); sys.path[0] = f'{cache}/rescue';"
+        "from gate.app.updating import rescue; rescue.keep(cache)"
+    )
+    subprocess.run([sys.executable, "-c", again, tmp_path], check=True)
+    assert "Rescue the version" in (tmp_path / "rescue/gate/cli/update.py").read_text()
     rescue.drop(tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -687,21 +712,89 @@ def test_a_version_that_was_put_in_by_hand_meanwhile_is_left_alone(
     with monkeypatch.context() as patch, pytest.raises(PowerCutError):
         patch.setattr(health.Health, "problem_after", cut)
         rig.updater().run()
-    run("dpkg", "--install", str(build_deb(rig.folder / "built", "0.4.0")))
+    run("systemctl", "mask")  # as one leaves it who is killed
+    run("dpkg", "--install", str(build_deb(rig.folder / "built", "0.4.0", "curious")))
     assert rig.updater().run() is not None
-    assert (rig.told.outcome, rig.version) == (REFUSED, "0.4.0 ii")
+    assert (rig.told.outcome, rig.version, rig.serves) == (REFUSED, "0.4.0 ii", True)
     assert "health-gate 0.4.0 was put in by hand meanwhile" in rig.told.detail
+    assert not (rig.folder / "mask").exists()
 
 
 def no_room(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.parametrize("full", ["", pytest.param("/usr", marks=pytest.mark.soak)])
+def test_nothing_is_fetched_where_there_is_too_little_room(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    place = full or str(rig.cache)
+    free = {place: 99_999_999}
+    monkeypatch.setattr(
+        packages.shutil, "disk_usage", lambda path: SimpleNamespace(free=free.get(str(path), 100_000_000))
+    )
+    assert outcome(rig, "0.2.0") is WAITING
+    assert rig.told.detail == f"for the disk: less than 100 MB are free at {place}"[:DETAIL_MAX]
+    assert [path.name for path in rig.cache.iterdir()] == ["lock"]
+    free.clear()
+    rig.updater().run()
+    assert rig.told.outcome is DONE
+
+
+FULL = """
+case " $* " in
+*" $WHERE "*)
+    head -c 100000 /dev/zero > "$LEFT"
+    echo 'E: Failed to fetch http://a/b  Error writing to file - write (28: No space left on device)' >&2
+    echo 'E: Some index files failed to download.' >&2
+    exit 100
+    ;;
+esac
+exec /usr/bin/apt-get "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "left"),
+    [("update", "lists/partial/b"), pytest.param("download", "part/b", marks=pytest.mark.soak)],
+)
+def test_a_disk_that_fills_while_apt_fetches_is_waited_for(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, where: str, left: str
+) -> None:
+    """And what apt has left there does not keep it full."""
+    monkeypatch.setenv("WHERE", where)
+    monkeypatch.setenv("LEFT", str(rig.cache / left))
+    stand_in(rig, "apt-get", f'mkdir --parents "${{LEFT%/*}}"{FULL}')
+    assert outcome(rig, "0.2.0") is WAITING
+    assert rig.told.detail.startswith("for the disk: Failed to fetch http://a/b  Error writing to file")
+    assert not [path for path in rig.cache.rglob("*") if path.stat().st_size > 10_000]
+
+
+@pytest.mark.soak
+def test_a_way_back_for_which_there_is_no_room_is_tried_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.order(rig.published("0.3.0", "sick"))
+    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+        patch.setattr(attempts.Updater, "_undo", cut)
+        rig.updater().run()
+    with monkeypatch.context() as patch, pytest.raises(StuckError, match="No space left"):
+        patch.setattr(packages.Packages, "keep_running", no_room)
+        rig.updater().run()
+    rig.updater().run()
+    assert (rig.told.outcome, rig.version, rig.serves) == (BACK, "0.1.0 hi", True)
+
+
 @pytest.mark.soak
 def test_without_room_nothing_is_begun(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(_: Path, part: Path, **__: object) -> None:
+        part.mkdir(parents=True)
+        no_room()
+
     with monkeypatch.context() as patch:
-        patch.setattr(rescue.shutil, "copytree", no_room)
+        patch.setattr(rescue.shutil, "copytree", half)
         assert outcome(rig, "0.2.0") is WAITING
+    assert sorted(path.name for path in rig.cache.iterdir()) == ["debs", "lock"]
     assert "for the disk: [Errno 28] No space left" in rig.told.detail
     assert (rig.version, (rig.cache / "attempt.json").exists()) == ("0.1.0 ii", False)
     assert rig.updater().run() is not None

@@ -1,6 +1,7 @@
 """The service's half of an update: the order goes out, the result comes in and on record, once."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,36 @@ def test_a_result_that_is_on_record_is_not_told_again_after_a_restart(
     assert len(posted) == 2
 
 
+def test_what_is_noted_is_what_was_recorded(
+    updates: Updates, posted: list[UpdateReported], tmp_path: Path
+) -> None:
+    """A newer result has come in before the first was on record, and then the power goes."""
+    waiting = replace(RESULT, outcome=UpdateOutcome.WAITING)
+    for result in (waiting, RESULT):
+        (tmp_path / RESULT_NAME).write_bytes(result.encoded())
+        updates.look()
+    updates.recorded()
+    assert (tmp_path / TOLD_NAME).read_bytes() == waiting.encoded()
+    Updates(tmp_path, lambda: NOW_MS, posted.append).look()
+    assert posted[2:] == [UpdateReported(RESULT)]
+    updates.recorded()
+    assert (tmp_path / TOLD_NAME).read_bytes() == RESULT.encoded()
+
+
+def test_an_answer_of_its_own_is_not_taken_for_roots_result(
+    updates: Updates, posted: list[UpdateReported], tmp_path: Path
+) -> None:
+    (tmp_path / ORDER_NAME).mkdir()
+    updates.request("0.2.0", "c1")
+    (tmp_path / RESULT_NAME).write_bytes(RESULT.encoded())
+    updates.look()
+    assert len(posted) == 2
+    updates.recorded()
+    assert not (tmp_path / TOLD_NAME).exists()
+    updates.recorded()
+    assert (tmp_path / TOLD_NAME).read_bytes() == RESULT.encoded()
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"x" * 5000, b'{"outcome": "done"}'])
 def test_nonsense_is_left_alone(
     updates: Updates, posted: list[UpdateReported], tmp_path: Path, content: bytes
@@ -75,7 +106,11 @@ def test_nonsense_is_left_alone(
 
 
 def test_what_cannot_be_noted_stops_nobody(updates: Updates, tmp_path: Path) -> None:
+    updates.recorded()
+    assert not (tmp_path / TOLD_NAME).exists(), "nothing was posted"
     (tmp_path / TOLD_NAME).mkdir()
+    (tmp_path / RESULT_NAME).write_bytes(RESULT.encoded())
+    updates.look()
     updates.recorded()
 
 

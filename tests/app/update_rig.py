@@ -5,7 +5,8 @@ neither root nor a container is needed. Programs that stand in for `systemctl` a
 installed package says in `behaviour`: well, falls (again and again), hangs (never ready), clings (hangs, and
 does not stop either), slow (ready 25 s late), late (falls when it has been ready for 20 s), sick (a check
 fails), mute (no doctor), curious (a check fails that the others do not make), dips (falls while the doctor
-looks, and is ready again), stays (its script does not restart the service).
+looks, and is ready again), stays (its script does not restart the service), dims (the camera fails when the
+doctor has looked once).
 """
 
 import shutil
@@ -91,6 +92,10 @@ behaviour=$(cat "$DPKG_ROOT/usr/share/health-gate/behaviour")
 broker=$(cat "$RIG/broker" 2>/dev/null || echo ok)
 camera=ok
 [ "$behaviour" != sick ] || camera=failed
+if [ "$behaviour" = dims ]; then
+    echo >> "$RIG/looks"
+    [ "$(wc -l < "$RIG/looks")" -lt 3 ] || camera=failed
+fi
 more=
 [ "$behaviour" != curious ] || more='{"name": "supply", "status": "failed"}, '
 printf '{"ok": false, "checks": [%s{"name": "camera", "status": "%s"}, ' "$more" $camera

@@ -19,6 +19,7 @@ import yaml
 from gate.config import PinsSection, parse_config
 from gate.trust_files import load_trust
 from tests.brokers import require
+from tests.certificates import Authority
 from tests.deploy.cards import (
     HARDWARE,
     KEY,
@@ -123,10 +124,70 @@ def test_an_image_without_a_boot_partition_is_refused(desk: Desk, tmp_path: Path
     assert "there is no FAT partition in it" in done.stderr
 
 
+@pytest.mark.parametrize(("table", "fat"), [("mbr", 32), ("gpt", 16), ("none", 16), ("none", 32)])
+@pytest.mark.parametrize("kept_mib", [1, 20, 63])
+def test_an_image_that_is_cut_short_is_refused(
+    desk: Desk, tmp_path: Path, table: str, fat: int, kept_mib: int
+) -> None:
+    image = stock_image(tmp_path / "card.img", table, fat)
+    os.truncate(image, kept_mib * 2**20)
+    cut_short(desk, image)
+
+
+def test_an_image_that_is_cut_within_the_root_partition_is_refused(desk: Desk, tmp_path: Path) -> None:
+    image = stock_image(tmp_path / "card.img")
+    os.truncate(image, image.stat().st_size - 1)
+    cut_short(desk, image)
+
+
+def test_a_file_system_that_is_larger_than_its_partition_is_refused(desk: Desk, tmp_path: Path) -> None:
+    image = stock_image(tmp_path / "card.img")
+    with image.open("rb+") as file:
+        # Only the boot partition in the table, which is smaller there.
+        file.seek(446 + 12)
+        file.write((2048).to_bytes(4, "little") + bytes(16))
+        file.truncate(50 * 2**20)
+    cut_short(desk, image)
+
+
+def cut_short(desk: Desk, image: Path) -> None:
+    before = hashlib.sha256(image.read_bytes()).digest()
+    done = desk.prepare(image)
+    size = image.stat().st_size
+    assert done.returncode == 1
+    assert re.fullmatch(
+        rf"prepare-card: \S+card.img: is cut short: {size} of \d+ bytes; unpack it anew\n", done.stderr
+    )
+    assert hashlib.sha256(image.read_bytes()).digest() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("losetup") is None, reason="needs root and losetup")
+def test_a_device_that_lacks_a_part_is_refused(desk: Desk, tmp_path: Path) -> None:
+    image = stock_image(tmp_path / "card.img")
+    attach = ["losetup", "--find", "--show", "--sizelimit", str(50 * 2**20), str(image)]
+    done = subprocess.run(attach, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no loop device here: {done.stderr}")
+    device = Path(done.stdout.strip())
+    try:
+        said = desk.prepare(device).stderr
+    finally:
+        subprocess.run(["losetup", "--detach", str(device)], check=True)
+    assert f"{device}: is cut short: {50 * 2**20} of " in said
+    assert "bytes; write it anew, or take a larger card" in said
+
+
 def test_a_compressed_image_is_refused_with_the_command_that_unpacks_it(desk: Desk, tmp_path: Path) -> None:
     image = tmp_path / "raspios.img.xz"
     image.write_bytes(b"\xfd7zXZ\x00" + bytes(1000))
     assert f"unpack it first: xz -d -k {image}" in desk.prepare(image).stderr
+
+
+def test_a_path_that_mtools_would_take_apart_is_refused(desk: Desk, tmp_path: Path) -> None:
+    image = stock_image(tmp_path / "card.img").rename(tmp_path / "north@@door.img")
+    done = desk.prepare(image)
+    assert done.returncode == 1
+    assert "north@@door.img: mtools cannot open a path with @@ in it; rename" in done.stderr
 
 
 def test_a_card_that_is_too_small_stays_as_it_was(desk: Desk, tmp_path: Path) -> None:
@@ -135,8 +196,20 @@ def test_a_card_that_is_too_small_stays_as_it_was(desk: Desk, tmp_path: Path) ->
     before = hashlib.sha256(image.read_bytes()).digest()
     done = desk.prepare(image, debs=str(large))
     assert done.returncode == 1
-    assert "MiB free" in done.stderr
+    assert re.search(r"has 6\d MiB free, and 7\d MiB are needed; take a fresh image\n$", done.stderr)
+    library = package(tmp_path, "hg-library")
+    done = desk.prepare(image, f"--debs={library}", debs=str(large))
+    assert done.stderr.endswith(
+        "leave dependencies out of --debs, the board then gets them from the network\n"
+    )
     assert hashlib.sha256(image.read_bytes()).digest() == before
+
+
+def test_a_card_that_is_full_is_told_how_little_is_needed(desk: Desk, tmp_path: Path) -> None:
+    image = stock_image(tmp_path / "card.img")
+    free = program().open_boot_partition(image).free_bytes()
+    mtools("mcopy", image, "-", "::full", given=bytes(free - 100_000))
+    assert "has 0 MiB free, and 1 MiB are needed; take a fresh image\n" in desk.prepare(image).stderr
 
 
 # ---- What is on it -----------------------------------------------------------------------------------------
@@ -185,6 +258,21 @@ def test_language_and_direction_stand_with_the_hardware(desk: Desk, folder: Path
     assert (config.presence.far_cm, config.pins.relay, config.mqtt.host) == (90, 22, "broker.example")
 
 
+def test_texts_as_some_editors_write_them_are_read(desk: Desk, folder: Path, tmp_path: Path) -> None:
+    options = ("hardware", "token_file", "ca", "ssh_key")
+    for option in options:
+        plain = Path(str(desk.options[f"--{option.replace('_', '-')}"])).read_text()
+        marked = b"\xef\xbb\xbf" + plain.replace("\n", "\r\n").encode()
+        (tmp_path / option).write_bytes(marked)
+    done = desk.prepare(folder, **{option: str(tmp_path / option) for option in options})
+    assert done.returncode == 0, done.stderr
+    assert b"\xef\xbb\xbf" not in b"".join(contents(folder).values())
+    assert (
+        desk.prepare(folder, "--token-file=-", token_file=None, given=f"\ufeff{SECRET}\r\n").returncode == 0
+    )
+    assert (folder / "health-gate" / "token").read_text() == f"{SECRET}\n"
+
+
 def test_issuers_files_that_the_gate_would_refuse_are_refused_here(
     desk: Desk, folder: Path, tmp_path: Path
 ) -> None:
@@ -194,6 +282,14 @@ def test_issuers_files_that_the_gate_would_refuse_are_refused_here(
     assert "--trust: list.json: is neither a signer" in refused(
         desk, folder, trust=str(tmp_path / "list.json")
     )
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n")
+    said = refused(desk, folder, trust=str(tmp_path / "picture.png"))
+    assert said == (
+        "prepare-card: --trust: picture.png is no text; take keys in TOML, lists in JSON, or certificates "
+        "(.pem .der .cer .crt)\n"
+    )
+    (tmp_path / "signer.der").write_bytes(b"\x30\x82\xff")
+    assert "prepare-card: --trust: signer.der: " in refused(desk, folder, trust=str(tmp_path / "signer.der"))
     (tmp_path / "my keys.toml").write_text(counter.read_text())
     assert "name the file with letters" in refused(desk, folder, trust=str(tmp_path / "my keys.toml"))
     twin = Path(shutil.copy(counter, tmp_path / "counter.toml."))  # one file on FAT, which drops the dot
@@ -297,6 +393,23 @@ def test_it_says_what_the_gate_will_lack(desk: Desk, folder: Path, tmp_path: Pat
         assert (said in lacks, said in has) == (True, False), said
 
 
+@pytest.mark.parametrize(
+    ("hardware", "said"),
+    [
+        ('[camera]\nsource = "synthetic"\npath = "/tmp"\n', "camera"),
+        ('[camera]\nsource = "folder"\npath = "/tmp"\n[pins]\nfactory = "mock"\n', "camera, pins"),
+        ('[camera]\nsource = "picamera2"\n[thermometer]\nbus = "simulated"\n', "thermometer"),
+        ('[simulation]\nworld_log = "/tmp/pulses.jsonl"\n', "hardware"),
+    ],
+)
+def test_it_says_what_is_not_real(desk: Desk, folder: Path, tmp_path: Path, hardware: str, said: str) -> None:
+    file = tmp_path / "hardware.toml"
+    file.write_text(hardware)
+    sentence = f"No real {said}: this card is for trying out, never for a door."
+    assert sentence in desk.prepare(folder, hardware=str(file)).stdout.splitlines()
+    assert "No real" not in desk.prepare(folder).stdout
+
+
 def test_the_last_line_says_what_to_do_with_what_holds_the_token(
     desk: Desk, folder: Path, tmp_path: Path
 ) -> None:
@@ -364,14 +477,24 @@ def test_a_newer_package_takes_the_place_of_the_older_one(desk: Desk, folder: Pa
         ({"centre": "http://centre.example:8884"}, "must begin with https://"),
         ({"centre": "https://centre.example"}, "say the port of [enrolment], such as :8884"),
         ({"centre": "https://user:pw@centre.example"}, "--centre:"),
+        ({"centre": "https://centre,example:8884"}, "--centre:"),
+        ({"centre": "https://centre.example:8884#x"}, "--centre:"),
         ({"centre": 'https://centre.example"\nx = 1'}, "--centre:"),
         ({"broker": "broker.example:70000"}, "--broker:"),
         ({"broker": "mqtt://broker.example"}, "--broker:"),
+        ({"broker": "broker,example"}, "--broker: 'broker,example' is no host"),
+        ({"broker": "broker..example"}, "--broker:"),
+        ({"broker": "broker-.example"}, "--broker:"),
+        ({"broker": "192.0.2.300"}, "--broker:"),
+        ({"broker": "[2001:db8::x]"}, "--broker:"),
+        ({"broker": "broker.example:0"}, "--broker:"),
         ({"time_zone": "Asia/Peking"}, "--time-zone:"),
         ({"wifi": "hall"}, "--wifi and --wifi-password-file"),
         ({"wifi": "hall", "wifi_password_file": "TOO_SHORT"}, "--wifi-password-file:"),
         ({"wifi_country": "China"}, "--wifi-country:"),
         ({"policy": "no-such-plan"}, "no such plan"),
+        ({"policy": "my.toml"}, "'my.toml' is a file, and a card brings no plan of one's own"),
+        ({"policy": "plans/my"}, "send yours later: central command policy SITE GATE --file PLAN.toml"),
         ({"debs": None}, "nothing to install the gate from"),
         ({"apt_source": "health-gate.sources"}, "--apt-source and --apt-key are given together"),
         ({"apt_source": "EXAMPLE", "apt_key": "health-gate.gpg"}, "still has the address of the example"),
@@ -383,6 +506,9 @@ def test_a_newer_package_takes_the_place_of_the_older_one(desk: Desk, folder: Pa
         ({"apt_source": "health-gate.sources", "apt_key": "ARMOURED"}, "--apt-key: is text"),
         ({"token_file": "EMPTY"}, "--token-file: has no token"),
         ({"ca": "EMPTY"}, "--ca: holds no certificate"),
+        ({"ca": "NO_BYTES"}, "--ca: holds no certificate"),
+        ({"ca": "LEAF"}, "--ca: is no authority; take ca.pem"),
+        ({"ca": "BUNDLE"}, "--ca: holds 2 certificates; take ca.pem of the centre"),
         ({"ca": "ca.key"}, "holds a private key"),
         ({"ssh_key": "ca.key"}, "--ssh-key: is no public key"),
         ({"hardware": "NOWHERE"}, "NOWHERE: no such file"),
@@ -397,6 +523,10 @@ def test_what_cannot_work_is_refused(
     (desk.folder / "OTHERS").write_text("URIs: https://packages.invalid\n")
     (desk.folder / "FOREIGN").write_text(SOURCE.replace("health-gate.gpg", "other.gpg"))
     (desk.folder / "NO_BYTES").touch()
+    (desk.folder / "other").mkdir(exist_ok=True)
+    other = Authority(desk.folder / "other")
+    shutil.copy(other.issue("broker")[0], desk.folder / "LEAF")
+    (desk.folder / "BUNDLE").write_bytes((desk.folder / "ca.pem").read_bytes() + other.ca_file.read_bytes())
     (desk.folder / "ARMOURED").write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
     shutil.copy(ROOT / "deploy/apt/health-gate.sources", desk.folder / "EXAMPLE")
     files = {"ca", "token_file", "wifi_password_file", "ssh_key", "hardware", "apt_source", "apt_key"}
@@ -405,6 +535,23 @@ def test_what_cannot_work_is_refused(
         for name, value in changed.items()
     }
     assert said in refused(desk, folder, **named)
+
+
+@pytest.mark.parametrize(
+    "broker", ["broker", "gate_net.example", "192.0.2.3", "[2001:db8::1]:8883", "经纪.example"]
+)
+def test_whatever_is_a_host_is_taken(desk: Desk, folder: Path, broker: str) -> None:
+    assert (
+        desk.prepare(folder, broker=broker, centre=f"https://{broker.removesuffix(':8883')}:8884").returncode
+        == 0
+    )
+
+
+def test_a_repository_file_of_another_kind_is_told_once(desk: Desk, folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("one\n\ntwo\n\nthree\n")
+    said = refused(desk, folder, apt_source=str(other), apt_key=f"{desk.folder}/health-gate.gpg")
+    assert said.count("\n") == said.count("--apt-source: must say Types") == 1
 
 
 def test_the_repository_comes_with_the_card(desk: Desk, folder: Path) -> None:
@@ -428,6 +575,32 @@ def test_packages_that_cannot_be_installed_are_refused(desk: Desk, folder: Path,
     assert "health-gate_0.1.0_all.deb and health-gate_0.2.0_all.deb: take one version" in refused(
         desk, folder, debs=str(good.parent)
     )
+
+
+def test_a_package_may_be_called_as_people_like(desk: Desk, folder: Path, tmp_path: Path) -> None:
+    renamed = package(tmp_path, "health-gate").rename(tmp_path / "hg.deb")
+    assert desk.prepare(folder, debs=str(renamed)).returncode == 0
+    assert (folder / "health-gate" / "hg.deb").exists()
+
+
+def test_packages_without_the_gates_are_refused(desk: Desk, folder: Path, tmp_path: Path) -> None:
+    whole = {"apt_source": f"{desk.folder}/health-gate.sources", "apt_key": f"{desk.folder}/health-gate.gpg"}
+    central = desk.folder / "debs" / "health-gate-central_0.1.0_all.deb"
+    (tmp_path / "trust").mkdir()
+    library = package(tmp_path / "library", "hg-library")
+    for named, source in ((central, {}), (central, whole), (tmp_path / "trust", whole), (library, {})):
+        said = refused(desk, folder, debs=str(named), **source)
+        assert said == f"prepare-card: --debs: no health-gate package in {named}\n"
+    assert desk.prepare(folder, debs=None, **whole).returncode == 0
+    assert desk.prepare(folder, debs=str(library), **whole).returncode == 0, "what the gate needs"
+
+
+def test_the_centres_package_stays_off_the_card_whatever_it_is_called(
+    desk: Desk, folder: Path, tmp_path: Path
+) -> None:
+    central = package(tmp_path, "health-gate-central").rename(tmp_path / "gate.deb")
+    assert desk.prepare(folder, f"--debs={central}").returncode == 0
+    assert not (folder / "health-gate" / "gate.deb").exists()
 
 
 def test_without_dpkg_deb_it_says_that_packages_are_not_checked(
@@ -491,6 +664,20 @@ def test_hardware_that_the_gate_would_refuse_is_refused_here(
     file = tmp_path / "hardware.toml"
     file.write_text(hardware if "camera" in hardware else f"{hardware}[camera]\nsource = 'picamera2'\n")
     assert said in refused(desk, folder, hardware=str(file))
+
+
+def test_the_file_that_is_at_fault_is_named(desk: Desk, folder: Path, tmp_path: Path) -> None:
+    counter = public_key(tmp_path)
+    assert refused(desk, folder, hardware=str(counter)).startswith(f"prepare-card: --hardware: {counter}: ")
+
+
+@pytest.mark.parametrize("wrong", ["[[camera]]", "[[pins]]", "[camera]\nsource = []"])
+def test_a_table_of_another_kind_is_left_to_the_gate(
+    desk: Desk, folder: Path, tmp_path: Path, wrong: str
+) -> None:
+    file = tmp_path / "hardware.toml"
+    file.write_text(f"{wrong}\n")
+    assert f"--hardware: {file}: " in refused(desk, folder, hardware=str(file))
 
 
 def test_a_pin_that_another_bus_has_taken_is_refused(desk: Desk, tmp_path: Path) -> None:

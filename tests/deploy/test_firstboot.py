@@ -12,13 +12,15 @@ import stat
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 import pytest
 
+from tests.app.update_rig import MAKE_REPOSITORY, Bench, build_deb, run
+from tests.app.update_rig import PROGRAMS as PACKAGING
 from tests.brokers import require
 from tests.deploy.cards import KEY, ROOT, SECRET, SOURCE, Desk, public_key, stock_folder
 
@@ -26,6 +28,7 @@ SCRIPT: Final = ROOT / "deploy" / "firstboot" / "gate-firstboot"
 STEPS: Final = ("name", "files", "clock", "install", "enrol", "config", "serve", "tidy")
 SERIAL: Final = "10000000fe12ab34"
 NOBODY: Final = 65534
+NEEDED: Final = ("python3-picamera2", "python3-lgpio")  # by the card's hardware
 
 # Each does what the real one does as far as the script can see it, in the folder $MACHINE, and logs it.
 PROGRAMS: Final = {
@@ -36,7 +39,8 @@ PROGRAMS: Final = {
         echo yes >"$MACHINE/installed"; mkdir -p "$ETC/gate" "$GATE" ;;
 esac""",
     "dpkg": """case $1 in --print-architecture) echo arm64 ;; --compare-versions) [ "$2" != "$4" ] ;; esac""",
-    "dpkg-deb": """case $3 in
+    "dpkg-deb": """case $1 in --show) echo health-gate_0.1.0_all.deb ;; esac
+case $3 in
     Architecture) echo all ;;
     Package) echo health-gate ;;
     Version) echo 0.1.0 ;;
@@ -94,6 +98,7 @@ class Board:
         (folder / "uptime").write_text("12.34 20.00\n")
         (self.machine / "good-token").write_text(f"{SECRET}\n")
         (self.machine / "calls").touch()
+        self.more: dict[str, str] = {}
         self._make_programs()
 
     def _make_programs(self) -> None:
@@ -136,7 +141,7 @@ class Board:
             check=False,
             capture_output=True,
             text=True,
-            env={**self.environment, "CUT_AT": str(cut_at)},
+            env={**self.environment, **self.more, "CUT_AT": str(cut_at)},
             start_new_session=True,
         )
 
@@ -359,6 +364,30 @@ def test_a_card_of_another_site_is_refused(board: Board) -> None:
     assert "set up for the site school" in (board.card / "status.txt").read_text()
 
 
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("lost", ["led-states", "gate.toml", "packages"])
+def test_whatever_the_card_has_lost_is_named(board: Board, lost: str, empty: bool) -> None:
+    lose(board.card / lost, empty=empty)
+    assert board.run().returncode == 1
+    told = (board.card / "status.txt").read_text()
+    assert ("files: not done. Files on the card" in told, f"{lost}: " in told) == (True, True)
+    assert board.shown() == ("blink 250 250" if lost == "led-states" else "count 2")
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_card_that_has_lost_its_unit_says_so_at_the_start(board: Board, empty: bool) -> None:
+    lose(board.card / "gate-firstboot.service", empty=empty)
+    assert board.run("arm").returncode == 75
+    assert "gate-firstboot.service on the card is missing" in (board.card / "status.txt").read_text()
+    assert board.shown() == "count 2"
+
+
+def lose(file: Path, *, empty: bool) -> None:
+    file.unlink()
+    if empty:
+        file.touch()
+
+
 # ---- Power cuts and second times ---------------------------------------------------------------------------
 
 
@@ -404,6 +433,93 @@ def test_power_may_be_cut_at_any_moment(
         assert done.returncode == 0, f"after a cut at call {cut_at}: {done.stderr}"
         assert board.tree() == expected, f"after a cut at call {cut_at}"
         shutil.rmtree(board.folder)
+
+
+# ---- With apt and dpkg themselves, in a folder of their own ------------------------------------------------
+
+
+class Debian:
+    """A board that was set up, has 0.1.0 and a repository, and gets a card again."""
+
+    def __init__(self, board: Board, desk: Desk, bench: Bench) -> None:
+        self.board, self.desk, self.bench = board, desk, bench
+        for program in ("apt-get", "dpkg", "dpkg-deb", "dpkg-query"):
+            (board.folder / "bin" / program).unlink()
+        board.more = {name: os.environ[name] for name in ("RIG", "APT_CONFIG", "DPKG_ROOT", "DPKG_FORCE")}
+        self.debs = board.folder / "debs"
+        self.debs.mkdir()
+
+    def build(self, name: str, version: str) -> Path:
+        return build_deb(self.bench.built, version, name=name)
+
+    def install(self, *debs: Path) -> None:
+        run("dpkg", "--install", *map(str, debs))
+
+    def card(self, *debs: Path) -> int:
+        """Prepare the card with these, and return how the step ends."""
+        for deb in debs:
+            shutil.copy(deb, self.debs)
+        source, key = (f"{self.desk.folder}/health-gate.{end}" for end in ("sources", "gpg"))
+        given = str(self.debs) if debs else None
+        done = self.desk.prepare(self.board.boot, debs=given, apt_source=source, apt_key=key)
+        assert done.returncode == 0, done.stderr
+        return self.board.run("step", "install").returncode
+
+    def has(self, name: str = "health-gate") -> str:
+        form = "--showformat=${db:Status-Abbrev}${Version}"
+        return run("dpkg-query", "--show", form, name)
+
+
+@pytest.fixture
+def debian(board: Board, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Debian]:
+    for program in PACKAGING:
+        require(program, "apt-utils gpg gpgv xz-utils")
+    (tmp_path / "bench").mkdir()
+    made = Debian(board, desk, Bench(tmp_path / "bench", monkeypatch.setenv, os.environ["PATH"]))
+    made.install(*(made.build(name, "1") for name in NEEDED))
+    yield made
+    subprocess.run(["gpgconf", "--kill", "all"], check=False)
+
+
+def test_a_newer_package_on_the_card_ends_the_hold_of_a_rollback(debian: Debian) -> None:
+    run("apt-mark", "hold", "health-gate")
+    assert debian.card(debian.build("health-gate", "0.4.0")) == 0
+    assert debian.has() == "ii 0.4.0"
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.2.0"])
+def test_an_older_card_leaves_version_and_hold_as_they_are(debian: Debian, version: str) -> None:
+    debian.install(debian.bench.debs["0.2.0"])
+    run("apt-mark", "hold", "health-gate")
+    assert debian.card(debian.bench.debs[version]) == 0
+    assert debian.has() == "hi 0.2.0"
+
+
+def test_the_network_brings_what_is_missing_and_not_the_version_that_failed(debian: Debian) -> None:
+    run("dpkg", "--remove", *NEEDED)
+    built = [debian.build(name, "2") for name in NEEDED]
+    run(str(MAKE_REPOSITORY), str(debian.bench.repository), *map(str, built))
+    source = debian.bench.root / "etc" / "apt" / "sources.list.d" / "all.sources"
+    source.write_text(
+        f"Types: deb\nURIs: file:{debian.bench.repository}\nSuites: ./\n"
+        f"Signed-By: {debian.bench.repository}/health-gate.gpg\n"
+    )
+    run("apt-mark", "hold", "health-gate")
+    assert debian.card() == 0
+    assert [debian.has(name) for name in ("health-gate", *NEEDED)] == ["hi 0.1.0", "ii 2", "ii 2"]
+
+
+def test_what_people_hold_is_left_alone(debian: Debian) -> None:
+    debian.install(debian.build("hg-library", "1"))
+    run("apt-mark", "hold", "hg-library")
+    assert debian.card(debian.build("hg-library", "2"), debian.build("health-gate", "0.4.0")) == 0
+    assert (debian.has("hg-library"), debian.has()) == ("hi 1", "ii 0.4.0")
+
+
+def test_the_way_back_is_kept_under_the_packages_own_name(debian: Debian) -> None:
+    newer = debian.build("health-gate", "0.4.0")
+    assert debian.card(newer.rename(newer.with_name("hg.deb"))) == 0
+    assert [path.name for path in (debian.board.folder / "kept").iterdir()] == ["health-gate_0.4.0_all.deb"]
 
 
 # ---- The issuers' keys -------------------------------------------------------------------------------------

@@ -42,9 +42,9 @@ def test_the_script_is_clean() -> None:
 def test_help_is_enough() -> None:
     helped = make("--help")
     assert helped.returncode == 0
-    for word in ("DIR DEB...", "--key NAME", "Signed-By: /usr/share/keyrings/health-gate.gpg", "ed25519"):
+    for word in ("DIR [DEB...]", "--key NAME", "Signed-By: /usr/share/keyrings/health-gate.gpg", "ed25519"):
         assert word in helped.stdout
-    assert make().returncode == make("only-a-folder").returncode == make("--wrong", "a", "b").returncode == 2
+    assert make().returncode == make("--wrong", "a", "b").returncode == 2
 
 
 def test_every_version_stays_for_those_who_go_back(bench: Bench) -> None:
@@ -55,6 +55,26 @@ def test_every_version_stays_for_those_who_go_back(bench: Bench) -> None:
     names = {f"health-gate_0.{n}.0_all.deb" for n in (1, 2, 3)}
     assert indexed(bench.repository) == names
     assert {path.name for path in bench.repository.glob("*.deb")} == names
+
+
+def test_a_version_is_taken_out_as_the_page_says(bench: Bench) -> None:
+    (bench.repository / "health-gate_0.2.0_all.deb").unlink()
+    done = make(bench.repository)
+    assert done.returncode == 0, done.stderr
+    assert indexed(bench.repository) == {"health-gate_0.1.0_all.deb"}
+    assert "0.2.0" not in (bench.repository / "Packages").read_text()
+    where = bench.repository
+    run("gpgv", "--keyring", str(where / "health-gate.gpg"), str(where / "InRelease"))
+    assert hashlib.sha256((where / "Packages").read_bytes()).hexdigest() in (where / "InRelease").read_text()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_without_packages_no_repository_is_begun(bench: Bench, tmp_path: Path, there: bool) -> None:
+    if there:
+        (tmp_path / "new").mkdir()
+    done = make(tmp_path / "new")
+    assert (done.returncode, "new is no repository; name the packages" in done.stderr) == (1, True)
+    assert list(tmp_path.glob("new/*")) == []
 
 
 def test_the_signature_is_of_the_key_beside_it_and_the_index_by_its_hash(bench: Bench) -> None:
@@ -91,7 +111,70 @@ def test_what_is_no_package_gets_nowhere(bench: Bench) -> None:
     before = sorted(bench.repository.rglob("*"))
     done = make(bench.repository, build_deb(bench.built, "0.4.0"), bench.built / "x.deb")
     assert (done.returncode, "x.deb is no Debian package" in done.stderr) == (1, True)
+    cut = build_deb(bench.built, "0.5.0")
+    os.truncate(cut, cut.stat().st_size - 60)
+    done = make(bench.repository, cut)
+    assert (done.returncode, "or damaged" in done.stderr) == (1, True)
     assert sorted(bench.repository.rglob("*")) == before
+
+
+@pytest.mark.parametrize("lost_bytes", [60, 10_000], ids=["cut", "empty"])
+def test_a_package_that_was_damaged_there_is_told_and_nothing_is_signed(
+    bench: Bench, lost_bytes: int
+) -> None:
+    there = bench.repository / "health-gate_0.1.0_all.deb"
+    os.truncate(there, max(0, there.stat().st_size - lost_bytes))
+    before = (bench.repository / "InRelease").read_bytes()
+    for deb in (build_deb(bench.built, "0.3.0"), bench.debs["0.1.0"]):
+        done = make(bench.repository, deb)
+        assert (done.returncode, f"{there} is damaged: delete it" in done.stderr) == (1, True)
+    assert (bench.repository / "InRelease").read_bytes() == before
+    there.unlink()
+    assert make(bench.repository, bench.debs["0.1.0"]).returncode == 0
+    assert indexed(bench.repository) == {"health-gate_0.1.0_all.deb", "health-gate_0.2.0_all.deb"}
+
+
+def test_an_index_that_lacks_a_package_is_not_signed(bench: Bench) -> None:
+    before = (bench.repository / "InRelease").read_bytes()
+    real = shutil.which("apt-ftparchive")
+    stand_in(bench, "apt-ftparchive", f'[ "$1" = packages ] || exec {real} "$@"')
+    done = make(bench.repository, build_deb(bench.built, "0.3.0"))
+    assert (done.returncode, "left packages out" in done.stderr) == (1, True)
+    assert (bench.repository / "InRelease").read_bytes() == before
+
+
+def test_the_folder_may_be_a_link(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(bench.repository)
+    assert make(tmp_path / "link", build_deb(bench.built, "0.3.0")).returncode == 0
+    assert "health-gate_0.3.0_all.deb" in indexed(bench.repository)
+
+
+def test_the_packages_are_on_the_disk_before_the_signature(bench: Bench) -> None:
+    stand_in(
+        bench, "sync", f'echo "$*" >{bench.folder}/synced; ls {bench.repository} >>{bench.folder}/synced'
+    )
+    (bench.repository / "InRelease").unlink()
+    assert make(bench.repository, build_deb(bench.built, "0.3.0")).returncode == 0
+    told, *there = (bench.folder / "synced").read_text().splitlines()
+    assert told == f"--file-system {bench.repository}"
+    assert ("health-gate_0.3.0_all.deb" in there, "InRelease" in there) == (True, False)
+
+
+def stand_in(bench: Bench, program: str, body: str) -> None:
+    file = bench.folder / "bin" / program
+    file.write_text(f"#!/bin/sh\n{body}\n")
+    file.chmod(0o755)
+
+
+def test_one_key_signs_and_goes_to_the_devices(bench: Bench) -> None:
+    old = ("--passphrase", "", "--quick-generate-key", "health-gate-old", "ed25519", "sign", "never")
+    run("gpg", "--batch", "--quiet", *old)
+    done = make(bench.repository, bench.debs["0.2.0"])
+    assert (done.returncode, "may be any of these, name one of them" in done.stderr) == (1, True)
+    fingerprint = done.stderr.split("--key:")[1].split()[0]
+    assert make("--key", fingerprint, bench.repository, bench.debs["0.2.0"]).returncode == 0
+    exported = run("gpg", "--show-keys", "--with-colons", str(bench.repository / "health-gate.gpg"))
+    assert [line.split(":")[9] for line in exported.splitlines() if line.startswith("fpr:")] == [fingerprint]
 
 
 def test_without_a_key_it_says_how_to_make_one(bench: Bench, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The packages of this tree, the system they are installed in, and other versions of them."""
 
+import ast
 import os
 import re
 import shutil
@@ -93,8 +94,7 @@ def another_version(
         info.rename(info.with_name(f"health_gate-{version}.dist-info"))
     if breaking:
         main = tree / CODE / module
-        first, _, rest = main.read_text("utf-8").partition("\n")
-        main.write_text(f"{first}\n{breaking}\n{rest}", "utf-8")
+        main.write_text(_broken(main.read_text("utf-8"), breaking), "utf-8")
     if sleeping_in:
         script = tree / "DEBIAN" / sleeping_in
         rest = script.read_text("utf-8").partition("\n")[2] if script.exists() else ""
@@ -106,3 +106,11 @@ def another_version(
     )
     shutil.rmtree(tree)
     return made
+
+
+def _broken(text: str, breaking: str) -> str:
+    """Put it where the module begins to do something: what cannot be compiled is not even installed."""
+    quiet = (ast.Expr, ast.ImportFrom)
+    line = next(node.lineno for node in ast.parse(text).body if not isinstance(node, quiet)) - 1
+    lines = text.splitlines()
+    return "\n".join([*lines[:line], breaking, *lines[line:]])

@@ -152,6 +152,23 @@ def test_bad_update(
     assert gate.is_up()
 
 
+def test_update_that_loses_the_camera_is_undone(
+    gate: Machine, repository: Repository, packages: dict[str, Path], tmp_path: Path
+) -> None:
+    """It is ready and stays up; what it has lost only the running gate knows, some time later."""
+    bad = another_version(packages[GATE], NEXT, tmp_path, breaking=CRASH, module="drivers/camera_worker.py")
+    repository.add(bad)
+    gate.boot()
+    gate.wait_active(UNIT)
+    order(gate)
+    said = result(gate, within_s=240)
+    assert (said["outcome"], said["detail"]) == (
+        "rolled_back",
+        "gate doctor: camera failed, and did not before",
+    )
+    gate.wait_active(UNIT)
+
+
 def cut_off_in_a_script(gate: Machine) -> str:
     """Cut the power while the new version's script sleeps, and go on; return what was installed then."""
     gate.put(ASLEEP, "")

@@ -8,7 +8,7 @@
 Files (`gate.core.updates` has the two that are shared with the service):
 
     /var/cache/health-gate/debs/          the packages of the running version and of the one that is wanted
-    /var/cache/health-gate/lists/         the index of the source, new for each attempt
+    /var/cache/health-gate/lists/         the index of the source, new for each attempt, and gone after it
     /var/cache/health-gate/rescue/        the code of the version that began, while an attempt is open
     /var/cache/health-gate/attempt.json   how far the attempt has come, or how the last one ended
 

@@ -129,12 +129,14 @@ class Updater:
         with _alone(self.cache):
             result = self._run()
             rescue.drop(self.cache)  # only now is no attempt open
+            self.packages.tidy()
             return result
 
     def _run(self) -> UpdateResult | None:
         attempt = self._on_file()
         if attempt is not None and attempt.stage is not Stage.ENDED:
             log.warning("an attempt was cut off while %s; going on", attempt.stage)
+            self.health.unshield()
             return self._go_on(attempt)
         if not all(package.sound for package in self.packages.installed().values()):
             log.warning("a package is half installed; configuring it")
@@ -181,6 +183,7 @@ class Updater:
         Raises PackageError, OccupiedError, and OSError where there is no room for it.
         """
         log.info("fetching %s", attempt.order.version)
+        self.packages.need_room()
         self.packages.refresh()
         for name, version in attempt.previous.items():
             self.packages.keep_running(name, version)
@@ -192,6 +195,9 @@ class Updater:
     def _go_on(self, attempt: Attempt) -> UpdateResult:
         """Do what is left to do, from the step on that is on file. Raises StuckError and OccupiedError."""
         if stranger := self._stranger(attempt):
+            # Its script cannot have done so where the mask of an attempt that was killed lay before it.
+            if attempt.before.active:
+                self.health.restart_unless_other(attempt.before.run)
             return self._end(attempt, UpdateOutcome.REFUSED, f"{stranger} was put in by hand meanwhile")
         if attempt.stage is Stage.INSTALLING:
             log.info("installing %s", attempt.order.version)
@@ -245,7 +251,7 @@ class Updater:
             with self.health.shielded():
                 self.health.stop()
                 problem = self.packages.put_back(paths)
-        except PackageError as error:
+        except (PackageError, OSError) as error:
             problem = str(error)
         if problem or not self._is_installed(attempt.previous):
             self.health.serve_again()
@@ -253,10 +259,11 @@ class Updater:
                 f"{attempt.order.version} is not well ({attempt.detail}), and the version before it cannot "
                 f"be put back: {problem or 'dpkg has not installed it'}; this is tried again"
             )
-        self.packages.hold(attempt.previous, held=True)
+        held = self.packages.hold(attempt.previous, held=True)
         self.packages.forget_but(attempt.previous.values())
         silent = self.health.serve_again() if attempt.before.active else ""
-        more = f"; and now: {silent}" if silent else ""
+        more = "" if held else "; and it could not be put on hold"
+        more += f"; and now: {silent}" if silent else ""
         return self._end(attempt, UpdateOutcome.ROLLED_BACK, attempt.detail + more)
 
     def _stranger(self, attempt: Attempt) -> str:

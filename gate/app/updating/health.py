@@ -4,6 +4,7 @@ At work: systemd says that the service is active, which it is once the gate itse
 nothing fails for the doctor of the new version that was sound for the one of the old; what only the new one
 looks at may have been so before. And it stays so for as long as systemd's watchdog takes to find that
 it hangs, and all the while it is the same process: a gate that falls and is started again is not well.
+Then the doctor is asked once more: the gate takes up to 20 s to find that a camera gives no pictures.
 """
 
 import json
@@ -90,12 +91,12 @@ class Health:
         over_at = self._monotonic() + HEALTH_S
         if not before.active:  # nobody can say then what the new version is to do better
             return self._worse(before)
-        self._restart_unless_other(before.run)
+        self.restart_unless_other(before.run)
         # A large ledger on a slow card: what the old version needed, the new one may need as well.
         ready_s = max(READY_S, 2 * before.start_s)
         while not (problem := self._waited_ready(ready_s, other_than=before.run)):
             start = self.state().run
-            problem = self._worse(before) or self._fell(start)
+            problem = self._worse(before) or self._fell(start) or self._stays_worse(before)
             if not problem or self._monotonic() >= over_at:
                 return problem
             self._sleep(_LOOK_EVERY_S)
@@ -112,9 +113,13 @@ class Health:
         try:
             yield
         finally:
-            self._systemctl("unmask", "--runtime", UNIT)
+            self.unshield()
 
-    def _restart_unless_other(self, run: str) -> None:
+    def unshield(self) -> None:
+        """Let everybody start the service again; who was killed behind the shield has left it there."""
+        self._systemctl("unmask", "--runtime", UNIT)
+
+    def restart_unless_other(self, run: str) -> None:
         """Start the service anew, unless a boot has done that already."""
         state = self.state()
         if state.run == run or state.word == "inactive":
@@ -181,6 +186,13 @@ class Health:
             return "gate doctor gives no answer"
         worse = sorted(name for name in before.sound or () if found.get(name, False))
         return f"gate doctor: {', '.join(worse)} failed, and did not before" if worse else ""
+
+    def _stays_worse(self, before: Before) -> str:
+        """Return what is worse, and still is after `HEALTH_S`: a broker may be away for a moment."""
+        over_at = self._monotonic() + HEALTH_S
+        while (problem := self._worse(before)) and self._monotonic() < over_at:
+            self._sleep(_LOOK_EVERY_S)
+        return problem
 
     def _examined(self) -> dict[str, bool] | None:
         """Return for each check of the doctor whether it fails, None when the doctor gives no answer."""

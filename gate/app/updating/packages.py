@@ -6,6 +6,7 @@ not plainly the network's doing counts as tampering.
 """
 
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -20,16 +21,27 @@ from typing import Final
 from gate.app.updating.programs import run
 from gate.durable import flush_names
 
+log = logging.getLogger(__name__)
+
 NAMES: Final = ("health-gate", "health-gate-central")
 MAIN: Final = NAMES[0]
 _COMMAND_S: Final = 900
 _LOCK_S: Final = 120
 """How long apt waits for another one that is at work, such as the security updates of the system."""
 
+_ROOM_MB: Final = 100
+"""Free before anything is fetched: some 10 MB for two versions, packed and unpacked, and the code that is
+kept, besides what a version newly needs; and more is left than the 50 MB below which the doctor says failed.
+"""
+
+_INTO: Final = Path("/usr")
+"""Where packages are unpacked."""
+
+_FULL: Final = "No space left on device"
 _PASSING: Final = re.compile(
     r"resolv|could not connect|unable to connect|connection (failed|refused|timed out|reset|closed)"
     r"|cannot initiate the connection|network is unreachable|no route to host|timed? ?out"
-    r"|error reading from server|  5\d\d  |is not valid yet",
+    rf"|error reading from server|  5\d\d  |is not valid yet|{_FULL}",
     re.IGNORECASE,
 )
 _LOCKED: Final = re.compile(r"could not get lock.*|unable to (?:acquire|lock).*", re.IGNORECASE)
@@ -68,6 +80,7 @@ class Packages:
     """
 
     def __init__(self, cache: Path, source: Path, card: Path) -> None:
+        self._cache = cache
         self._debs = cache / "debs"
         self._part = cache / "part"
         self._lists = cache / "lists"
@@ -97,10 +110,25 @@ class Packages:
         done = _run(["dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"])
         return "" if done.returncode == 0 else _why(done)
 
+    def need_room(self) -> None:
+        """Raise OSError where there is too little room for another version."""
+        for place in (self._cache, _INTO):
+            if shutil.disk_usage(place).free < _ROOM_MB * 1_000_000:
+                # Not how much is free: each other sentence becomes a record of its own.
+                raise OSError(f"less than {_ROOM_MB} MB are free at {place}")
+
+    def tidy(self) -> None:
+        """Delete what an attempt needs and nobody after it, such as what apt has fetched in part."""
+        for folder in (self._lists, self._part):
+            shutil.rmtree(folder, ignore_errors=True)
+        for part in self._debs.glob("*.part"):
+            part.unlink()
+
     def refresh(self) -> None:
         """Fetch the signed index.
 
-        Raises UnreachableError, and PackageError for an index that is not to be believed.
+        Raises UnreachableError, OSError where there is no room for it, and PackageError for an index that is
+        not to be believed.
         """
         if not self._source.is_file():
             raise PackageError(f"there is no {self._source}, which names the signed repository")
@@ -185,9 +213,13 @@ class Packages:
         done = _run(["dpkg", *force, "--install", *map(str, paths)])
         return "" if done.returncode == 0 else _why(done)
 
-    def hold(self, names: Iterable[str], *, held: bool) -> None:
-        """Keep apt from upgrading these packages by itself, or let it again."""
-        _run(["apt-mark", "hold" if held else "unhold", *names])
+    def hold(self, names: Iterable[str], *, held: bool) -> bool:
+        """Keep apt from upgrading these packages by itself, or let it again; return whether it does."""
+        verb = "hold" if held else "unhold"
+        done = _run(["apt-mark", verb, *names])
+        if done.returncode != 0:
+            log.error("apt-mark %s: %s", verb, _why(done))
+        return done.returncode == 0
 
     def _apt(self, program: str) -> list[str]:
         options = {
@@ -252,6 +284,9 @@ def _check(done: subprocess.CompletedProcess[str]) -> None:
     unexplained = [line for line in told if not _PASSING.search(line)]
     if unexplained or not told:
         raise PackageError((unexplained or said or [_why(done)])[0])
+    for line in told:
+        if _FULL in line:
+            raise OSError(line)
     raise UnreachableError(told[0])
 
 

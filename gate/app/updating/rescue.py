@@ -21,10 +21,13 @@ def keep(cache: Path) -> None:
     """Keep the code that runs now, whole and durable or not at all, as a folder that Python can run."""
     part = cache / f"{_NAME}.part"
     shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(
-        Path(gate.__file__).parent, part / "gate", ignore=shutil.ignore_patterns("__pycache__", "demo", "sim")
-    )
-    (part / "__main__.py").write_text(_MAIN)
+    ignored = shutil.ignore_patterns("__pycache__", "demo", "sim")
+    try:
+        shutil.copytree(Path(gate.__file__).parent, part / "gate", ignore=ignored)
+        (part / "__main__.py").write_text(_MAIN)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     os.sync()
     drop(cache)
     part.rename(cache / _NAME)
