@@ -155,6 +155,7 @@ def test_the_stages_add_up_to_the_whole_way() -> None:
     assert stamps.stages_us() == [2, 3, 4, 5, 6]
 
 
+@mark.soak
 @mark.timeout(60)
 def test_the_service_benchmark_serves_a_visitor_and_measures_both_processes(tmp_path: Path) -> None:
     found = bench_service.measure(tmp_path, starts=1, visits=1)

@@ -82,6 +82,7 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
     assert process.wait(20) == 0
 
 
+@pytest.mark.soak
 def test_everybody_who_passes_is_in_both_books(tmp_path: Path) -> None:
     gate = Installed(tmp_path, 3000)
     with gate.running() as process:

@@ -87,6 +87,7 @@ def setting(tmp_path: Path, sqlite_template: Path) -> Iterator[Setting]:
         yield setting
 
 
+@pytest.mark.soak
 def test_from_a_token_to_receipts_and_a_renewal_under_its_hands(setting: Setting) -> None:
     gate = Gate("g1", setting.folder, setting.broker.port, seed=1, keys_file=setting.keys / "centre.json")
     state = setting.give(gate)

@@ -84,7 +84,7 @@ def test_nothing_is_violated_whatever_goes_wrong(seed, hours):
     assert report.visits > 50 * hours
 
 
-@pytest.mark.parametrize("seed", [11, 12])
+@pytest.mark.parametrize("seed", [11, pytest.param(12, marks=pytest.mark.soak)])
 def test_nothing_is_violated_when_nothing_goes_wrong(seed):
     report = run(seed, 2, NONE, "township-routine")
     assert not report.violations, report.as_text()
@@ -172,6 +172,7 @@ def test_the_centre_is_obeyed_refused_and_answered():
 
 
 @pytest.mark.apart
+@pytest.mark.soak
 def test_receipts_go_back_with_the_backup_of_the_centre_and_a_suspension_outlives_the_power():
     told, words = set(), []
 

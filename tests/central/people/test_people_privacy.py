@@ -216,6 +216,7 @@ def test_a_reader_keeps_the_bytes_in_the_log_and_that_is_said(
         assert scrub(store)
 
 
+@pytest.mark.soak
 def test_no_byte_of_it_is_left_in_the_table_of_postgresql(postgres: Postgres) -> None:
     url = postgres.new_database()
     with open_store(url) as store:

@@ -30,7 +30,7 @@ with open_store(url) as store:
 """
 
 
-@pytest.mark.parametrize("after", [1, 40])
+@pytest.mark.parametrize("after", [1, pytest.param(40, marks=pytest.mark.soak)])
 def test_an_ingester_that_is_killed_leaves_whole_batches(store_url: str, after: int) -> None:
     command = [sys.executable, "-c", INGESTER, store_url, "2000"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
