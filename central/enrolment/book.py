@@ -370,7 +370,7 @@ def _to_wait(connection: Connection, asked: Asked, token: int | None, why: str, 
         f"{_WHY[why]}; somebody at the centre has to allow it: central enrol allow {asked.site} {asked.gate}",
     )
     # A row for each board: who allows one that was listed does not allow another that has asked since.
-    own = (*_of_key(enrol_waiting, asked), enrol_waiting.c.device == asked.device)
+    own = _of_board(asked)
     here = connection.execute(select(enrol_waiting).where(*own)).first()
     if here is not None:
         said = {"why": why, "address": asked.address, "last_ms": now_ms}
@@ -443,7 +443,7 @@ def _not_revoked_since(known: list[Row[Any]], row: Row[Any]) -> None:
 
 def _wait_no_more(connection: Connection, asked: Asked, now_ms: int) -> None:
     """Take a key on this board off the list: a person has registered it, or taken its revocation back."""
-    own = (*_of_key(enrol_waiting, asked), enrol_waiting.c.device == asked.device)
+    own = _of_board(asked)
     gone = delete(enrol_waiting).where(*own, enrol_waiting.c.allowed_ms.is_(None))
     if connection.execute(gone).rowcount:
         _looked_into(connection, asked, now_ms, "", "its key was registered")
@@ -485,6 +485,11 @@ def _of_key(table: Table, asked: Asked) -> tuple[ColumnElement[bool], ...]:
         table.c.gate == asked.gate,
         table.c.public_key == asked.public_key,
     )
+
+
+def _of_board(asked: Asked) -> tuple[ColumnElement[bool], ...]:
+    """Return what finds the row of a key on its board among those that wait, or have waited."""
+    return *_of_key(enrol_waiting, asked), enrol_waiting.c.device == asked.device
 
 
 def _keys_of(connection: Connection, site: str, gate: str) -> list[Row[Any]]:

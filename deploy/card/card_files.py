@@ -392,8 +392,9 @@ def pins_of(hardware: str) -> dict[str, int]:
         section = _table(tomllib.loads(hardware), "pins")
     except tomllib.TOMLDecodeError:
         section = {}
-    named = section.items()
-    return {"relay": RELAY} | {part: pin for part, pin in named if part in PARTS and type(pin) is int}
+    return {"relay": RELAY} | {
+        part: pin for part, pin in section.items() if part in PARTS and type(pin) is int
+    }
 
 
 def simulated_parts(hardware: str) -> list[str]:

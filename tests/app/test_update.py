@@ -29,7 +29,7 @@ from gate.app.updating.packages import OccupiedError
 from gate.cli import main
 from gate.core.updates import DETAIL_MAX, ORDER_NAME, RESULT_NAME, UpdateOrder, UpdateOutcome
 from gate.shell.clock import SystemClock
-from tests.app.update_rig import PROGRAMS, QUIET_MS, Bench, Rig, Web, build_deb, run
+from tests.app.update_rig import PROGRAMS, QUIET_MS, Bench, Rig, Web, build_deb, run, stand_in
 from tests.systemd.settings import gate_toml
 
 MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
@@ -199,16 +199,8 @@ def test_what_only_the_new_version_looks_at_is_not_its_fault(rig: Rig) -> None:
     assert outcome(rig, rig.published("0.3.0", "curious")) is DONE
 
 
-def stand_in(rig: Rig, program: str, text: str) -> Path:
-    """Put a script before a program of the system."""
-    place = rig.folder / "bin" / program
-    place.write_text(f"#!/bin/sh\n{text}")
-    place.chmod(0o755)
-    return place
-
-
 def test_a_hold_that_cannot_be_set_is_told(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    stand_in(rig, "apt-mark", "echo 'E: the lock is taken' >&2; exit 100\n")
+    stand_in(rig.folder, "apt-mark", "echo 'E: the lock is taken' >&2; exit 100\n")
     assert outcome(rig, rig.published("0.3.0", "falls")) is BACK
     assert rig.version == "0.1.0 ii"
     assert rig.told.detail.endswith("; and it could not be put on hold")
@@ -373,7 +365,7 @@ def test_an_apt_that_keeps_the_old_index_and_only_warns_is_not_taken_at_its_word
     """As apt does of itself: so each of the two precautions has to do without the other."""
     rig.published("0.1.5", "well")
     strip = 'for a; do shift; [ "$a" = --error-on=any ] || set -- "$@" "$a"; done'
-    stand_in(rig, "apt-get", f'{strip}\nexec /usr/bin/apt-get "$@"\n')
+    stand_in(rig.folder, "apt-get", f'{strip}\nexec /usr/bin/apt-get "$@"\n')
     with monkeypatch.context() as patch:
         patch.setattr(packages.shutil, "rmtree", lambda *_, **__: None)
         assert outcome(rig, "0.1.5", "c0") is DONE
@@ -560,10 +552,7 @@ def test_other_packages_that_cannot_be_configured_say_nothing_of_the_version(rig
 def test_the_gate_is_not_stopped_for_a_way_back_that_is_occupied(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig.order(rig.published("0.3.0", "sick"))
-    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
-        patch.setattr(attempts.Updater, "_undo", cut)
-        rig.updater().run()
+    cut_off_before(attempts.Updater, "_undo", rig, monkeypatch)
     with occupied(rig), pytest.raises(OccupiedError):
         rig.updater().run()
     assert "stop" not in (rig.folder / "systemctl.log").read_text()
@@ -576,6 +565,14 @@ def test_the_gate_is_not_stopped_for_a_way_back_that_is_occupied(
 
 def cut(*_: object) -> None:
     raise PowerCutError
+
+
+def cut_off_before(owner: type, step: str, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the power go just before this step of an attempt to bring in a version that is not well."""
+    rig.order(rig.published("0.3.0", "sick"))
+    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+        patch.setattr(owner, step, cut)
+        rig.updater().run()
 
 
 @pytest.mark.parametrize("behaviour", ["well", "falls"])
@@ -708,10 +705,7 @@ def test_a_damaged_note_of_an_attempt_counts_for_nothing(rig: Rig) -> None:
 def test_a_version_that_was_put_in_by_hand_meanwhile_is_left_alone(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig.order(rig.published("0.3.0", "sick"))
-    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
-        patch.setattr(health.Health, "problem_after", cut)
-        rig.updater().run()
+    cut_off_before(health.Health, "problem_after", rig, monkeypatch)
     run("systemctl", "mask")  # as one leaves it who is killed
     run("dpkg", "--install", str(build_deb(rig.folder / "built", "0.4.0", "curious")))
     assert rig.updater().run() is not None
@@ -764,7 +758,7 @@ def test_a_disk_that_fills_while_apt_fetches_is_waited_for(
     """And what apt has left there does not keep it full."""
     monkeypatch.setenv("WHERE", where)
     monkeypatch.setenv("LEFT", str(rig.cache / left))
-    stand_in(rig, "apt-get", f'mkdir --parents "${{LEFT%/*}}"{FULL}')
+    stand_in(rig.folder, "apt-get", f'mkdir --parents "${{LEFT%/*}}"{FULL}')
     assert outcome(rig, "0.2.0") is WAITING
     assert rig.told.detail.startswith("for the disk: Failed to fetch http://a/b  Error writing to file")
     assert not [path for path in rig.cache.rglob("*") if path.stat().st_size > 10_000]
@@ -774,10 +768,7 @@ def test_a_disk_that_fills_while_apt_fetches_is_waited_for(
 def test_a_way_back_for_which_there_is_no_room_is_tried_again(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig.order(rig.published("0.3.0", "sick"))
-    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
-        patch.setattr(attempts.Updater, "_undo", cut)
-        rig.updater().run()
+    cut_off_before(attempts.Updater, "_undo", rig, monkeypatch)
     with monkeypatch.context() as patch, pytest.raises(StuckError, match="No space left"):
         patch.setattr(packages.Packages, "keep_running", no_room)
         rig.updater().run()

@@ -32,7 +32,7 @@ QUIET_MS = (
     1_700_000_000_000 - 1_700_000_000_000 % 86_400_000 + (24 + 3 - 8) * 3_600_000
 )  # 03:00 in the plans' zone
 
-_SYSTEMCTL = """#!/bin/sh
+_SYSTEMCTL = """\
 # A service manager with one service, whose state is what the package that was started last makes of it.
 unit=$RIG/unit
 next() { n=$(($(cat "$RIG/starts" 2>/dev/null || echo 0) + 1)); echo $n > "$RIG/starts"; echo $n; }
@@ -84,7 +84,7 @@ case $1 in
     *) exit 1 ;;
 esac
 """
-_GATE = """#!/bin/sh
+_GATE = """\
 echo "$*" >> "$RIG/gate.log"
 behaviour=$(cat "$DPKG_ROOT/usr/share/health-gate/behaviour")
 [ "$behaviour" != mute ] || exit 1
@@ -182,9 +182,15 @@ class Bench:
 
 def make_programs(folder: Path) -> None:
     (folder / "bin").mkdir()
-    for program, text in (("systemctl", _SYSTEMCTL), ("gate", _GATE)):
-        (folder / "bin" / program).write_text(text)
-        (folder / "bin" / program).chmod(0o755)
+    stand_in(folder, "systemctl", _SYSTEMCTL)
+    stand_in(folder, "gate", _GATE)
+
+
+def stand_in(folder: Path, program: str, script: str) -> None:
+    """Put a script before a program of the system, for whoever works with the programs of this folder."""
+    place = folder / "bin" / program
+    place.write_text(f"#!/bin/sh\n{script}\n")
+    place.chmod(0o755)
 
 
 def set_environment(folder: Path, bench: Bench, setenv: Callable[[str, str], object], path: str) -> None:

@@ -28,6 +28,8 @@ from tests.chaos.plant import GATE, SITE, Gate
 from tests.integration.fault_town import until
 from tests.integration.secure_broker import SecureBroker, central
 
+pytestmark = pytest.mark.soak
+
 
 class Setting:
     """A broker, a centre that enrols, and gates that have nothing but a token."""
@@ -87,7 +89,6 @@ def setting(tmp_path: Path, sqlite_template: Path) -> Iterator[Setting]:
         yield setting
 
 
-@pytest.mark.soak
 def test_from_a_token_to_receipts_and_a_renewal_under_its_hands(setting: Setting) -> None:
     gate = Gate("g1", setting.folder, setting.broker.port, seed=1, keys_file=setting.keys / "centre.json")
     state = setting.give(gate)
@@ -134,7 +135,6 @@ def posted(port: int, context: ssl.SSLContext, body: bytes) -> dict[str, Any]:
         return {}
 
 
-@pytest.mark.soak
 def test_a_centre_that_is_killed_at_any_moment_loses_no_device_and_spends_no_token(setting: Setting) -> None:
     numbers = random.Random()
     context = ssl.create_default_context(cafile=setting.keys / "ca.pem")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.update_rig import MAKE_REPOSITORY, PROGRAMS, Bench, build_deb, run
+from tests.app.update_rig import MAKE_REPOSITORY, PROGRAMS, Bench, build_deb, run, stand_in
 
 MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
 if MISSING and not os.environ.get("CI"):
@@ -137,7 +137,7 @@ def test_a_package_that_was_damaged_there_is_told_and_nothing_is_signed(
 def test_an_index_that_lacks_a_package_is_not_signed(bench: Bench) -> None:
     before = (bench.repository / "InRelease").read_bytes()
     real = shutil.which("apt-ftparchive")
-    stand_in(bench, "apt-ftparchive", f'[ "$1" = packages ] || exec {real} "$@"')
+    stand_in(bench.folder, "apt-ftparchive", f'[ "$1" = packages ] || exec {real} "$@"')
     done = make(bench.repository, build_deb(bench.built, "0.3.0"))
     assert (done.returncode, "left packages out" in done.stderr) == (1, True)
     assert (bench.repository / "InRelease").read_bytes() == before
@@ -151,19 +151,15 @@ def test_the_folder_may_be_a_link(bench: Bench, tmp_path: Path) -> None:
 
 def test_the_packages_are_on_the_disk_before_the_signature(bench: Bench) -> None:
     stand_in(
-        bench, "sync", f'echo "$*" >{bench.folder}/synced; ls {bench.repository} >>{bench.folder}/synced'
+        bench.folder,
+        "sync",
+        f'echo "$*" >{bench.folder}/synced; ls {bench.repository} >>{bench.folder}/synced',
     )
     (bench.repository / "InRelease").unlink()
     assert make(bench.repository, build_deb(bench.built, "0.3.0")).returncode == 0
     told, *there = (bench.folder / "synced").read_text().splitlines()
     assert told == f"--file-system {bench.repository}"
     assert ("health-gate_0.3.0_all.deb" in there, "InRelease" in there) == (True, False)
-
-
-def stand_in(bench: Bench, program: str, body: str) -> None:
-    file = bench.folder / "bin" / program
-    file.write_text(f"#!/bin/sh\n{body}\n")
-    file.chmod(0o755)
 
 
 def test_one_key_signs_and_goes_to_the_devices(bench: Bench) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from gate.app.desk import DeskError, ask
 from gate.app.doctor.check import Check, Status, skipped
-from gate.app.doctor.devices import CAMERA, PINS, THERMOMETER
+from gate.app.doctor.devices import CAMERA, NAMES, PINS, THERMOMETER
 from gate.core.inputs import Device
 from gate.shell.desk import SOCKET_NAME
 
@@ -21,7 +21,7 @@ _ADVICE: Final = "this says why: systemctl stop gate, gate doctor, systemctl sta
 def devices(state_dir: Path, why_not: str) -> Iterator[Check]:
     """Yield the checks of `doctor.devices`: failed where the gate itself says so, else skipped."""
     failed = _failed(state_dir)
-    for name in (*PINS, *THERMOMETER, *CAMERA):
+    for name in NAMES:
         here = [device.replace("_", " ") for device in _OF.get(name, ()) if device in failed]
         if here:
             yield Check(name, Status.FAILED, f"the running gate has lost: {', '.join(here)}", advice=_ADVICE)
